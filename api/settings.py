@@ -1,0 +1,127 @@
+"""The one settings object of a process, and how it is read."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dsl.settings import DslSettings
+from telemetry.errors import SettingsInvalid
+from telemetry.settings import SettingsReader, TelemetrySettings, setting
+from workers.settings import ServerSettings, WorkerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """The HTTP server, and how the command line reaches it."""
+
+    section: ClassVar[str] = "api"
+
+    host: str = setting("127.0.0.1", "Address the API listens on; loopback only, until access control exists.")
+    port: int = setting(7420, "Port the API listens on; 0 picks a free one.", minimum=0, maximum=65_535)
+    threads: int = setting(16, "Requests one API process serves at a time.", minimum=2, maximum=512)
+    processes: int = setting(1, "API processes.", minimum=1, maximum=64)
+    max_body_bytes: int = setting(16_777_216, "Bytes of a request body, at most.", minimum=1024)
+    max_wait: timedelta = setting(timedelta(seconds=60), "Longest wait that `Prefer: wait=N` is granted.")
+    request_timeout: timedelta = setting(
+        timedelta(seconds=10), "How long the command line waits for an answer (beyond what it asked to wait)."
+    )
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """How the command line finds the API; top level, because people type them."""
+
+    section: ClassVar[str] = ""
+
+    url: str | None = setting(None, "Base URL of the API the command line talks to; by default the local stack's.")
+    api_key: str | None = setting(None, "Key sent with every request (takes effect with access control).", secret=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a process was told, complete and checked."""
+
+    api: ApiSettings = field(default_factory=ApiSettings)
+    client: ClientSettings = field(default_factory=ClientSettings)
+    servers: ServerSettings = field(default_factory=ServerSettings)
+    workers: WorkerSettings = field(default_factory=WorkerSettings)
+
+    @property
+    def dsl(self) -> DslSettings:
+        return self.workers.dsl
+
+    @property
+    def telemetry(self) -> TelemetrySettings:
+        return self.workers.dsl.telemetry
+
+
+#: Every section, in the order of the reference page.
+SECTIONS: tuple[type[Any], ...] = (
+    ServerSettings,
+    ClientSettings,
+    ApiSettings,
+    WorkerSettings,
+    DslSettings,
+    TelemetrySettings,
+)
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def load_settings(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
+    """Settings from the environment and `weir.toml` in `directory` (default: the current folder).
+
+    Raises:
+        SettingsInvalid: Anything was wrong; every fault is named, not just the first.
+    """
+    environ = os.environ if environ is None else environ
+    document, faults = _read_file((directory or Path.cwd()) / "weir.toml")
+    reader = SettingsReader(environ, document, faults)
+    telemetry = reader.read(TelemetrySettings)
+    dsl = replace(reader.read(DslSettings), telemetry=telemetry)
+    settings = Settings(
+        api=reader.read(ApiSettings),
+        client=reader.read(ClientSettings),
+        servers=reader.read(ServerSettings),
+        workers=replace(reader.read(WorkerSettings), dsl=dsl),
+    )
+    reader.finish()
+    reader.faults.extend(_relations(settings))
+    if reader.faults:
+        raise SettingsInvalid(reader.faults)
+    return settings
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file), []
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return {}, [f"{path}: cannot be read: {error}"]
+
+
+def _relations(settings: Settings) -> list[str]:
+    """Faults of values that are fine alone and wrong together."""
+    faults = []
+    telemetry = settings.telemetry
+    if settings.api.host not in LOOPBACK:
+        faults.append(
+            f"WEIR_API_HOST = {settings.api.host!r}: only loopback ({', '.join(LOOPBACK)}) until access control exists"
+        )
+    if telemetry.query_default_limit > telemetry.query_max_limit:
+        faults.append("WEIR_TELEMETRY_QUERY_DEFAULT_LIMIT is larger than WEIR_TELEMETRY_QUERY_MAX_LIMIT")
+    if telemetry.batch_size > telemetry.buffer_max_events:
+        faults.append("WEIR_TELEMETRY_BATCH_SIZE is larger than WEIR_TELEMETRY_BUFFER_MAX_EVENTS")
+    if settings.workers.threads + 2 > settings.servers.database_pool:
+        faults.append("WEIR_WORKER_THREADS needs WEIR_DATABASE_POOL to be at least 2 larger than itself")
+    return faults

@@ -1,0 +1,109 @@
+"""Commands as immutable values: what a checked file means. No clock, no socket, no table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Expression(Protocol):
+    """A compiled template, a tree of them, or a condition."""
+
+    def evaluate(self, names: Mapping[str, object]) -> Any:  # noqa: ANN401 - any native value
+        """Its value, given everything in scope.
+
+        Raises:
+            ExpressionError: A name is missing, or a limit was passed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a text; both from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a step or command is tried again (takes effect with durable execution)."""
+
+    max_attempts: int = 1
+    backoff: timedelta = timedelta(seconds=2)
+    max_backoff: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many executions with the same key may run at once (takes effect with durable execution)."""
+
+    key: str
+    max: int
+    on_full: Literal["queue", "reject"] = "queue"
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """One step as written.
+
+    Attributes:
+        id: Unique within its list; letters, digits, `_` and `-`.
+        type: Registered name of its step type.
+        params: Evaluates to the parameters (`with:` without blocks, conditions and literals, which are below).
+        condition: The step's own `if:`; evaluates to a bool.
+        blocks: Nested step lists of `with:` by name (`do`, `then`, `else`).
+        conditions: Conditions of `with:` by name (`if`).
+        literals: Values of `with:` that are never templates, by name (`as`, `on_error`).
+        timeout: Longest run (takes effect with durable execution).
+        retry: How often it is tried (takes effect with durable execution).
+        position: Where it starts in the file.
+    """
+
+    id: str
+    type: str
+    params: Expression
+    position: Position
+    condition: Expression | None = None
+    blocks: Mapping[str, tuple[StepSpec, ...]] = _NONE
+    conditions: Mapping[str, Expression] = _NONE
+    literals: Mapping[str, Any] = _NONE
+    timeout: timedelta | None = None
+    retry: Retry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A checked command.
+
+    Attributes:
+        slug: Its name everywhere: lower case, digits, `.`, `_`, `-`.
+        steps: At least one.
+        inputs: JSON Schema (2020-12) of an object; defaults inside.
+        definition_hash: First 16 bytes of the SHA-256 of the canonical JSON of `document`: comments and layout do not count.
+        document: The file as plain JSON values.
+        source: The text it was read from.
+        origin: `pack`, or the path of its file.
+    """
+
+    slug: str
+    steps: tuple[StepSpec, ...]
+    inputs: Mapping[str, Any]
+    definition_hash: bytes
+    document: Mapping[str, Any]
+    source: str
+    origin: str
+    name: str = ""
+    version: str = ""
+    description: str = ""
+    timeout: timedelta | None = None
+    retry: Retry | None = None
+    concurrency: Concurrency | None = None
+    secrets: tuple[str, ...] = ()
+    on_failure: tuple[StepSpec, ...] = field(default=())

@@ -1,0 +1,114 @@
+"""What can be wrong with a command, and with a step that runs.
+
+LanguageError
+|- CommandInvalid(faults)   a file, every fault of it
+|- InputsInvalid(faults)    a submission's inputs, every fault of them
+|- UnknownCommand           did you mean ...?
+`- ExpressionError          a template or condition that cannot be evaluated
+StepError
+|- StepFailed               the step says so itself: rules broken, nothing found
+`- StepTimedOut
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from telemetry.errors import WeirError
+
+if TYPE_CHECKING:
+    from telemetry.events import Category
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong, and where.
+
+    Attributes:
+        code: Stable name of the kind of fault (`command.unknown_step_type`).
+        message: One sentence for a person.
+        path: Where in the document, as `steps[0].with.title`; empty for the whole.
+        line: From 1; none where there is no text (inputs of a submission).
+        column: From 1.
+        found: What was there, shortened.
+        expected: What should be.
+        nearest: The nearest valid name.
+    """
+
+    code: str
+    message: str
+    path: str = ""
+    line: int | None = None
+    column: int | None = None
+    found: str | None = None
+    expected: str | None = None
+    nearest: str | None = None
+
+
+class LanguageError(WeirError):
+    """Something written in the language is wrong."""
+
+    code = "language"
+
+
+class CommandInvalid(LanguageError):
+    """A command file has faults; all of them, in the order of the text.
+
+    Attributes:
+        source: The file's path, as the person knows it.
+    """
+
+    code = "command.invalid"
+
+    def __init__(self, source: str, faults: tuple[Fault, ...]) -> None:
+        super().__init__(f"{source}: {len(faults)} fault(s)", source=source)
+        self.source = source
+        self.faults = faults
+
+
+class InputsInvalid(LanguageError):
+    """The inputs of a submission are not what the command declares; all faults."""
+
+    code = "inputs.invalid"
+
+    def __init__(self, slug: str, faults: tuple[Fault, ...]) -> None:
+        super().__init__(f"{len(faults)} input(s) of {slug} are wrong", slug=slug)
+        self.faults = faults
+
+
+class UnknownCommand(LanguageError):
+    """No loaded command file has this slug."""
+
+    code = "command.unknown"
+
+
+class ExpressionError(LanguageError):
+    """A template or condition could not be evaluated."""
+
+    code = "expression.failed"
+
+
+class StepError(WeirError):
+    """A step could not do what it was asked.
+
+    Class attributes:
+        category: Which of the six error categories telemetry counts it under.
+    """
+
+    code = "step.failed"
+    category: ClassVar[Category] = "internal"
+
+
+class StepFailed(StepError):
+    """The step itself found that it cannot succeed: its input is the reason."""
+
+    category: ClassVar[Category] = "validation"
+
+
+class StepTimedOut(StepError):
+    """The step took longer than it may."""
+
+    code = "step.timed_out"
+    category: ClassVar[Category] = "timeout"
+    retryable = True

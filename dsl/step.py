@@ -1,0 +1,311 @@
+"""The contract of a step type, and the ports it needs.
+
+A step type is one class in one file of `dsl/steps/`. It writes no telemetry: the executor wraps every run with timing, outcome,
+error facts, its ledger row and its event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, ClassVar, Literal, Protocol
+from uuid import UUID
+
+from psycopg import Connection
+from pydantic import BaseModel, ConfigDict
+
+from dsl.command import StepSpec
+from telemetry.events import ErrorFacts
+
+#: Kinds of change to a row.
+Operation = Literal["created", "updated", "deleted"]
+
+#: What a step run can end as.
+Outcome = Literal["succeeded", "failed", "skipped"]
+
+
+class Effect(Enum):
+    """What a step does to the world, which decides how it is made durable."""
+
+    NONE = "none"  # its row waits in memory
+    READS = "reads"  # likewise; it gets a connection outside any transaction
+    DATABASE = "database"  # effect, result and mutation records commit together, behind the fence
+    EXTERNAL = "external"  # what waits is flushed first; at least once
+    CHILDREN = "children"  # only runs other steps
+
+
+class Params(BaseModel):
+    """Base of every parameter model: unknown keys are faults, values are not coerced from other types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One change, or one statement's changes to a declared table.
+
+    Attributes:
+        entity: `fragment`, `notification`, or the table's name.
+        operation: What was done.
+        entity_id: Which one; none when `count` rows were changed by one statement, and in a dry run of a creation.
+        changed_fields: Names of declared columns; never values.
+        count: Rows.
+        before: Keyed hash of the content before, 16 bytes.
+        after: Keyed hash of the content after, 16 bytes.
+    """
+
+    entity: str
+    operation: Operation
+    entity_id: UUID | None = None
+    changed_fields: tuple[str, ...] = ()
+    count: int = 1
+    before: bytes | None = None
+    after: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step made.
+
+    Attributes:
+        output: JSON-able; seen by later steps as `steps.<id>.output`.
+        mutations: Every change it made.
+        fragment_id: The fragment it was about, if one.
+        measures: Its own numbers and enums; keys of `telemetry.events.MEASURES`.
+    """
+
+    output: Any = None
+    mutations: tuple[Mutation, ...] = ()
+    fragment_id: UUID | None = None
+    measures: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionInfo:
+    """What a step may know of the execution it is part of; `execution` in templates.
+
+    Attributes:
+        id: The execution.
+        correlation_id: The whole trace.
+        slug: Its command.
+        user: The plain name (operational; telemetry sees only its hash).
+        space: Name of the space.
+        space_id: Row of `spaces`.
+        dry_run: Whether everything will be rolled back.
+        now: Fixed when the execution was first claimed; aware UTC.
+    """
+
+    id: UUID
+    correlation_id: UUID
+    slug: str
+    user: str
+    space: str
+    space_id: UUID
+    dry_run: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BlockResult:
+    """How a nested list of steps went.
+
+    Attributes:
+        outputs: Output of each step that ran, by step id.
+        failed: Whether one failed (the rest of the list did not run).
+        last: Output of the last step that ran.
+        error: What the failed one raised.
+    """
+
+    outputs: Mapping[str, Any]
+    failed: bool
+    last: Any
+    error: Exception | None = None
+
+
+class Children(Protocol):
+    """Runs nested steps on behalf of `list.map` and `condition`."""
+
+    def run(
+        self, block: Sequence[StepSpec], *, index: int | None = None, names: Mapping[str, object] | None = None
+    ) -> BlockResult:
+        """Run the steps in order under the caller's path, until one fails.
+
+        Args:
+            block: Steps of one of the caller's blocks.
+            index: Item number for a path such as `triage[17].note`; none for `check.then_step`.
+            names: Added to the scope: the item's name and `loop`.
+        """
+        ...
+
+    def skip(self, block: Sequence[StepSpec]) -> None:
+        """Record every step of a branch that was not taken as skipped."""
+        ...
+
+    def freeze(self, items: Sequence[object]) -> Sequence[Any]:
+        """Keep a list in the ledger before the first child, and return the one to use (on a resume: the kept one)."""
+        ...
+
+    def evaluate(self, name: str) -> Any:  # noqa: ANN401 - any native value
+        """The value of one of the caller's own `conditions`."""
+        ...
+
+
+@dataclass(slots=True)
+class StepContext:
+    """What a running step is given besides its parameters.
+
+    Attributes:
+        execution: Who it runs for.
+        path: Its address in the execution.
+        spec: The step as written: literals, blocks.
+        connection: DATABASE: inside the fenced transaction (do not commit). READS: outside any. Else none.
+        children: CHILDREN: runs nested steps. Else none.
+        hash_content: Keyed hash (16 bytes) of a JSON-able value, for `Mutation.before` and `.after`.
+        new_id: A new UUIDv7.
+        limits: `DslSettings` numbers a step must respect, by name.
+    """
+
+    execution: ExecutionInfo
+    path: str
+    spec: StepSpec
+    tools: StepTools
+    connection: Connection[Any] | None = None
+    children: Children | None = None
+
+    def database(self) -> Connection[Any]:
+        """The connection of a step whose effect is READS or DATABASE."""
+        if self.connection is None:
+            message = f"step type {self.spec.type} asked for a database its effect does not declare"
+            raise RuntimeError(message)
+        return self.connection
+
+
+class StepTools(Protocol):
+    """What steps share: the clock, ids, hashes and limits of the process they run in."""
+
+    query_max_rows: int
+    max_map_items: int
+
+    def now(self) -> datetime:
+        """The wall clock, aware UTC (not the execution's fixed `now`)."""
+        ...
+
+    def new_id(self) -> UUID:
+        """A new UUIDv7."""
+        ...
+
+    def hash_content(self, value: object) -> bytes:
+        """Keyed hash, 16 bytes, of a JSON-able value; for `Mutation.before` and `.after`."""
+        ...
+
+
+class Step(Protocol):
+    """A step type.
+
+    Class attributes:
+        type: Registered name, `noun.verb` or a verb.
+        effect: What it does to the world.
+        Params: Model of its evaluated parameters.
+        blocks: Keys of `with:` that are step lists, with whether each is required.
+        conditions: Keys of `with:` that are Liquid conditions without braces; all required.
+        literals: Keys of `with:` that are fixed in the file: name to model field of `Literals`.
+        Literals: Model of the literals, when there are any.
+    """
+
+    type: ClassVar[str]
+    effect: ClassVar[Effect]
+    Params: ClassVar[type[Params]]
+    blocks: ClassVar[Mapping[str, bool]] = {}
+    conditions: ClassVar[tuple[str, ...]] = ()
+    Literals: ClassVar[type[Params] | None] = None
+
+    def effect_of(self, params: Any) -> Effect:  # noqa: ANN401 - the type's own Params
+        """The effect of a run with these parameters; by default the class's."""
+        return self.effect
+
+    def run(self, params: Any, context: StepContext) -> StepResult:  # noqa: ANN401 - the type's own Params
+        """Do it.
+
+        Raises:
+            StepFailed: Its input does not allow it to succeed.
+        """
+        ...
+
+    def preview(self, params: Any, context: StepContext) -> StepResult:  # noqa: ANN401 - the type's own Params
+        """EXTERNAL only: what a dry run would have sent. Must not send anything."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A ledger row: one run of one step. Carries its event's id and every field of that event.
+
+    Attributes:
+        ordinal: Order within the execution's attempt, from 1.
+        error: The whole error for the execution's owner; operational, never telemetry.
+        facts: What telemetry may know of it.
+        event_id: 16 bytes; none while telemetry is off.
+        fragment_event_ids: Ids of the fragment events that its fragment mutations have, in order of `mutations`.
+    """
+
+    path: str
+    step_type: str
+    attempt: int
+    step_try: int
+    ordinal: int
+    outcome: Outcome
+    occurred_at_us: int
+    duration_us: int
+    output: Any = None
+    error: Mapping[str, Any] | None = None
+    facts: ErrorFacts | None = None
+    mutations: tuple[Mutation, ...] = ()
+    fragment_id: UUID | None = None
+    measures: Mapping[str, int | float | str] = field(default_factory=dict)
+    event_id: bytes | None = None
+
+    @property
+    def mutations_count(self) -> int:
+        """Rows changed."""
+        return sum(mutation.count for mutation in self.mutations)
+
+
+class EffectTransaction(Protocol):
+    """An open, fenced transaction of one database step."""
+
+    connection: Connection[Any]
+
+    def add(self, row: StepRow) -> None:
+        """Store the step's row and its mutations; they commit with the effect."""
+        ...
+
+
+class Ledger(Protocol):
+    """Where step rows go. Events follow their rows, after the commit."""
+
+    def effect(self) -> AbstractContextManager[EffectTransaction]:
+        """One transaction: lock the execution's row behind the fence, write what waits, then the caller's effect and row.
+
+        Raises:
+            FenceLost: Another claim owns the execution; nothing was written.
+        """
+        ...
+
+    def reading(self) -> AbstractContextManager[Connection[Any]]:
+        """A connection for queries, outside any transaction (in a dry run: inside it)."""
+        ...
+
+    def add(self, row: StepRow) -> None:
+        """Let a row wait in memory for the next transaction, at most the flush interval."""
+        ...
+
+    def flush(self) -> None:
+        """Commit what waits, now: before anything leaves the process."""
+        ...
+
+    def freeze(self, path: str, items: Sequence[Any]) -> Sequence[Any]:
+        """Keep the list of a map before its first child; returns the list kept first under that path."""
+        ...

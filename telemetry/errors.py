@@ -1,0 +1,82 @@
+"""The one root of all errors, and telemetry's own.
+
+WeirError
+|- SettingsInvalid        every faulty setting at once
+`- TelemetryError
+   |- StreamUnavailable   Redis did not take or give the telemetry stream
+   |- StoreUnavailable    Postgres did not answer
+   |- SchemaOutOfDate     the database is older or newer than this program
+   `- TraceNotFound
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WeirError(Exception):
+    """The root of every error Weir raises on purpose.
+
+    Attributes:
+        code: A stable name (`execution.not_found`); `docs/reference/problems.md` has a section for each.
+        retryable: Whether the same call may succeed later, unchanged.
+        detail: One sentence: what is wrong. May quote the caller's own input, so it is never telemetry.
+        hint: What to do next, if that is known.
+        facts: The particulars, by name, as JSON-able values.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, *, hint: str | None = None, **facts: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+        self.facts = facts
+
+
+class SettingsInvalid(WeirError):
+    """One or more settings are wrong; `faults` names every one of them."""
+
+    code = "settings.invalid"
+
+    def __init__(self, faults: list[str]) -> None:
+        lines = "\n".join(f"  - {fault}" for fault in faults)
+        super().__init__(
+            f"{len(faults)} setting(s) are wrong:\n{lines}",
+            hint="See docs/reference/settings.md for every setting, its unit and its default.",
+            faults=faults,
+        )
+        self.faults = faults
+
+
+class TelemetryError(WeirError):
+    """Something about keeping or reading events."""
+
+    code = "telemetry"
+
+
+class StreamUnavailable(TelemetryError):
+    """Redis did not take or give entries of the telemetry stream."""
+
+    code = "telemetry.stream_unavailable"
+    retryable = True
+
+
+class StoreUnavailable(TelemetryError):
+    """Postgres did not answer in time, or refused the connection."""
+
+    code = "store.unavailable"
+    retryable = True
+
+
+class SchemaOutOfDate(TelemetryError):
+    """The database's schema is older or newer than this program needs."""
+
+    code = "store.schema_out_of_date"
+
+
+class TraceNotFound(TelemetryError):
+    """No stored event carries this correlation or execution id (yet)."""
+
+    code = "telemetry.trace_not_found"

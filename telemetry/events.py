@@ -1,0 +1,317 @@
+"""The catalogue: one closed type per event. What is not a field here cannot be recorded.
+
+There is no field for text from a user, a model or a row: only ids, enums, numbers, hashes and names that are registered
+(command slugs and step ids of loaded command files, step types, routes). Events are msgspec structs encoded as arrays whose first
+element is the event type, so a field may only ever be appended, with a default. `docs/reference/events.md` is generated from here.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from msgspec import Struct
+
+Level = Literal["debug", "info", "warning", "error"]
+Source = Literal["api", "cli", "schedule", "chat", "command"]
+Category = Literal["network", "timeout", "rate_limit", "server", "validation", "internal"]
+
+
+class Scope(Struct, frozen=True, array_like=True):
+    """Who caused it: what all events of one request or one execution attempt share. Built once, referred to by each event.
+
+    Attributes:
+        correlation_id: 16 bytes; the same from the HTTP request to the last fragment.
+        request_source: The door it came through.
+        user_id: Keyed hash of the user's name, 16 bytes (telemetry.privacy).
+        space_id: 16 bytes; a row of `spaces`.
+        execution_id: 16 bytes.
+        parent_id: Execution this one is linked to, 16 bytes.
+        command_slug: Slug of a loaded command.
+        definition_hash: First 16 bytes of the SHA-256 of the command's canonical form.
+        dry_run: Whether everything was rolled back.
+        attempt: Which claim of the execution, from 1; 0 before the first.
+    """
+
+    correlation_id: bytes
+    request_source: Source
+    user_id: bytes | None = None
+    space_id: bytes | None = None
+    execution_id: bytes | None = None
+    parent_id: bytes | None = None
+    command_slug: str | None = None
+    definition_hash: bytes | None = None
+    dry_run: bool = False
+    attempt: int = 0
+
+
+class ErrorFacts(Struct, frozen=True, array_like=True):
+    """What telemetry may know of an error: never its message.
+
+    Attributes:
+        error_type: The exception's class name.
+        error_category: One of `Category`.
+        error_fingerprint: 8 bytes; hash of class and in-app frames (telemetry.privacy).
+    """
+
+    error_type: str
+    error_category: Category
+    error_fingerprint: bytes
+
+
+class Event(Struct, frozen=True, array_like=True):
+    """What every event has.
+
+    Class attributes:
+        component: Which part of Weir it is about.
+        level: How loud it is.
+        version: Raised when a field is appended.
+
+    Attributes:
+        event_id: UUIDv7, 16 bytes, minted from `occurred_at_us`.
+        occurred_at_us: Microseconds since 1970 UTC; the end of what is described.
+        scope: Who caused it.
+    """
+
+    component: ClassVar[str] = ""
+    level: ClassVar[Level] = "info"
+    version: ClassVar[int] = 1
+
+    event_id: bytes
+    occurred_at_us: int
+    scope: Scope
+
+
+class HttpRequestCompleted(Event, frozen=True, tag="http.request.completed"):
+    """The API answered a request. Not recorded for health, metrics and telemetry reads.
+
+    Attributes:
+        route: Template of the matched route (`/api/commands/<slug>/executions`), or `unmatched`; never the path.
+        method: HTTP method.
+        status: HTTP status of the answer.
+        duration_us: From the first byte read to the answer made.
+        outcome: `succeeded` below 400, else `failed`.
+    """
+
+    component: ClassVar[str] = "http"
+
+    route: str
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"]
+    status: int
+    duration_us: int
+    outcome: Literal["succeeded", "failed"]
+
+
+class CommandValidationFailed(Event, frozen=True, tag="command.validation.failed"):
+    """A submission was refused because its inputs are not what the command declares.
+
+    Attributes:
+        faults_count: How many faults the inputs had.
+    """
+
+    component: ClassVar[str] = "command"
+    level: ClassVar[Level] = "warning"
+
+    faults_count: int
+
+
+class ExecutionQueued(Event, frozen=True, tag="command.execution.queued"):
+    """An execution was accepted: its row is committed.
+
+    Attributes:
+        priority: 0 is the most urgent, 9 the least.
+    """
+
+    component: ClassVar[str] = "command"
+
+    priority: int
+
+
+class ExecutionStarted(Event, frozen=True, tag="command.execution.started"):
+    """A worker claimed the execution.
+
+    Attributes:
+        queue_wait_us: From being due to being claimed.
+    """
+
+    component: ClassVar[str] = "command"
+
+    queue_wait_us: int
+
+
+class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
+    """The execution succeeded. `steps_*` count distinct paths by their last run.
+
+    Attributes:
+        total_duration_us: Running time over all attempts.
+        queue_wait_us: From being due to the first claim.
+        elapsed_us: From being accepted to being final.
+        steps_executed: Paths that ran (succeeded or failed).
+        steps_successful: Paths whose last run succeeded.
+        steps_failed: Paths whose last run failed.
+        steps_skipped: Paths whose condition was false, or whose branch was not taken.
+        mutations_count: Rows created, updated or deleted.
+    """
+
+    component: ClassVar[str] = "command"
+
+    total_duration_us: int
+    queue_wait_us: int
+    elapsed_us: int
+    steps_executed: int
+    steps_successful: int
+    steps_failed: int
+    steps_skipped: int
+    mutations_count: int
+    outcome: Literal["succeeded"] = "succeeded"
+
+
+class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
+    """The execution reached a final state other than success or cancellation. Fields as in `command.execution.completed`.
+
+    Attributes:
+        outcome: `failed`, `expired` or `dead`.
+        error: What failed it, if something did.
+    """
+
+    component: ClassVar[str] = "command"
+    level: ClassVar[Level] = "error"
+
+    total_duration_us: int
+    queue_wait_us: int
+    elapsed_us: int
+    steps_executed: int
+    steps_successful: int
+    steps_failed: int
+    steps_skipped: int
+    mutations_count: int
+    outcome: Literal["failed", "expired", "dead"]
+    error: ErrorFacts | None = None
+
+
+#: Numbers and enums that a step type may report of itself. A key that is not here is dropped and counted.
+MEASURES: dict[str, tuple[str, ...] | None] = {
+    "items": None,  # list.map: how many there were
+    "succeeded": None,  # list.map: how many went well
+    "failed": None,  # list.map: how many did not
+    "rows": None,  # queries: how many came back
+    "fields": None,  # fragment.update: how many changed
+    "faults": None,  # validate: how many rules were broken
+    "branch": ("then", "else", "none"),  # condition: which was taken
+    "channel": ("inbox", "log", "webhook", "email"),  # notify
+    "message_level": ("info", "warning", "error"),  # notify
+}
+
+
+class StepExecuted(Event, frozen=True, tag="dsl.step.executed"):
+    """A step succeeded.
+
+    Attributes:
+        step_path: Address of the step run, made of registered ids and indexes: `triage[17].note`.
+        step_type: Registered name of its type.
+        duration_us: Monotonic time it ran.
+        step_try: Which try within the attempt, from 1.
+        mutations_count: Rows it created, updated or deleted (in a dry run: would have).
+        fragment_id: The fragment it was about, 16 bytes.
+        measures: Its type's own numbers and enums; keys of `MEASURES` only.
+    """
+
+    component: ClassVar[str] = "dsl"
+
+    step_path: str
+    step_type: str
+    duration_us: int
+    step_try: int = 1
+    mutations_count: int = 0
+    fragment_id: bytes | None = None
+    measures: dict[str, int | float | str] | None = None
+    outcome: Literal["succeeded"] = "succeeded"
+
+
+class StepFailed(Event, frozen=True, tag="dsl.step.failed"):
+    """A step failed. Fields as in `dsl.step.executed`.
+
+    Attributes:
+        error: Class, category and fingerprint of what it raised.
+    """
+
+    component: ClassVar[str] = "dsl"
+    level: ClassVar[Level] = "error"
+
+    step_path: str
+    step_type: str
+    duration_us: int
+    error: ErrorFacts
+    step_try: int = 1
+    mutations_count: int = 0
+    fragment_id: bytes | None = None
+    measures: dict[str, int | float | str] | None = None
+    outcome: Literal["failed"] = "failed"
+
+
+class StepSkipped(Event, frozen=True, tag="dsl.step.skipped"):
+    """A step did not run: its condition was false, or it is in the branch that was not taken."""
+
+    component: ClassVar[str] = "dsl"
+    level: ClassVar[Level] = "debug"
+
+    step_path: str
+    step_type: str
+    outcome: Literal["skipped"] = "skipped"
+
+
+class FragmentCreated(Event, frozen=True, tag="fragment.created"):
+    """A fragment was stored.
+
+    Attributes:
+        fragment_id: 16 bytes.
+        step_path: The step that did it; none for an import.
+        mutations_count: Rows; more than 1 only in the summary of a step that made more than 100.
+    """
+
+    component: ClassVar[str] = "fragment"
+
+    fragment_id: bytes | None
+    step_path: str | None = None
+    mutations_count: int = 1
+
+
+class FragmentUpdated(Event, frozen=True, tag="fragment.updated"):
+    """A fragment was changed. Fields as in `fragment.created`."""
+
+    component: ClassVar[str] = "fragment"
+
+    fragment_id: bytes | None
+    step_path: str | None = None
+    mutations_count: int = 1
+
+
+class FragmentDeleted(Event, frozen=True, tag="fragment.deleted"):
+    """A fragment was removed. Fields as in `fragment.created`."""
+
+    component: ClassVar[str] = "fragment"
+
+    fragment_id: bytes | None
+    step_path: str | None = None
+    mutations_count: int = 1
+
+
+#: Every event type there is, in the order of the reference page.
+CATALOGUE: tuple[type[Event], ...] = (
+    HttpRequestCompleted,
+    CommandValidationFailed,
+    ExecutionQueued,
+    ExecutionStarted,
+    ExecutionCompleted,
+    ExecutionFailed,
+    StepExecuted,
+    StepFailed,
+    StepSkipped,
+    FragmentCreated,
+    FragmentUpdated,
+    FragmentDeleted,
+)
+
+
+def event_type(event: type[Event] | Event) -> str:
+    """The full name of an event's type: `dsl.step.executed`."""
+    return str(event.__struct_config__.tag)

@@ -1,0 +1,45 @@
+"""Identifiers: UUID version 7 (RFC 9562 § 5.7), minted from the instant they describe.
+
+An event's id is minted from its `occurred_at`, so a time range is always a range of ids too, and
+a partition on the id is a partition by time. Ids are not secrets: the random part comes from the
+process's Mersenne Twister (reseeded by Python after a fork), which costs 0.1 µs where the
+operating system's source costs 0.5 µs.
+"""
+
+from __future__ import annotations
+
+from random import getrandbits
+from typing import NewType
+from uuid import UUID
+
+ExecutionId = NewType("ExecutionId", UUID)
+
+#: The 16 bytes of a UUIDv7, big-endian. Events carry ids in this form: no UUID object is built on the hot path.
+EventId = NewType("EventId", bytes)
+
+_VERSION_7 = 0x7 << 76
+_VARIANT = 0b10 << 62
+_RANDOM_A = 0xFFF << 64
+_RANDOM_B = (1 << 62) - 1
+
+
+def mint(unix_us: int) -> EventId:
+    """A new id whose 48-bit timestamp is the millisecond of `unix_us` (microseconds since the epoch)."""
+    noise = getrandbits(76)
+    value = (unix_us // 1000) << 80 | _VERSION_7 | (noise & _RANDOM_A) | _VARIANT | (noise & _RANDOM_B)
+    return EventId(value.to_bytes(16))
+
+
+def new_id(unix_us: int) -> UUID:
+    """As `mint`, as a `UUID`: for rows and messages, off the hot path."""
+    return UUID(bytes=mint(unix_us))
+
+
+def least_id_at(unix_us: int) -> UUID:
+    """The smallest UUIDv7 of that millisecond: a lower bound for `event_id >=`."""
+    return UUID(int=(unix_us // 1000) << 80 | _VERSION_7 | _VARIANT)
+
+
+def unix_ms_of(event_id: bytes) -> int:
+    """The millisecond an id was minted for."""
+    return int.from_bytes(event_id[:6])

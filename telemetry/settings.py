@@ -1,0 +1,258 @@
+"""Typed settings: frozen dataclasses whose fields say their own meaning, unit and default.
+
+A field `batch_max_events` of the section `telemetry` is read from `WEIR_TELEMETRY_BATCH_MAX_EVENTS`, else from the file
+that `WEIR_TELEMETRY_BATCH_MAX_EVENTS_FILE` names, else from `batch_max_events` under `[telemetry]` in `weir.toml`, else it
+has its default. Fields of the section with an empty name have no middle part (`WEIR_HOME`; top level of the file).
+Nothing is read at import: a process calls `api.settings.load_settings` once, at its entry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>us|ms|s|m|h|d)")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+S = TypeVar("S")
+
+
+def parse_duration(text: str) -> timedelta:
+    """`50ms`, `30s`, `5m`, `1h`, `14d` as a timedelta.
+
+    Raises:
+        ValueError: The text is not a number directly followed by us, ms, s, m, h or d.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        message = "a number and a unit (us, ms, s, m, h, d), such as 50ms"
+        raise ValueError(message)
+    return timedelta(seconds=float(match["number"]) * _SECONDS[match["unit"]])
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest exact form of a duration: `50ms`, `30s`, `14d`."""
+    micros = duration // timedelta(microseconds=1)
+    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)):
+        if micros and micros % size == 0:
+            return f"{micros // size}{unit}"
+    return f"{micros}us"
+
+
+def setting(  # noqa: PLR0913 - one keyword per thing a setting can say of itself
+    default: Any,  # noqa: ANN401 - the type is the field's own annotation
+    description: str,
+    *,
+    minimum: float | timedelta | None = None,
+    maximum: float | timedelta | None = None,
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
+) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """A dataclass field that documents itself. `minimum` and `maximum` are inclusive."""
+    facts = {
+        "description": description,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "secret": secret,
+    }
+    return dataclasses.field(default=default, metadata=facts, repr=not secret)
+
+
+@dataclass(frozen=True)
+class TelemetrySettings:
+    """How events travel and how long they stay."""
+
+    section: ClassVar[str] = "telemetry"
+
+    enabled: bool = setting(True, "Record events at all. Off, the recorder costs one `if`; commands run unchanged.")
+    synchronous: bool = setting(
+        False, "Write each event to Postgres before `record()` returns: for tests and very low traffic."
+    )
+    redis_url: str | None = setting(None, "Redis of the telemetry stream; by default that of the queue.", secret=True)
+    stream: str = setting("weir:telemetry", "Key of the stream.")
+    stream_max_entries: int = setting(
+        1_000_000, "Entries the stream may hold before the recorder stops adding to it.", minimum=1000
+    )
+    batch_size: int = setting(100, "Events of one stream entry, at most.", minimum=1, maximum=10_000)
+    batch_max_bytes: int = setting(262_144, "Encoded bytes of one stream entry, at most.", minimum=4096)
+    flush_interval: timedelta = setting(
+        timedelta(milliseconds=50),
+        "How long an event may wait in the recorder.",
+        minimum=timedelta(milliseconds=1),
+        maximum=timedelta(minutes=1),
+    )
+    buffer_max_events: int = setting(
+        50_000, "Events the recorder may hold; past it, new ones are dropped and counted.", minimum=100
+    )
+    stream_timeout: timedelta = setting(
+        timedelta(milliseconds=250), "How long one write to the stream may take.", minimum=timedelta(milliseconds=10)
+    )
+    breaker_pause: timedelta = setting(
+        timedelta(seconds=1), "How long the recorder leaves a stream alone that failed.", minimum=timedelta(0)
+    )
+    sink_batch_size: int = setting(5000, "Events of one transaction of the sink, at most.", minimum=1, maximum=100_000)
+    sink_flush_interval: timedelta = setting(
+        timedelta(milliseconds=100),
+        "How long the sink may wait for a fuller batch.",
+        minimum=timedelta(milliseconds=1),
+        maximum=timedelta(minutes=1),
+    )
+    sink_idle_block: timedelta = setting(
+        timedelta(seconds=5), "How long an idle sink waits on the stream before it looks up.", minimum=timedelta(0)
+    )
+    partitions_ahead: int = setting(7, "Daily partitions of telemetry_events made in advance.", minimum=1, maximum=60)
+    pseudonym_key: str | None = setting(
+        None, "Key of the hash that stands for a user in telemetry; made by `weir up` when not given.", secret=True
+    )
+    query_default_limit: int = setting(100, "Rows of a page when none are asked for.", minimum=1)
+    query_max_limit: int = setting(10_000, "Rows of a page at most.", minimum=1)
+
+
+@dataclass
+class SettingsReader:
+    """Reads sections from an environment and a parsed `weir.toml`, collecting every fault.
+
+    Attributes:
+        environ: The process's environment.
+        document: The parsed file; empty when there is none.
+        faults: What was wrong so far, one sentence each; raise `SettingsInvalid` with them at the end.
+    """
+
+    environ: Mapping[str, str]
+    document: Mapping[str, Any]
+    faults: list[str] = dataclasses.field(default_factory=list)
+    _known: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+
+    def read(self, section: type[S]) -> S:
+        """One section; a faulty value is noted and its default taken, so that all faults show at once."""
+        name: str = section.section  # type: ignore[attr-defined]
+        table = self.document.get(name, {}) if name else self.document
+        if not isinstance(table, dict):
+            self.faults.append(f"[{name}] in weir.toml must be a table")
+            table = {}
+        hints = get_type_hints(section)
+        values: dict[str, Any] = {}
+        for spec in settings_of(section):
+            found = self._find(name, spec.name, table)
+            if found is None:
+                continue
+            where, raw = found
+            try:
+                values[spec.name] = _convert(raw, hints[spec.name], spec.metadata)
+            except ValueError as fault:
+                shown = "(hidden)" if spec.metadata["secret"] else repr(raw)
+                self.faults.append(f"{where} = {shown}: expected {fault}")
+        return section(**values)
+
+    def finish(self) -> None:
+        """Note every variable and every key of the file that names no setting."""
+        variables = {_variable(name, key) for name, keys in self._known.items() for key in keys}
+        allowed = variables | {f"{variable}_FILE" for variable in variables}
+        for variable in sorted(self.environ):
+            if variable.startswith("WEIR_") and variable not in allowed:
+                self.faults.append(f"{variable}: there is no such setting{_nearest(variable, variables)}")
+        tables = {name for name in self._known if name}
+        for key, value in self.document.items():
+            if key in tables and isinstance(value, dict):
+                for inner in sorted(set(value) - self._known[key]):
+                    near = _nearest(inner, self._known[key])
+                    self.faults.append(f"weir.toml [{key}] {inner}: there is no such setting{near}")
+            elif key not in self._known.get("", set()):
+                near = _nearest(key, tables | self._known.get("", set()))
+                self.faults.append(f"weir.toml {key}: there is no such setting or section{near}")
+
+    def _find(self, section: str, key: str, table: Mapping[str, Any]) -> tuple[str, Any] | None:
+        self._known.setdefault(section, set()).add(key)
+        variable = _variable(section, key)
+        if variable in self.environ:
+            return variable, self.environ[variable]
+        path = self.environ.get(f"{variable}_FILE")
+        if path is not None:
+            try:
+                return f"{variable}_FILE", Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                self.faults.append(f"{variable}_FILE = {path!r}: cannot be read: {error}")
+                return None
+        if key in table:
+            return f"weir.toml [{section}] {key}" if section else f"weir.toml {key}", table[key]
+        return None
+
+
+def settings_of(section: type[Any]) -> Iterator[dataclasses.Field[Any]]:
+    """The fields of a section that are settings, in order (not nested sections)."""
+    return (spec for spec in dataclasses.fields(section) if "description" in spec.metadata)
+
+
+def _variable(section: str, key: str) -> str:
+    return "_".join(part for part in ("WEIR", section, key) if part).upper()
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _convert(raw: Any, kind: Any, facts: Mapping[str, Any]) -> Any:  # noqa: ANN401 - from text or TOML to any setting type
+    optional = getattr(kind, "__args__", None)
+    if optional and type(None) in optional:
+        kind = next(arg for arg in optional if arg is not type(None))
+    value = _parse(raw, kind)
+    low, high = facts["minimum"], facts["maximum"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = [f"at least {_shown(low)}"] * (low is not None) + [f"at most {_shown(high)}"] * (high is not None)
+        raise ValueError(" and ".join(bounds))
+    if facts["choices"] and value not in facts["choices"]:
+        raise ValueError("one of " + ", ".join(facts["choices"]))
+    return value
+
+
+def _shown(bound: float | timedelta) -> str:
+    return format_duration(bound) if isinstance(bound, timedelta) else str(bound)
+
+
+def _parse(raw: Any, kind: Any) -> Any:  # noqa: ANN401, PLR0911 - one return per kind
+    if kind is bool:
+        return _parse_bool(raw)
+    if kind is timedelta:
+        return parse_duration(str(raw))
+    if kind is int or kind is float:
+        if isinstance(raw, bool):
+            message = "a number"
+            raise ValueError(message)
+        try:
+            return kind(raw)
+        except (TypeError, ValueError):
+            message = "a whole number" if kind is int else "a number"
+            raise ValueError(message) from None
+    if kind is Path:
+        return Path(str(raw)).expanduser()
+    if kind == tuple[str, ...]:
+        parts = raw.split(",") if isinstance(raw, str) else raw
+        return tuple(str(part).strip() for part in parts if str(part).strip())
+    if not isinstance(raw, str):
+        message = "a text"
+        raise ValueError(message)  # noqa: TRY004 - a fault of the value, like the others
+    return raw
+
+
+def _parse_bool(raw: Any) -> bool:  # noqa: ANN401 - from text or TOML
+    if isinstance(raw, bool):
+        return raw
+    word = str(raw).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    message = "true or false"
+    raise ValueError(message)

@@ -1,0 +1,69 @@
+"""Queues, workers, the scheduler, and where the servers are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from dsl.settings import DslSettings
+from telemetry.settings import setting
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How executions are run, and by how many."""
+
+    section: ClassVar[str] = "worker"
+
+    dsl: DslSettings = field(default_factory=DslSettings)
+
+    threads: int = setting(4, "Executions one worker process runs at a time.", minimum=1, maximum=256)
+    lane: str = setting("default", "Lane the worker takes executions from.")
+    poll_interval: timedelta = setting(
+        timedelta(milliseconds=100),
+        "Longest wait of an idle worker between two looks at its queue.",
+        minimum=timedelta(milliseconds=5),
+        maximum=timedelta(seconds=10),
+    )
+    flush_interval: timedelta = setting(
+        timedelta(milliseconds=50), "How long a finished step's ledger row may wait in memory.", minimum=timedelta(0)
+    )
+    shutdown_timeout: timedelta = setting(
+        timedelta(seconds=30), "How long a stopping worker waits for its running executions."
+    )
+    sweep_interval: timedelta = setting(
+        timedelta(seconds=2), "How often the scheduler looks for queued executions without a hint."
+    )
+    maintenance_interval: timedelta = setting(
+        timedelta(minutes=5), "How often maintenance runs (partitions made ahead).", minimum=timedelta(seconds=1)
+    )
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where Postgres and Redis are: given, found on the system, or embedded."""
+
+    section: ClassVar[str] = ""
+
+    home: Path | None = setting(
+        None, "Folder of all data; by default ./.weir in a checkout, else the platform's user data folder."
+    )
+    commands_dir: Path = setting(Path("commands"), "Folder of your own command files, beside those in the home.")
+    database_url: str | None = setting(None, "Postgres to use instead of an embedded one.", secret=True)
+    redis_url: str | None = setting(None, "Redis or Valkey to use instead of an embedded one.", secret=True)
+    postgres_server: str = setting(
+        "wheel", "Which Postgres `weir up` starts: `wheel`, `system`, or the path of a folder with its binaries."
+    )
+    redis_server: str = setting(
+        "wheel", "Which Valkey or Redis `weir up` starts: `wheel`, `system`, or the path of a binary."
+    )
+    server_user: str | None = setting(
+        None, "User that embedded servers run as when Weir runs as root; by default postgres, else nobody."
+    )
+    database_pool: int = setting(10, "Connections to Postgres of one process, at most.", minimum=2, maximum=100)
+    log_format: str = setting("auto", "Form of log lines; auto is console on a terminal.", choices=("auto", "console", "json"))
+    log_level: str = setting("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))
+    log_max_bytes: int = setting(10_485_760, "Bytes of a log file before it rotates.", minimum=65_536)
+    log_files: int = setting(7, "Rotated log files kept.", minimum=1, maximum=100)
