@@ -86,7 +86,7 @@ class Command:
         slug: Its name everywhere: lower case, digits, `.`, `_`, `-`.
         steps: At least one.
         inputs: JSON Schema (2020-12) of an object; defaults inside.
-        definition_hash: First 16 bytes of the SHA-256 of the canonical JSON of `document`: comments and layout do not count.
+        definition_hash: First 16 bytes of the SHA-256 of `document` as canonical JSON; comments do not count.
         document: The file as plain JSON values.
         source: The text it was read from.
         origin: `pack`, or the path of its file.

@@ -1,17 +1,18 @@
 """The contract of a step type, and the ports it needs.
 
-A step type is one class in one file of `dsl/steps/`. It writes no telemetry: the executor wraps every run with timing, outcome,
-error facts, its ledger row and its event.
+A step type is one class in one file of `dsl/steps/`. It writes no telemetry: the executor wraps every run with timing,
+outcome, error facts, its ledger row and its event.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 from uuid import UUID
 
 from psycopg import Connection
@@ -37,10 +38,13 @@ class Effect(Enum):
     CHILDREN = "children"  # only runs other steps
 
 
-class Params(BaseModel):
+class StepParams(BaseModel):
     """Base of every parameter model: unknown keys are faults, values are not coerced from other types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=False)
+
+
+ParamsModel: TypeAlias = type[StepParams]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +165,9 @@ class StepContext:
         execution: Who it runs for.
         path: Its address in the execution.
         spec: The step as written: literals, blocks.
+        tools: Clock, ids, hashes, limits.
         connection: DATABASE: inside the fenced transaction (do not commit). READS: outside any. Else none.
         children: CHILDREN: runs nested steps. Else none.
-        hash_content: Keyed hash (16 bytes) of a JSON-able value, for `Mutation.before` and `.after`.
-        new_id: A new UUIDv7.
-        limits: `DslSettings` numbers a step must respect, by name.
     """
 
     execution: ExecutionInfo
@@ -202,30 +204,30 @@ class StepTools(Protocol):
         ...
 
 
-class Step(Protocol):
-    """A step type.
+class Step(ABC):
+    """A step type; its docstring's first line is what `weir steps list` says of it.
 
     Class attributes:
         type: Registered name, `noun.verb` or a verb.
         effect: What it does to the world.
-        Params: Model of its evaluated parameters.
-        blocks: Keys of `with:` that are step lists, with whether each is required.
+        Params: Model of its evaluated parameters (everything of `with:` that is not named below).
+        blocks: Keys of `with:` that are step lists, and whether each is required.
         conditions: Keys of `with:` that are Liquid conditions without braces; all required.
-        literals: Keys of `with:` that are fixed in the file: name to model field of `Literals`.
-        Literals: Model of the literals, when there are any.
+        Literals: Model of the keys of `with:` that are never templates; checked when the file is loaded.
     """
 
     type: ClassVar[str]
     effect: ClassVar[Effect]
-    Params: ClassVar[type[Params]]
+    Params: ClassVar[ParamsModel]
     blocks: ClassVar[Mapping[str, bool]] = {}
     conditions: ClassVar[tuple[str, ...]] = ()
-    Literals: ClassVar[type[Params] | None] = None
+    Literals: ClassVar[ParamsModel | None] = None
 
     def effect_of(self, params: Any) -> Effect:  # noqa: ANN401 - the type's own Params
         """The effect of a run with these parameters; by default the class's."""
         return self.effect
 
+    @abstractmethod
     def run(self, params: Any, context: StepContext) -> StepResult:  # noqa: ANN401 - the type's own Params
         """Do it.
 
@@ -236,7 +238,8 @@ class Step(Protocol):
 
     def preview(self, params: Any, context: StepContext) -> StepResult:  # noqa: ANN401 - the type's own Params
         """EXTERNAL only: what a dry run would have sent. Must not send anything."""
-        raise NotImplementedError
+        message = f"step type {self.type} has an external effect and no preview"
+        raise RuntimeError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +251,7 @@ class StepRow:
         error: The whole error for the execution's owner; operational, never telemetry.
         facts: What telemetry may know of it.
         event_id: 16 bytes; none while telemetry is off.
-        fragment_event_ids: Ids of the fragment events that its fragment mutations have, in order of `mutations`.
+        mutation_event_ids: One for each of `mutations`: the id of its fragment event, or none without one.
     """
 
     path: str
@@ -266,6 +269,7 @@ class StepRow:
     fragment_id: UUID | None = None
     measures: Mapping[str, int | float | str] = field(default_factory=dict)
     event_id: bytes | None = None
+    mutation_event_ids: tuple[bytes | None, ...] = ()
 
     @property
     def mutations_count(self) -> int:

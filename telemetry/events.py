@@ -1,8 +1,9 @@
 """The catalogue: one closed type per event. What is not a field here cannot be recorded.
 
-There is no field for text from a user, a model or a row: only ids, enums, numbers, hashes and names that are registered
-(command slugs and step ids of loaded command files, step types, routes). Events are msgspec structs encoded as arrays whose first
-element is the event type, so a field may only ever be appended, with a default. `docs/reference/events.md` is generated from here.
+There is no field for text from a user, a model or a row: only ids, enums, numbers, hashes and names that are
+registered (command slugs and step ids of loaded command files, step types, routes). Events are msgspec structs encoded
+as arrays whose first element is the event type, so a field may only ever be appended, with a default.
+`docs/reference/events.md` is generated from here.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Category = Literal["network", "timeout", "rate_limit", "server", "validation", "
 
 
 class Scope(Struct, frozen=True, array_like=True):
-    """Who caused it: what all events of one request or one execution attempt share. Built once, referred to by each event.
+    """Who caused it: what all events of one request or one attempt share. Built once, referred to by each event.
 
     Attributes:
         correlation_id: 16 bytes; the same from the HTTP request to the last fragment.
@@ -166,7 +167,9 @@ class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
 
 
 class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
-    """The execution reached a final state other than success or cancellation. Fields as in `command.execution.completed`.
+    """The execution ended in another final state than success or cancellation.
+
+    Fields as in `command.execution.completed`.
 
     Attributes:
         outcome: `failed`, `expired` or `dead`.

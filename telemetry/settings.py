@@ -1,8 +1,7 @@
 """Typed settings: frozen dataclasses whose fields say their own meaning, unit and default.
 
-A field `batch_max_events` of the section `telemetry` is read from `WEIR_TELEMETRY_BATCH_MAX_EVENTS`, else from the file
-that `WEIR_TELEMETRY_BATCH_MAX_EVENTS_FILE` names, else from `batch_max_events` under `[telemetry]` in `weir.toml`, else it
-has its default. Fields of the section with an empty name have no middle part (`WEIR_HOME`; top level of the file).
+A field `batch_size` of the section `telemetry` is read from `WEIR_TELEMETRY_BATCH_SIZE`, else from the file that
+`WEIR_TELEMETRY_BATCH_SIZE_FILE` names, else from `batch_size` under `[telemetry]` in `weir.toml`, else it has its default. Fields of the section with an empty name have no middle part (`WEIR_HOME`; top level of the file).
 Nothing is read at import: a process calls `api.settings.load_settings` once, at its entry.
 """
 
@@ -221,7 +220,7 @@ def _shown(bound: float | timedelta) -> str:
     return format_duration(bound) if isinstance(bound, timedelta) else str(bound)
 
 
-def _parse(raw: Any, kind: Any) -> Any:  # noqa: ANN401, PLR0911 - one return per kind
+def _parse(raw: Any, kind: Any) -> Any:  # noqa: ANN401 - one return per kind
     if kind is bool:
         return _parse_bool(raw)
     if kind is timedelta:

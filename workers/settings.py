@@ -63,7 +63,9 @@ class ServerSettings:
         None, "User that embedded servers run as when Weir runs as root; by default postgres, else nobody."
     )
     database_pool: int = setting(10, "Connections to Postgres of one process, at most.", minimum=2, maximum=100)
-    log_format: str = setting("auto", "Form of log lines; auto is console on a terminal.", choices=("auto", "console", "json"))
+    log_format: str = setting(
+        "auto", "Form of log lines; auto is console on a terminal.", choices=("auto", "console", "json")
+    )
     log_level: str = setting("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))
     log_max_bytes: int = setting(10_485_760, "Bytes of a log file before it rotates.", minimum=65_536)
     log_files: int = setting(7, "Rotated log files kept.", minimum=1, maximum=100)
