@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -71,9 +72,9 @@ class StepSpec:
     params: Expression
     position: Position
     condition: Expression | None = None
-    blocks: Mapping[str, tuple[StepSpec, ...]] = _NONE
-    conditions: Mapping[str, Expression] = _NONE
-    literals: Mapping[str, Any] = _NONE
+    blocks: Mapping[str, tuple[StepSpec, ...]] = field(default_factory=lambda: _NONE)
+    conditions: Mapping[str, Expression] = field(default_factory=lambda: _NONE)
+    literals: Mapping[str, Any] = field(default_factory=lambda: _NONE)
     timeout: timedelta | None = None
     retry: Retry | None = None
 
@@ -107,3 +108,28 @@ class Command:
     concurrency: Concurrency | None = None
     secrets: tuple[str, ...] = ()
     on_failure: tuple[StepSpec, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionInfo:
+    """What a step may know of the execution it is part of; `execution` in templates.
+
+    Attributes:
+        id: The execution.
+        correlation_id: The whole trace.
+        slug: Its command.
+        user: The plain name (operational; telemetry sees only its hash).
+        space: Name of the space.
+        space_id: Row of `spaces`.
+        dry_run: Whether everything will be rolled back.
+        now: Fixed when the execution was first claimed; aware UTC.
+    """
+
+    id: UUID
+    correlation_id: UUID
+    slug: str
+    user: str
+    space: str
+    space_id: UUID
+    dry_run: bool
+    now: datetime

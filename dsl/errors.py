@@ -7,6 +7,8 @@ LanguageError
 `- ExpressionError          a template or condition that cannot be evaluated
 StepError
 |- StepFailed               the step says so itself: rules broken, nothing found
+|  |- RecordInvalid         a fragment, note or notification that cannot be stored
+|  `- FragmentNotFound
 `- StepTimedOut
 """
 
@@ -106,9 +108,40 @@ class StepFailed(StepError):
     category: ClassVar[Category] = "validation"
 
 
+class RecordInvalid(StepFailed):
+    """A fragment, an imported note or a notification is not what its table can hold."""
+
+    code = "record.invalid"
+
+
+class FragmentNotFound(StepFailed):
+    """No fragment has this id."""
+
+    code = "fragment.not_found"
+
+
 class StepTimedOut(StepError):
     """The step took longer than it may."""
 
     code = "step.timed_out"
     category: ClassVar[Category] = "timeout"
+    retryable = True
+
+
+class LedgerError(WeirError):
+    """The run must stop where it is: nothing more of it can be kept. Not an error of the step that met it."""
+
+    code = "ledger"
+
+
+class FenceLost(LedgerError):
+    """Another claim owns the execution, or it is final; this run's transaction was not made."""
+
+    code = "ledger.fence_lost"
+
+
+class LedgerUnavailable(LedgerError):
+    """The connection to Postgres was lost in the middle of a run."""
+
+    code = "ledger.unavailable"
     retryable = True

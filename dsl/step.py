@@ -18,6 +18,7 @@ from uuid import UUID
 from psycopg import Connection
 from pydantic import BaseModel, ConfigDict
 
+from dsl.command import ExecutionInfo as ExecutionInfo  # noqa: PLC0414 - part of the contract
 from dsl.command import StepSpec
 from telemetry.events import ErrorFacts
 
@@ -88,31 +89,6 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionInfo:
-    """What a step may know of the execution it is part of; `execution` in templates.
-
-    Attributes:
-        id: The execution.
-        correlation_id: The whole trace.
-        slug: Its command.
-        user: The plain name (operational; telemetry sees only its hash).
-        space: Name of the space.
-        space_id: Row of `spaces`.
-        dry_run: Whether everything will be rolled back.
-        now: Fixed when the execution was first claimed; aware UTC.
-    """
-
-    id: UUID
-    correlation_id: UUID
-    slug: str
-    user: str
-    space: str
-    space_id: UUID
-    dry_run: bool
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class BlockResult:
     """How a nested list of steps went.
 
@@ -168,6 +144,7 @@ class StepContext:
         tools: Clock, ids, hashes, limits.
         connection: DATABASE: inside the fenced transaction (do not commit). READS: outside any. Else none.
         children: CHILDREN: runs nested steps. Else none.
+        measures: Numbers and enums known so far; what the event of a step that fails will carry.
     """
 
     execution: ExecutionInfo
@@ -176,6 +153,7 @@ class StepContext:
     tools: StepTools
     connection: Connection[Any] | None = None
     children: Children | None = None
+    measures: dict[str, int | float | str] = field(default_factory=dict)
 
     def database(self) -> Connection[Any]:
         """The connection of a step whose effect is READS or DATABASE."""
@@ -183,6 +161,13 @@ class StepContext:
             message = f"step type {self.spec.type} asked for a database its effect does not declare"
             raise RuntimeError(message)
         return self.connection
+
+    def nested(self) -> Children:
+        """What runs the blocks of a step whose effect is CHILDREN."""
+        if self.children is None:
+            message = f"step type {self.spec.type} asked to run steps, which its effect does not declare"
+            raise RuntimeError(message)
+        return self.children
 
 
 class StepTools(Protocol):
@@ -247,7 +232,8 @@ class StepRow:
     """A ledger row: one run of one step. Carries its event's id and every field of that event.
 
     Attributes:
-        ordinal: Order within the execution's attempt, from 1.
+        ordinal: Order within the execution, from 1; goes on over attempts.
+        output: JSON text.
         error: The whole error for the execution's owner; operational, never telemetry.
         facts: What telemetry may know of it.
         event_id: 16 bytes; none while telemetry is off.
@@ -262,7 +248,7 @@ class StepRow:
     outcome: Outcome
     occurred_at_us: int
     duration_us: int
-    output: Any = None
+    output: str | None = None
     error: Mapping[str, Any] | None = None
     facts: ErrorFacts | None = None
     mutations: tuple[Mutation, ...] = ()
@@ -291,7 +277,7 @@ class Ledger(Protocol):
     """Where step rows go. Events follow their rows, after the commit."""
 
     def effect(self) -> AbstractContextManager[EffectTransaction]:
-        """One transaction: lock the execution's row behind the fence, write what waits, then the caller's effect and row.
+        """One transaction: lock the execution's row behind the fence, write what waits, then effect and row.
 
         Raises:
             FenceLost: Another claim owns the execution; nothing was written.
@@ -310,6 +296,6 @@ class Ledger(Protocol):
         """Commit what waits, now: before anything leaves the process."""
         ...
 
-    def freeze(self, path: str, items: Sequence[Any]) -> Sequence[Any]:
-        """Keep the list of a map before its first child; returns the list kept first under that path."""
+    def freeze(self, path: str, items: str) -> Sequence[Any]:
+        """Keep the list of a map (JSON text) before its first child; returns the list kept first under that path."""
         ...

@@ -91,7 +91,7 @@ create table command_steps (
 
 -- The second guard of exactly-once effects: a step succeeds once in an execution, whoever ran it.
 create unique index command_steps_succeed_once on command_steps (execution_id, path) where outcome = 'succeeded';
-create index command_steps_in_order on command_steps (execution_id, attempt, ordinal);
+create index command_steps_in_order on command_steps (execution_id, ordinal);
 
 -- Lists of map steps, frozen before their first child runs.
 create table command_step_items (

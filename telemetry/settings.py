@@ -1,7 +1,8 @@
 """Typed settings: frozen dataclasses whose fields say their own meaning, unit and default.
 
 A field `batch_size` of the section `telemetry` is read from `WEIR_TELEMETRY_BATCH_SIZE`, else from the file that
-`WEIR_TELEMETRY_BATCH_SIZE_FILE` names, else from `batch_size` under `[telemetry]` in `weir.toml`, else it has its default. Fields of the section with an empty name have no middle part (`WEIR_HOME`; top level of the file).
+`WEIR_TELEMETRY_BATCH_SIZE_FILE` names, else from `batch_size` under `[telemetry]` in `weir.toml`, else it has its
+default. Fields of the section with an empty name have no middle part (`WEIR_HOME`; top level of the file).
 Nothing is read at import: a process calls `api.settings.load_settings` once, at its entry.
 """
 
@@ -156,7 +157,7 @@ class SettingsReader:
 
     def finish(self) -> None:
         """Note every variable and every key of the file that names no setting."""
-        variables = {_variable(name, key) for name, keys in self._known.items() for key in keys}
+        variables = {variable_of(name, key) for name, keys in self._known.items() for key in keys}
         allowed = variables | {f"{variable}_FILE" for variable in variables}
         for variable in sorted(self.environ):
             if variable.startswith("WEIR_") and variable not in allowed:
@@ -173,15 +174,15 @@ class SettingsReader:
 
     def _find(self, section: str, key: str, table: Mapping[str, Any]) -> tuple[str, Any] | None:
         self._known.setdefault(section, set()).add(key)
-        variable = _variable(section, key)
-        if variable in self.environ:
-            return variable, self.environ[variable]
-        path = self.environ.get(f"{variable}_FILE")
+        name = variable_of(section, key)
+        if name in self.environ:
+            return name, self.environ[name]
+        path = self.environ.get(f"{name}_FILE")
         if path is not None:
             try:
-                return f"{variable}_FILE", Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+                return f"{name}_FILE", Path(path).read_text(encoding="utf-8").rstrip("\r\n")
             except (OSError, UnicodeDecodeError) as error:
-                self.faults.append(f"{variable}_FILE = {path!r}: cannot be read: {error}")
+                self.faults.append(f"{name}_FILE = {path!r}: cannot be read: {error}")
                 return None
         if key in table:
             return f"weir.toml [{section}] {key}" if section else f"weir.toml {key}", table[key]
@@ -193,7 +194,8 @@ def settings_of(section: type[Any]) -> Iterator[dataclasses.Field[Any]]:
     return (spec for spec in dataclasses.fields(section) if "description" in spec.metadata)
 
 
-def _variable(section: str, key: str) -> str:
+def variable_of(section: str, key: str) -> str:
+    """The environment variable of a setting: `WEIR_TELEMETRY_BATCH_SIZE`, or `WEIR_HOME` of the nameless section."""
     return "_".join(part for part in ("WEIR", section, key) if part).upper()
 
 

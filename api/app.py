@@ -1,0 +1,119 @@
+"""The REST API, wired by hand."""
+
+from __future__ import annotations
+
+import atexit
+from contextlib import ExitStack
+from http import HTTPStatus
+from typing import Any
+
+import flask_smorest
+import structlog
+from flask import Flask, Response, json
+from psycopg_pool import PoolTimeout
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from api import problems, tracing
+from api.resources import commands, context, documents, executions, fragments, health, telemetry
+from api.schemas import ProblemShape
+from api.settings import Settings
+from telemetry.errors import StoreUnavailable, WeirError
+from workers.boot import Resources, open_resources
+from workers.executions import is_connection_loss
+
+log = structlog.get_logger(__name__)
+
+_CLOSE = "weir.close"
+
+_BLUEPRINTS = (
+    commands.blueprint,
+    executions.blueprint,
+    fragments.blueprint,
+    telemetry.blueprint,
+    health.blueprint,
+)
+
+
+def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
+    """The application. Call it after the last fork: what it opens does not survive one.
+
+    Args:
+        settings: Complete.
+        resources: What it works with, closed by whoever opened it; opened here if not given, and closed by `close_app`.
+
+    Raises:
+        SettingsInvalid: Something is to be opened, and the settings do not say where it is.
+    """
+    stack = ExitStack()
+    if resources is None:
+        resources = stack.enter_context(open_resources(settings.servers, settings.workers, "api"))
+        atexit.register(stack.close)
+    app = Flask("weir", static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.api.max_body_bytes,
+        API_TITLE="Weir",
+        API_VERSION="1",
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/api",
+        OPENAPI_JSON_PATH="openapi.json",
+        PROPAGATE_EXCEPTIONS=False,
+    )
+    app.url_map.strict_slashes = False
+    app.extensions[_CLOSE] = stack
+    context.give(app, context.Context(settings, resources))
+    tracing.install(app, resources.clock, resources.recorder)
+    api = _Api(app)
+    for blueprint in _BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    app.register_blueprint(documents.blueprint)
+    app.register_error_handler(WeirError, _answer_error)
+    app.register_error_handler(Exception, _answer_unforeseen)
+    return app
+
+
+def close_app(app: Flask) -> None:
+    """Hand over the events still in memory and close what `create_app` opened; idempotent."""
+    stack: ExitStack = app.extensions[_CLOSE]
+    stack.close()
+
+
+class _Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest is not typed
+    """flask-smorest with problems for errors, in what it answers and in what it documents."""
+
+    ERROR_SCHEMA = ProblemShape
+
+    def handle_http_exception(self, error: HTTPException) -> Response:
+        status = error.code or 500
+        if status < HTTPStatus.BAD_REQUEST:
+            return Response(status=status, headers=error.get_headers())
+        answer = _answer(problems.of_status(status, error.description or error.name))
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return answer
+
+    def _register_responses(self) -> None:
+        usual = self.DEFAULT_RESPONSE_CONTENT_TYPE
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = problems.MEDIA_TYPE
+        try:
+            super()._register_responses()
+        finally:
+            self.DEFAULT_RESPONSE_CONTENT_TYPE = usual
+
+
+def _answer_error(error: WeirError) -> Response:
+    problem = problems.of_error(error)
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("request_failed", exc_info=error)
+    return _answer(problem)
+
+
+def _answer_unforeseen(error: Exception) -> Response:
+    if isinstance(error, PoolTimeout) or is_connection_loss(error):
+        return _answer_error(StoreUnavailable("Postgres does not answer"))
+    log.error("request_crashed", exc_info=error)
+    return _answer(problems.internal())
+
+
+def _answer(problem: problems.Problem) -> Response:
+    body: dict[str, Any] = problem.body
+    return Response(json.dumps(body), problem.status, problem.headers, mimetype=problems.MEDIA_TYPE)

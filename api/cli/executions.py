@@ -1,0 +1,127 @@
+"""`weir executions`: what was run, and how it went."""
+
+from __future__ import annotations
+
+import click
+
+from api.cli.follow import FINAL_STATES, step_line
+from api.cli.output import Column, Item, View, block, item_format, list_format, local_time, print_json, show_page
+from api.cli.target import open_client
+from api.cli.terminal import Terminal, clean, human_duration, plural
+from api.client import segment
+
+_FIELDS = (
+    "id", "command", "state", "dry_run", "user", "space", "request_source", "correlation_id", "attempt", "queued_at",
+    "started_at", "finished_at", "queue_wait_ms", "total_duration_ms", "elapsed_ms", "steps_executed",
+    "steps_successful", "steps_failed", "steps_skipped", "mutations_count",
+)  # fmt: skip
+
+
+@click.group(short_help="Look at what was run.")
+def executions() -> None:
+    """Look at what was run: newest first, or one in full."""
+
+
+@executions.command("list")
+@click.option("--state", help="Only those in this state.")
+@click.option("--command", help="Only those of this command.")
+@click.option("--correlation-id", help="Only those of this trace.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
+@click.option("--cursor", help="`next_cursor` of the page before.")
+@list_format
+def list_executions(  # noqa: PLR0913 - one argument per option
+    state: str | None, command: str | None, correlation_id: str | None, limit: int, cursor: str | None, form: str
+) -> None:
+    """List executions, newest first."""
+    query = {
+        "state": state,
+        "command": command,
+        "correlation_id": correlation_id,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    with open_client() as client:
+        page = client.get("/api/executions", query)
+    terminal = Terminal.of_stdout()
+    show_page(page, _view(terminal), form, terminal)
+
+
+@executions.command("show")
+@click.argument("execution_id", metavar="ID")
+@click.option("--steps", "with_steps", is_flag=True, help="Its steps, too.")
+@item_format
+def show_execution(execution_id: str, with_steps: bool, form: str) -> None:
+    """Show one execution: its state, result or error, and what it changed."""
+    path = f"/api/executions/{segment(execution_id)}"
+    with open_client() as client:
+        execution = client.get(path)
+        steps = list(client.pages(f"{path}/steps", {"limit": 1000})) if with_steps else []
+    if form == "json":
+        print_json(execution | {"steps": steps} if with_steps else execution)
+        return
+    terminal = Terminal.of_stdout()
+    for label, value in _facts(execution, terminal):
+        terminal.say(f"{label:<12} {clean(value)}")
+    for step in steps:
+        terminal.say(step_line(step, terminal), step["outcome"] if step["outcome"] == "failed" else "")
+    show_outcome(execution, terminal)
+
+
+def show_outcome(execution: Item, terminal: Terminal) -> None:
+    """How it ended, in a line; what it changed; its result or its error."""
+    state = execution["state"]
+    mark = terminal.marks.of(state if state in FINAL_STATES else "running")
+    duration = human_duration(execution["total_duration_ms"], unicode=terminal.unicode)
+    line = f"{mark} {execution['command']} {state}"
+    if state in FINAL_STATES:
+        line += f" in {duration}"
+    terminal.say(line + (" (dry run: nothing was kept)" if execution["dry_run"] else ""), _tone(execution))
+    for effect in execution.get("effects", ()):
+        verb = "would have been" if execution["dry_run"] else "were" if effect["rows"] != 1 else "was"
+        terminal.say(f"  {plural(effect['rows'], effect['entity'])} {verb} {effect['operation']}")
+    if execution["error"] is not None:
+        terminal.say(block(execution["error"].get("message") or execution["error"]), "failed")
+    elif execution["result"] is not None:
+        terminal.say(block(execution["result"]))
+
+
+def _facts(execution: Item, terminal: Terminal) -> list[tuple[str, str]]:
+    wait = human_duration(execution["queue_wait_ms"], unicode=terminal.unicode)
+    return [
+        ("id", execution["id"]),
+        ("command", f"{execution['command']} ({execution['definition_hash'][:12]})"),
+        ("asked by", f"{execution['user']} through {execution['request_source']} in space {execution['space']}"),
+        ("trace", execution["correlation_id"]),
+        ("queued", local_time(execution["queued_at"]) + (f", waited {wait}" if wait else "")),
+        ("steps", f"{execution['steps_executed']} run, {execution['steps_failed']} failed, "
+                  f"{execution['steps_skipped']} skipped"),
+        ("inputs", ", ".join(sorted(execution["inputs"])) or "none"),
+    ]  # fmt: skip
+
+
+def _tone(execution: Item) -> str:
+    state: str = execution["state"]
+    if state not in FINAL_STATES:
+        return "running"
+    return "succeeded" if state == "succeeded" else "failed"
+
+
+def _view(terminal: Terminal) -> View:
+    def told(item: Item) -> str:
+        return f"{terminal.marks.of(item['state'])} {item['state']}" + (" (dry run)" if item["dry_run"] else "")
+
+    return View(
+        (
+            Column("STATE", told, tone=_tone),
+            Column("COMMAND", lambda item: item["command"], shrinks=True),
+            Column("QUEUED", lambda item: local_time(item["queued_at"])),
+            Column(
+                "DURATION", lambda item: human_duration(item["total_duration_ms"], unicode=terminal.unicode), right=True
+            ),
+            Column("STEPS", lambda item: str(item["steps_executed"]), right=True),
+            Column("CHANGES", lambda item: str(item["mutations_count"]), right=True),
+            Column("ID", lambda item: item["id"]),
+        ),
+        _FIELDS,
+        "Nothing was run yet. Try: weir run todo.add -i body='buy milk'",
+    )

@@ -1,0 +1,39 @@
+"""Faults of a command file as a person reads them: where, what, the line with a caret, what should be there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from api.cli.terminal import cells, clean, clip
+from dsl.errors import Fault
+
+#: Columns of a source line that are shown; the caret is always among them.
+MAX_COLUMNS = 120
+
+
+def render(fault: Fault, source: str, lines: Sequence[str]) -> list[str]:
+    """The lines of one fault.
+
+    Args:
+        fault: What is wrong.
+        source: The file, as the person named it.
+        lines: Of its text; empty when it could not be read.
+    """
+    place = ":".join(str(part) for part in (source, fault.line, fault.column) if part is not None)
+    rendered = [f"{place}: {clean(fault.message)} ({fault.code})"]
+    if fault.line is not None and fault.line <= len(lines):
+        rendered += _excerpt(lines[fault.line - 1], fault.line, fault.column or 1)
+    if fault.expected:
+        rendered.append(f"      expected: {clean(fault.expected)}")
+    if fault.nearest:
+        rendered.append(f"      did you mean: {clean(fault.nearest)}")
+    return rendered
+
+
+def _excerpt(line: str, number: int, column: int) -> list[str]:
+    """The source line and a caret below the character; a long line is cut around it."""
+    start = max(0, column - MAX_COLUMNS // 2) if cells(line) > MAX_COLUMNS else 0
+    shown = clean(line[start:])
+    gutter = f"{number:>5} | "
+    before = cells(clean(line[start : column - 1]))
+    return [gutter + clip(shown, MAX_COLUMNS), " " * (len(gutter) - 2) + "| " + " " * before + "^"]

@@ -1,0 +1,131 @@
+"""Following an execution until it is final, step by step."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from api.cli.output import Item
+from api.cli.terminal import Terminal, human_duration, plural
+from api.client import Client
+
+#: Map items shown of one map as they finish; the others are counted. Failed ones are always shown.
+SHOWN_ITEMS = 5
+
+FINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "expired", "dead"})
+
+#: Seconds between two looks: short at first, for most executions are.
+_FIRST_LOOK_S, _LAST_LOOK_S, _GROWTH = 0.01, 0.5, 1.5
+_PAGE = 1000
+_INDEX = re.compile(r"\[(\d+)\]")
+
+
+def follow(client: Client, execution: Item, printer: StepPrinter, *, wait_s: float | None) -> Item:
+    """Print steps as they finish; the execution as it was last seen: final, or `wait_s` seconds have passed."""
+    feed = StepFeed(client, execution["id"])
+    deadline = None if wait_s is None else time.monotonic() + wait_s
+    pause_s = _FIRST_LOOK_S
+    while True:
+        # The state first: what is final now has all its steps in the ledger.
+        execution = client.get(f"/api/executions/{execution['id']}")
+        is_final = execution["state"] in FINAL_STATES
+        news = list(feed.poll())
+        for step in news:
+            printer.show(step)
+        now = time.monotonic()
+        if is_final or (deadline is not None and now >= deadline):
+            printer.finish()
+            return execution
+        pause_s = _FIRST_LOOK_S if news else min(pause_s * _GROWTH, _LAST_LOOK_S)
+        time.sleep(pause_s if deadline is None else min(pause_s, deadline - now))
+
+
+@dataclass(slots=True)
+class StepFeed:
+    """Steps of an execution in the order they end. A step with steps inside begins before them, and ends after.
+
+    Attributes:
+        client: Where to ask.
+        execution_id: Of which.
+    """
+
+    client: Client
+    execution_id: str
+    _last: int = 0
+    _begun: set[int] = field(default_factory=set)
+
+    def poll(self) -> Iterator[dict[str, Any]]:
+        """What has ended since the last call."""
+        fresh = list(self._after(self._last))
+        ordinals = {step["ordinal"] for step in fresh}
+        for ordinal in sorted(self._begun):
+            page = self.client.get(self._path, {"after": ordinal - 1, "limit": 1})
+            fresh += [step for step in page["items"] if step["ordinal"] == ordinal]
+        last = max(ordinals, default=self._last)
+        self._begun |= set(range(self._last + 1, last + 1))
+        self._begun -= {step["ordinal"] for step in fresh}
+        self._last = last
+        yield from sorted(fresh, key=lambda step: (step["occurred_at"], -step["ordinal"]))
+
+    @property
+    def _path(self) -> str:
+        return f"/api/executions/{self.execution_id}/steps"
+
+    def _after(self, ordinal: int) -> Iterator[dict[str, Any]]:
+        while True:
+            items = self.client.get(self._path, {"after": ordinal, "limit": _PAGE})["items"]
+            yield from items
+            if len(items) < _PAGE:
+                return
+            ordinal = items[-1]["ordinal"]
+
+
+class StepPrinter:
+    """Prints a line for each step that ended; of the items of a map the first few, then how many more.
+
+    Args:
+        terminal: Where to.
+        shown_items: Items of one map.
+    """
+
+    def __init__(self, terminal: Terminal, shown_items: int = SHOWN_ITEMS) -> None:
+        self._terminal = terminal
+        self._shown_items = shown_items
+        self._left_out: dict[str, int] = {}
+
+    def show(self, step: Item) -> None:
+        path: str = step["path"]
+        left_out = self._left_out.pop(path, 0)
+        if left_out:
+            self._count(path, left_out)
+        late = next((index for index in _INDEX.finditer(path) if int(index[1]) >= self._shown_items), None)
+        if late is not None and step["outcome"] != "failed":
+            of_map = path[: late.start()]
+            self._left_out[of_map] = self._left_out.get(of_map, 0) + 1
+            return
+        self._terminal.say(step_line(step, self._terminal), step["outcome"] if step["outcome"] == "failed" else "")
+
+    def finish(self) -> None:
+        """Say what was left out of maps that have not ended."""
+        for path, count in self._left_out.items():
+            self._count(path, count)
+        self._left_out.clear()
+
+    def _count(self, path: str, count: int) -> None:
+        self._terminal.say(f"  {self._terminal.marks.ellipsis} {plural(count, 'more step')} in {path}", "dim")
+
+
+def step_line(step: Item, terminal: Terminal) -> str:
+    """`✓ create  fragment.create  3.2 ms  1 change`; what did not succeed says so in a word."""
+    outcome = step["outcome"]
+    parts = [f"{terminal.marks.of(outcome)} {step['path']:<24}", f"{step['step_type']:<16}"]
+    if outcome != "skipped":
+        parts.append(f"{human_duration(step['duration_ms'], unicode=terminal.unicode):>8}")
+    if outcome != "succeeded":
+        parts.append(outcome)
+    if step["mutations_count"]:
+        parts.append(plural(step["mutations_count"], "change"))
+    return "  ".join(parts).rstrip()

@@ -1,0 +1,159 @@
+"""`weir fragments`: bring notes in, and look at what there is."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from api.cli.main import EXPECTED
+from api.cli.output import Column, View, list_format, local_time, print_json, show_page
+from api.cli.target import open_client
+from api.cli.terminal import Terminal, clean, plural
+from api.client import ApiRefused, Client
+from dsl.errors import Fault
+
+if TYPE_CHECKING:
+    from dsl.notes import Note
+
+#: Notes of one request, and characters of their contents together, at most.
+BATCH_NOTES, BATCH_CHARACTERS = 200, 2_000_000
+
+_FIELDS = ("id", "type", "title", "space", "tags", "source", "created_at", "updated_at")
+
+_VIEW = View(
+    (
+        Column("TYPE", lambda item: item["type"]),
+        Column("TITLE", lambda item: item["title"], shrinks=True),
+        Column("TAGS", lambda item: ", ".join(item["tags"]), shrinks=True),
+        Column("SPACE", lambda item: item["space"]),
+        Column("UPDATED", lambda item: local_time(item["updated_at"])),
+        Column("ID", lambda item: item["id"]),
+    ),
+    _FIELDS,
+    "There are no fragments here. Try: weir fragments import DIR, or weir run note.add -i title=Hello",
+)
+
+
+@click.group(short_help="Import and list fragments.")
+def fragments() -> None:
+    """Import and list fragments, the built-in records."""
+
+
+@fragments.command("list")
+@click.option("--type", "type_", help="Only those of this type.")
+@click.option("--tag", "tags", multiple=True, help="Only those with this tag; several: with all of them.")
+@click.option("--space", help="Only those of this space.")
+@click.option("--q", "text", help="Only those with this text in title or content.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
+@click.option("--cursor", help="`next_cursor` of the page before.")
+@list_format
+def list_fragments(  # noqa: PLR0913 - one argument per option
+    type_: str | None,
+    tags: tuple[str, ...],
+    space: str | None,
+    text: str | None,
+    limit: int,
+    cursor: str | None,
+    form: str,
+) -> None:
+    """List fragments, newest first."""
+    query = {
+        "type": type_,
+        "tag": ",".join(tags) or None,
+        "space": space,
+        "q": text,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    with open_client() as client:
+        page = client.get("/api/fragments", query)
+    show_page(page, _VIEW, form, Terminal.of_stdout())
+
+
+@fragments.command("import")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--space", default="default", show_default=True, help="Which space they go into.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to show it."
+)
+def import_fragments(folder: Path, space: str, form: str) -> None:
+    """Import a folder of Markdown notes; a note that was imported before is brought up to date.
+
+    Front matter (title, type, tags, created, updated, anything else as metadata) is optional. Files that cannot be
+    read are named at the end; exits with 1 only when nothing could be imported.
+    """
+    from dsl.notes import count_notes, read_notes
+
+    terminal = Terminal.of_stream(sys.stderr)
+    counts: Counter[str] = Counter()
+    faults: list[Fault] = []
+    with (
+        open_client() as client,
+        click.progressbar(length=count_notes(folder), label="importing", file=sys.stderr) as bar,
+    ):
+        for batch in _batches(read_notes(folder, faults)):
+            _send(client, space, batch, counts, faults)
+            bar.update(len(batch))
+        bar.update(len(faults))
+    imported = counts["created"] + counts["updated"] + counts["unchanged"]
+    if form == "json":
+        problems = [{"source": fault.path, "code": fault.code, "message": fault.message} for fault in faults]
+        print_json({"created": 0, "updated": 0, "unchanged": 0, **counts, "faults": problems})
+    else:
+        print(
+            f"{plural(imported, 'note')} in {clean(str(folder))}: {counts['created']} created, "
+            f"{counts['updated']} updated, {counts['unchanged']} unchanged"
+        )
+    for fault in faults:
+        terminal.say(f"{clean(fault.path)}: {clean(fault.message)}", "failed", sys.stderr)
+    if faults and not imported:
+        raise click.exceptions.Exit(EXPECTED)
+
+
+def _send(client: Client, space: str, batch: list[Note], counts: Counter[str], faults: list[Fault]) -> None:
+    """Import a batch; if the API refuses it, its notes one by one, so that one bad note spoils nothing else."""
+    body = {"space": space, "notes": [_note_json(note) for note in batch]}
+    try:
+        answer = client.post("/api/fragments/import", body).body
+    except ApiRefused as refused:
+        if refused.status not in {413, 422}:
+            raise
+        if len(batch) == 1:
+            faults.append(Fault("note.refused", refused.detail, path=batch[0].source))
+            return
+        for note in batch:
+            _send(client, space, [note], counts, faults)
+        return
+    for name in ("created", "updated", "unchanged"):
+        counts[name] += answer[name]
+
+
+def _batches(notes: Iterable[Note]) -> Iterator[list[Note]]:
+    batch: list[Note] = []
+    characters = 0
+    for note in notes:
+        if batch and (len(batch) == BATCH_NOTES or characters + len(note.content) > BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(note)
+        characters += len(note.content)
+    if batch:
+        yield batch
+
+
+def _note_json(note: Note) -> dict[str, Any]:
+    return {
+        "source": note.source,
+        "title": note.title,
+        "content": note.content,
+        "type": note.type,
+        "tags": list(note.tags),
+        "metadata": note.metadata,
+        "created_at": note.created.isoformat() if note.created else None,
+        "updated_at": note.updated.isoformat() if note.updated else None,
+    }

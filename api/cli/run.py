@@ -1,0 +1,113 @@
+"""`weir run`: submit a command, follow it, show what came of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli.executions import show_outcome
+from api.cli.follow import FINAL_STATES, StepPrinter, follow
+from api.cli.main import EXPECTED, INTERRUPTED
+from api.cli.output import Item, item_format, print_json
+from api.cli.target import open_client
+from api.cli.terminal import Terminal
+from api.client import Client, segment
+
+
+@click.command(short_help="Run a command and show its steps as they finish.")
+@click.argument("slug")
+@click.option(
+    "-i", "--input", "pairs", multiple=True, metavar="NAME=VALUE", help="One input; its type is the command's."
+)
+@click.option(
+    "--input-file", type=click.Path(path_type=Path), help="A JSON object of inputs; `-` reads standard input."
+)
+@click.option("--dry-run", is_flag=True, help="Do everything and keep nothing; says what would have changed.")
+@click.option("--detach", is_flag=True, help="Print the execution's id and do not wait.")
+@click.option("--user", help="On whose behalf.")
+@click.option("--space", help="Which space it works in.")
+@click.option("--priority", type=click.IntRange(0, 9), help="0 is the most urgent, 9 the least.")
+@click.option("--wait", "wait_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than this.")
+@item_format
+def run(  # noqa: PLR0913 - one argument per option
+    slug: str,
+    pairs: tuple[str, ...],
+    input_file: Path | None,
+    dry_run: bool,
+    detach: bool,
+    user: str | None,
+    space: str | None,
+    priority: int | None,
+    wait_s: float | None,
+    form: str,
+) -> None:
+    """Run the command SLUG, show its steps as they finish, then its result.
+
+    Exits with 1 when the execution did not succeed, or was not final within --wait. Interrupted, it goes on running.
+    """
+    given: dict[str, Any] = {"dry_run": dry_run, "user": user, "space": space, "priority": priority}
+    body = {key: value for key, value in given.items() if value is not None and value is not False}
+    with open_client() as client:
+        body["inputs"] = _read_inputs(input_file) | _coerce_inputs(client, slug, pairs)
+        execution = client.post(f"/api/commands/{segment(slug)}/executions", body).body
+        if detach:
+            print_json(execution) if form == "json" else print(execution["id"])
+            return
+        raise click.exceptions.Exit(_follow(client, execution, wait_s, form))
+
+
+def _follow(client: Client, execution: Item, wait_s: float | None, form: str) -> int:
+    """Wait, show, and say with which code to exit."""
+    # JSON has standard output to itself.
+    terminal = Terminal.of_stream(sys.stderr if form == "json" else sys.stdout)
+    try:
+        execution = follow(client, execution, StepPrinter(terminal), wait_s=wait_s)
+    except KeyboardInterrupt:
+        terminal.say(f"\nIt goes on running: weir executions show {execution['id']}", stream=sys.stderr)
+        return INTERRUPTED
+    if form == "json":
+        print_json(execution)
+    else:
+        show_outcome(execution, terminal)
+        terminal.say(f"  weir telemetry trace {execution['id']}", "dim")
+    if execution["state"] not in FINAL_STATES:
+        terminal.say(
+            f"weir: still {execution['state']} after {wait_s:g} s; see weir executions show {execution['id']}",
+            stream=sys.stderr,
+        )
+    return 0 if execution["state"] == "succeeded" else EXPECTED
+
+
+def _read_inputs(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        inputs = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{path}: {error}", param_hint="--input-file") from error
+    if not isinstance(inputs, dict):
+        raise click.BadParameter(f"{path}: expected a JSON object", param_hint="--input-file")
+    return inputs
+
+
+def _coerce_inputs(client: Client, slug: str, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`NAME=VALUE` texts as the types that the command declares."""
+    texts: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="-i")
+        if name in texts:
+            raise click.BadParameter(f"{name} is given twice", param_hint="-i")
+        texts[name] = value
+    if not texts:
+        return {}
+    from dsl.inputs import coerce
+
+    schema = client.get(f"/api/commands/{segment(slug)}")["inputs"]
+    return dict(coerce(schema, texts))

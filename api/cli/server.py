@@ -1,0 +1,106 @@
+"""The API under gunicorn, started by a call: one arbiter, threads in each worker, no files of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+
+from api.settings import Settings
+from telemetry.logs import configure_logs
+from workers.stack.fork import die_with
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+#: How long requests that are being served may go on after SIGTERM.
+GRACE = timedelta(seconds=10)
+#: How long a worker may be silent before it is killed; its main thread only hands out requests.
+SILENCE = timedelta(seconds=30)
+#: How long an idle connection is kept for a next request.
+KEEP_ALIVE = timedelta(seconds=5)
+
+log = structlog.get_logger(__name__)
+
+
+def run_api(settings: Settings, listener: socket.socket) -> None:
+    """Serve HTTP on `listener` until SIGTERM, then let running requests finish.
+
+    Args:
+        settings: Complete, with the addresses of both servers.
+        listener: Listening; stays open for its owner.
+
+    Raises:
+        SystemExit: Always: gunicorn ends so.
+    """
+    configure_logs(settings.servers.log_format, settings.servers.log_level, "api")
+    _Server(settings, listener).run()
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        super().__init__()
+
+    def load_config(self) -> None:
+        api = self._settings.api
+        memory = Path("/dev/shm")  # noqa: S108 - gunicorn's unlinked heartbeat files: no disk needs to turn for them
+        options = {
+            # gunicorn closes the descriptor it is given, and ours must survive.
+            "bind": f"fd://{os.dup(self._listener.fileno())}",
+            "worker_class": "gthread",
+            "workers": api.processes,
+            "threads": api.threads,
+            "timeout": int(SILENCE.total_seconds()),
+            "graceful_timeout": int(GRACE.total_seconds()),
+            "keepalive": int(KEEP_ALIVE.total_seconds()),
+            "control_socket_disable": True,  # it would be in the user's home folder
+            "worker_tmp_dir": str(memory) if memory.is_dir() else None,
+            "logger_class": _Logger,
+            "loglevel": "warning",
+            "post_fork": _tie_worker,
+            "worker_exit": _close_app,
+            "proc_name": "weir-api",
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """The application, made after the fork: its pool and threads are the worker's own."""
+        from api.app import create_app
+
+        try:
+            return create_app(self._settings)
+        except Exception as error:
+            # gunicorn would print the message, and it may quote what is nobody's business.
+            log.critical("api_not_created", exc_info=error)
+            raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
+
+
+class _Logger(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Hands everything to our own logging; there is no access log: requests are events."""
+
+    def setup(self, cfg: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+def _close_app(_arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    """A worker ends without Python's own exit when its arbiter was forked: what it holds is handed over here."""
+    from api.app import close_app
+
+    if worker.app.callable is not None:
+        close_app(worker.app.callable)
+
+
+def _tie_worker(arbiter: Any, _worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    die_with(arbiter.pid)

@@ -1,0 +1,175 @@
+"""A client of the REST API on the standard library alone: the command line starts in milliseconds because of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import select
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+from telemetry.errors import WeirError
+
+#: Largest page the API gives.
+MAX_PAGE = 10_000
+
+_ERROR_FROM = 400
+
+
+class ApiUnreachable(WeirError):
+    """Nobody answers at the API's address, or not in time."""
+
+    code = "api.unreachable"
+    retryable = True
+
+
+class ApiRefused(WeirError):
+    """The API answered with a problem.
+
+    Attributes:
+        status: HTTP status.
+        problem: The RFC 9457 body; empty when the answer was not one.
+    """
+
+    code = "api.refused"
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        detail = str(problem.get("detail") or problem.get("title") or f"the API answered with status {status}")
+        super().__init__(detail, hint=problem.get("hint"))
+        self.status = status
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer: its JSON, and the header names in lower case."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+class Client:
+    """Talks to one API over one connection that is kept; not for several threads at once.
+
+    Args:
+        url: Base URL, `http` or `https`; may have a path.
+        api_key: Sent as a bearer token.
+        timeout_s: How long connecting and each answer may take.
+
+    Raises:
+        ApiUnreachable: The URL cannot be one.
+    """
+
+    def __init__(self, url: str, *, api_key: str | None = None, timeout_s: float = 10.0) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
+            raise ApiUnreachable(
+                f"{url!r} is not the URL of an API", hint="Expected something like http://127.0.0.1:7420"
+            )
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._base = parts.path.rstrip("/")
+        self._connection = kind(parts.hostname, port, timeout=timeout_s)
+        self._headers = {"Accept": "application/json", "X-Weir-Source": "cli"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - any JSON
+        """The body of `GET path`; parameters that are none are left out.
+
+        Raises:
+            ApiUnreachable: Nobody answered.
+            ApiRefused: The answer was a problem.
+        """
+        given = {key: value for key, value in (query or {}).items() if value is not None}
+        return self._request("GET", f"{path}?{urlencode(given)}" if given else path, None, {}).body
+
+    def post(self, path: str, body: object, *, headers: Mapping[str, str] | None = None, wait_s: int = 0) -> Answer:
+        """The answer to `POST path`. Never sent twice: who lost the answer cannot know whether it counted.
+
+        Args:
+            path: Below the base URL.
+            body: JSON-able.
+            headers: Added to the usual ones.
+            wait_s: Sent as `Prefer: wait`; the answer may take that much longer.
+
+        Raises:
+            ApiUnreachable: Nobody answered.
+            ApiRefused: The answer was a problem.
+        """
+        extra = {"Content-Type": "application/json", **(headers or {})}
+        if wait_s:
+            extra["Prefer"] = f"wait={wait_s}"
+        encoded = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        return self._request("POST", path, encoded, extra, self._timeout_s + wait_s)
+
+    def pages(self, path: str, query: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+        """Every item of a list, page after page."""
+        cursor: str | None = None
+        while True:
+            page = self.get(path, {**query, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def _request(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float | None = None
+    ) -> Answer:
+        connection = self._connection
+        wanted = self._timeout_s if timeout_s is None else timeout_s
+        connection.timeout = wanted
+        if connection.sock is not None:
+            # A kept connection with something to read, before anything was asked, was closed by the server.
+            if select.select([connection.sock], [], [], 0)[0]:
+                connection.close()
+            else:
+                connection.sock.settimeout(wanted)
+        try:
+            return self._exchange(method, target, body, headers)
+        except TimeoutError as error:
+            connection.close()
+            raise ApiUnreachable(f"{self.url} did not answer within {wanted:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise ApiUnreachable(f"nothing answers at {self.url}") from error
+
+    def _exchange(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        self._connection.request(method, self._base + target, body, {**self._headers, **headers})
+        response = self._connection.getresponse()
+        text = response.read()
+        parsed = _parsed(text)
+        if response.status >= _ERROR_FROM:
+            raise ApiRefused(response.status, parsed if isinstance(parsed, dict) else {})
+        if parsed is None:
+            raise ApiUnreachable(f"what answers at {self.url} is not Weir's API")
+        return Answer(response.status, parsed, {name.lower(): value for name, value in response.getheaders()})
+
+
+def segment(text: str) -> str:
+    """A text as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,272 @@
+"""Every error as an RFC 9457 problem: the only place that knows which status, title and type URI an error has.
+
+WeirError
+`- RequestError
+   |- RequestInvalid(faults)   body or query is well-formed and still wrong
+   |- BodyMalformed            the body is not JSON
+   |- MediaTypeRefused         the body is said to be something else than JSON
+   |- CursorInvalid            not a cursor of this list
+   `- NotReady(checks)         something this process needs is away
+
+`docs/reference/problems.md` is `reference()`; a test keeps them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Any
+
+from dsl.errors import Fault
+from telemetry.errors import WeirError
+
+#: Where the type URIs lead; the API serves the same text there.
+TYPE_BASE = "/docs/problems"
+
+MEDIA_TYPE = "application/problem+json"
+
+#: Seconds a caller should wait before it repeats what met a server that was away.
+RETRY_AFTER_S = 2
+
+
+class RequestError(WeirError):
+    """The request itself cannot be served as it is."""
+
+    code = "request"
+
+
+class RequestInvalid(RequestError):
+    """The body or the query parameters are not what the operation takes; all faults."""
+
+    code = "request.invalid"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(fault.message for fault in faults[:3]) or "the request is not valid")
+        self.faults = tuple(faults)
+
+
+class BodyMalformed(RequestError):
+    """The body is not the JSON it says it is."""
+
+    code = "request.malformed"
+
+
+class MediaTypeRefused(RequestError):
+    """The body is not said to be JSON."""
+
+    code = "request.media_type"
+
+
+class CursorInvalid(RequestError):
+    """The cursor was not made by this list."""
+
+    code = "request.cursor_invalid"
+
+
+class NotReady(WeirError):
+    """Something this process needs is away or out of date.
+
+    Attributes:
+        checks: What was looked at, by name: `ok`, or what is wrong.
+    """
+
+    code = "not_ready"
+    retryable = True
+
+    def __init__(self, checks: Mapping[str, str]) -> None:
+        wrong = [f"{name}: {state}" for name, state in checks.items() if state != "ok"]
+        super().__init__("; ".join(wrong), hint="`weir status` shows what runs.")
+        self.checks = dict(checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem.
+
+    Attributes:
+        code: Of the error; the type URI ends in it.
+        status: HTTP status.
+        title: The same for every occurrence.
+        meaning: When it happens.
+        remedy: What to do about it.
+    """
+
+    code: str
+    status: int
+    title: str
+    meaning: str
+    remedy: str
+
+    @property
+    def type(self) -> str:
+        return f"{TYPE_BASE}#{self.code}"
+
+
+_LATER = "Wait for `Retry-After` seconds and send the same request again."
+_RUN_ONLY = "Seen in `error` of an execution or step, not as an answer. "
+
+#: In the order of the reference page.
+KINDS: tuple[Kind, ...] = (
+    Kind("request.malformed", 400, "Body is not JSON", "The body could not be read as JSON: a syntax error, a key given"
+         " twice, a number or a nesting without bounds.", "Send one JSON object in UTF-8."),
+    Kind("request.cursor_invalid", 400, "Cursor is not valid", "`cursor` was not made by this list.",
+         "Take `next_cursor` of the page before, unchanged, with the same filters; or leave it out to start again."),
+    Kind("request.media_type", 415, "Body must be JSON", "The body came without `Content-Type: application/json`.",
+         "Send the header; curl does with `--json`."),
+    Kind("request.too_large", 413, "Body is too large", "The body has more bytes than `WEIR_API_MAX_BODY_BYTES`.",
+         "Send less at a time, or raise the setting."),
+    Kind("request.invalid", 422, "Request is not valid", "A field or query parameter is unknown, missing or has a value"
+         " it may not have. `errors` names every one of them.", "Correct what `errors` names."),
+    Kind("request", 400, "Request cannot be served", "The request is wrong in a way that has no kind of its own.",
+         "Read `detail`."),
+    Kind("route.not_found", 404, "No such address", "Nothing is served under this path.",
+         "See `/api/openapi.json` for what is."),
+    Kind("method.not_allowed", 405, "Method not allowed", "The path exists, with other methods.", "See `Allow`."),
+    Kind("http", 400, "Request refused", "The HTTP layer refused the request; `status` says how.", "Read `detail`."),
+    Kind("command.unknown", 404, "No such command", "No loaded command file has this slug.",
+         "`weir commands list` shows all; `weir commands validate` shows why a file does not load."),
+    Kind("command.invalid", 422, "Command file has faults", "The file of this command does not load. `errors` names"
+         " every fault with its line and column.", "Correct the file; `weir commands validate` checks it."),
+    Kind("inputs.invalid", 422, "Inputs are not valid", "The inputs are not what the command declares. `errors` names"
+         " every fault.", "Compare with `inputs` of `GET /api/commands/{slug}`."),
+    Kind("language", 422, "Command cannot be used", "The command's definition does not allow this.", "Read `detail`."),
+    Kind("expression.failed", 422, "Expression failed", _RUN_ONLY + "A template or condition could not be evaluated.",
+         "Correct the expression at the place that is named."),
+    Kind("execution.not_found", 404, "No such execution", "No execution has this id.",
+         "`weir executions list` shows the newest."),
+    Kind("execution.conflict", 409, "Execution is in another state", "The execution's state does not allow this.",
+         "Look at its state first."),
+    Kind("execution", 409, "Execution cannot do this", "The execution as a whole does not allow this.",
+         "Read `detail`."),
+    Kind("fragment.not_found", 404, "No such fragment", "No fragment has this id.",
+         "`weir fragments list` shows them."),
+    Kind("record.invalid", 422, "Record cannot be stored", "A fragment or note is not what its table can hold.",
+         "Correct what `detail` names."),
+    Kind("telemetry.trace_not_found", 404, "No such trace", "No stored event carries this id. Events are stored a"
+         " moment after they happen, and kept for a limited time.", "Try again in a second; check the id."),
+    Kind("telemetry", 500, "Telemetry failed", "Events could not be kept or read.", "See the log."),
+    Kind("telemetry.stream_unavailable", 503, "Telemetry stream is away", "Redis did not answer.", _LATER),
+    Kind("store.unavailable", 503, "Postgres is away", "Postgres did not answer. Nothing was accepted.", _LATER),
+    Kind("store.schema_out_of_date", 503, "Schema does not fit this program", "The database's schema is older or newer"
+         " than the program.", "`weir migrate --status` says which; run `weir migrate`, or upgrade the program."),
+    Kind("queue.unavailable", 503, "Queue is away", "Redis did not take a message.", _LATER),
+    Kind("not_ready", 503, "Not ready", "`/readyz` found something missing; `checks` says what.",
+         "`weir status` shows what runs."),
+    Kind("settings.invalid", 500, "Settings are wrong", "The process was started with settings that are wrong.",
+         "See `docs/reference/settings.md`."),
+    Kind("step.failed", 422, "Step failed", _RUN_ONLY + "The step found that its input does not allow it to succeed.",
+         "Read the message; it is the step's own."),
+    Kind("step.timed_out", 422, "Step timed out", _RUN_ONLY + "The step took longer than it may.",
+         "Raise its `timeout`, or give it less to do."),
+    Kind("ledger", 500, "Run was stopped", _RUN_ONLY + "Nothing more of the run could be kept.", "See the log."),
+    Kind("ledger.fence_lost", 409, "Another worker has the execution", _RUN_ONLY + "Another claim owns the execution.",
+         "Nothing; the other run goes on."),
+    Kind("ledger.unavailable", 503, "Run lost Postgres", _RUN_ONLY + "Postgres went away in the middle of a run.",
+         "Nothing; the execution is taken up again."),
+    Kind("internal", 500, "Internal error", "Something went wrong that Weir did not foresee. The answer says nothing of"
+         " it; the API's log does, under the `X-Correlation-ID` of the answer.", "Look in the log, and report it."),
+)  # fmt: skip
+
+_BY_CODE = {kind.code: kind for kind in KINDS}
+_INTERNAL = _BY_CODE["internal"]
+_BY_STATUS = {
+    HTTPStatus.NOT_FOUND: "route.not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method.not_allowed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request.too_large",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "request.media_type",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "request.invalid",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An answer: its status, JSON body and headers."""
+
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+
+def kind_of(error: type[WeirError]) -> Kind:
+    """The kind of an error class, or of the nearest ancestor that has one."""
+    for ancestor in error.__mro__:
+        kind = _BY_CODE.get(str(getattr(ancestor, "code", "")))
+        if kind is not None:
+            return kind
+    return _INTERNAL
+
+
+def of_error(error: WeirError) -> Problem:
+    """The answer to an error Weir raised on purpose; what is internal says nothing of itself."""
+    kind = kind_of(type(error))
+    if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return internal()
+    body = _body(kind, kind.status, error.detail, error.hint)
+    faults = getattr(error, "faults", ())
+    if faults:
+        body["errors"] = [fault_json(fault) for fault in faults]
+    if isinstance(error, NotReady):
+        body["checks"] = error.checks
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return Problem(kind.status, body, headers)
+
+
+def of_status(status: int, detail: str) -> Problem:
+    """The answer to what the HTTP layer refused (no route, wrong method, too large)."""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return internal()
+    return Problem(status, _body(_BY_CODE[_BY_STATUS.get(HTTPStatus(status), "http")], status, detail, None), {})
+
+
+def internal() -> Problem:
+    """The answer to what nobody foresaw."""
+    detail = "The server met an error it did not foresee; its log has the particulars."
+    return Problem(_INTERNAL.status, _body(_INTERNAL, _INTERNAL.status, detail, None), {})
+
+
+def fault_json(fault: Fault) -> dict[str, Any]:
+    """A fault without what is not known of it; `code`, `message` and `path` are always there."""
+    return {name: value for name, value in asdict(fault).items() if value is not None}
+
+
+def _body(kind: Kind, status: int, detail: str, hint: str | None) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "type": kind.type,
+        "title": kind.title,
+        "status": status,
+        "detail": detail,
+        "code": kind.code,
+    }
+    if hint:
+        body["hint"] = hint
+    return body
+
+
+def reference() -> str:
+    """The reference page of all problems, in Markdown."""
+    lines = [
+        "# Problems",
+        "",
+        "*Generated from `api/problems.py`.*",
+        "",
+        "Every error of the REST API is a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457),",
+        f"`{MEDIA_TYPE}`:",
+        "",
+        "| field | what it is |",
+        "|---|---|",
+        f"| `type` | `{TYPE_BASE}#` and the code; a section of this page |",
+        "| `title` | the same for every occurrence of a code |",
+        "| `status` | the HTTP status |",
+        "| `detail` | what is wrong this time, in a sentence |",
+        "| `code` | a stable name, for programs |",
+        "| `hint` | what to do next, where that is known |",
+        "| `errors` | every single fault: `code`, `message`, `path`, and where known `line`, `column`, `found`, "
+        "`expected`, `nearest` |",
+        "",
+        f"Answers with status 503 carry `Retry-After: {RETRY_AFTER_S}`. Every answer carries `X-Correlation-ID`.",
+        "",
+    ]
+    for kind in KINDS:
+        lines += [f"## {kind.code}", "", f"**{kind.status} {kind.title}.** {kind.meaning}", "", kind.remedy, ""]
+    return "\n".join(lines)

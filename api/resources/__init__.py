@@ -1,0 +1,1 @@
+"""The nouns of the REST API, one blueprint each."""

@@ -1,0 +1,36 @@
+"""What operations are handed by the application: its settings, and what the process holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Flask, current_app
+
+from api.settings import Settings
+from workers.boot import Resources
+
+_KEY = "weir"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What one application was made with."""
+
+    settings: Settings
+    resources: Resources
+
+
+def give(app: Flask, context: Context) -> None:
+    """Hand it to every operation of the application."""
+    app.extensions[_KEY] = context
+
+
+def settings() -> Settings:
+    """The settings of the application that serves the current request."""
+    return cast("Context", current_app.extensions[_KEY]).settings
+
+
+def resources() -> Resources:
+    """What the application that serves the current request holds."""
+    return cast("Context", current_app.extensions[_KEY]).resources

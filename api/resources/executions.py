@@ -1,0 +1,277 @@
+"""`/api/executions`, and submitting: what was asked to run, and how it went."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from dsl.inputs import check_inputs
+from flask import Response, request
+from flask.views import MethodView
+
+from api.parsing import Blueprint
+from api.problems import RequestInvalid
+from api.resources.answers import id_from_cursor, json_answer, make_cursor, number_from_cursor, page, page_limit
+from api.resources.context import resources, settings
+from api.schemas import (
+    ExecutionDetailShape,
+    ExecutionPage,
+    ExecutionQuery,
+    StepPage,
+    StepQuery,
+    SubmissionShape,
+)
+from api.tracing import RequestTrace, current_trace
+from dsl.command import Command
+from dsl.errors import Fault, InputsInvalid
+from telemetry.errors import StoreUnavailable
+from telemetry.events import CommandValidationFailed
+from telemetry.ids import mint
+from workers.executions import Effect, Execution, StepRecord, Submission
+
+blueprint = Blueprint("executions", __name__, url_prefix="/api", description="What was run, and how it went.")
+
+_WAIT = re.compile(r'\s*wait\s*=\s*"?(?P<seconds>\d{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+
+#: Seconds between two looks at a row somebody waits for: short at first, for most executions are.
+_FIRST_LOOK_S, _LAST_LOOK_S, _GROWTH = 0.002, 0.1, 1.4
+
+_SUBMISSION_HEADERS = {
+    "Location": {"schema": {"type": "string"}, "description": "Where the execution is."},
+    "Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`, if it became final in time."},
+}
+
+
+@blueprint.route("/commands/<slug>/executions")
+class Submissions(MethodView):
+    """Executions to be."""
+
+    @blueprint.doc(
+        parameters=[
+            {
+                "in": "header",
+                "name": "Prefer",
+                "schema": {"type": "string"},
+                "description": "`wait=N`: answer when the execution is final, or after N seconds.",
+            }
+        ]
+    )
+    @blueprint.arguments(SubmissionShape, required=False)
+    @blueprint.response(202, ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
+    @blueprint.alt_response(200, schema=ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
+    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+    def post(self, body: Mapping[str, Any], slug: str) -> Response:
+        """Submit a command; 202 means that it will run."""
+        held, trace = resources(), current_trace()
+        command = held.library.get(slug)
+        trace.command_slug, trace.definition_hash = command.slug, command.definition_hash
+        trace.user_id, trace.dry_run = held.pseudonyms.user(body["user"]), body["dry_run"]
+        submission = Submission(
+            command=command,
+            inputs=_check(command, body["inputs"], trace),
+            user=body["user"],
+            space=body["space"],
+            request_source=trace.source,
+            correlation_id=trace.correlation_id,
+            dry_run=body["dry_run"],
+            priority=body["priority"],
+        )
+        execution_id = held.executions.submit(submission)
+        held.hints.wake(submission.lane, trace.correlation_id, execution_id)
+        return _accepted(execution_id, submission)
+
+
+def _check(command: Command, inputs: Mapping[str, Any], trace: RequestTrace) -> dict[str, Any]:
+    """The inputs as the command will see them; a refusal leaves an event.
+
+    Raises:
+        InputsInvalid: They are not what the command declares.
+    """
+    try:
+        return check_inputs(command, inputs)
+    except InputsInvalid as invalid:
+        held = resources()
+        if held.recorder.enabled:
+            now_us = held.clock.unix_us()
+            held.recorder.record(
+                CommandValidationFailed(mint(now_us), now_us, trace.scope(), faults_count=len(invalid.faults))
+            )
+        raise
+
+
+def _accepted(execution_id: UUID, submission: Submission) -> Response:
+    """200 when it became final while we waited, else 202. It was accepted, so nothing is an error from here on."""
+    headers = {"Location": f"/api/executions/{execution_id}"}
+    wait_s = _wished_wait_s()
+    try:
+        execution = _wait(execution_id, wait_s)
+        body = execution_json(execution, effects=resources().executions.effects(execution_id))
+    except StoreUnavailable:
+        return json_answer(_unseen(execution_id, submission), 202, headers)
+    if wait_s and execution.is_final:
+        return json_answer(body, 200, headers | {"Preference-Applied": f"wait={wait_s}"})
+    return json_answer(body, 202, headers)
+
+
+def _wished_wait_s() -> int:
+    """Whole seconds of `Prefer: wait=N` (RFC 7240 § 4.3), as far as they are granted; 0 without."""
+    wishes = [_WAIT.fullmatch(wish) for header in request.headers.getlist("Prefer") for wish in header.split(",")]
+    longest = int(settings().api.max_wait.total_seconds())
+    return next((min(int(wish["seconds"]), longest) for wish in wishes if wish is not None), 0)
+
+
+def _wait(execution_id: UUID, wait_s: int) -> Execution:
+    """The execution when it is final, or as it is after `wait_s` seconds."""
+    deadline = time.monotonic() + wait_s
+    pause_s = _FIRST_LOOK_S
+    while True:
+        execution = resources().executions.get(execution_id)
+        left_s = deadline - time.monotonic()
+        if execution.is_final or left_s <= 0:
+            return execution
+        time.sleep(min(pause_s, left_s))
+        pause_s = min(pause_s * _GROWTH, _LAST_LOOK_S)
+
+
+@blueprint.route("/executions")
+class Executions(MethodView):
+    """All executions."""
+
+    @blueprint.arguments(ExecutionQuery, location="query")
+    @blueprint.response(200, ExecutionPage)
+    @blueprint.alt_response(400, "BAD_REQUEST")
+    def get(self, query: Mapping[str, Any]) -> Response:
+        """List executions, newest first; without their inputs and results."""
+        limit = page_limit(query["limit"])
+        rows = resources().executions.page(
+            limit=limit + 1,
+            before=id_from_cursor("execution", query["cursor"]),
+            state=query["state"],
+            command=query["command"],
+            correlation_id=query["correlation_id"],
+        )
+        return json_answer(page(rows, limit, _listed, lambda row: make_cursor("execution", row.id)))
+
+
+@blueprint.route("/executions/<uuid:execution_id>")
+class OneExecution(MethodView):
+    """One execution."""
+
+    @blueprint.response(200, ExecutionDetailShape)
+    @blueprint.alt_response(404, "NOT_FOUND")
+    def get(self, execution_id: UUID) -> Response:
+        """Show one execution: inputs, result or error, and what it changed."""
+        executions = resources().executions
+        execution = executions.get(execution_id)
+        return json_answer(execution_json(execution, effects=executions.effects(execution_id)))
+
+
+@blueprint.route("/executions/<uuid:execution_id>/steps")
+class Steps(MethodView):
+    """Steps of one execution."""
+
+    @blueprint.arguments(StepQuery, location="query")
+    @blueprint.response(200, StepPage)
+    @blueprint.alt_response(400, "BAD_REQUEST")
+    @blueprint.alt_response(404, "NOT_FOUND")
+    def get(self, query: Mapping[str, Any], execution_id: UUID) -> Response:
+        """List the steps that have ended, in the order in which they began."""
+        if query["after"] is not None and query["cursor"] is not None:
+            raise RequestInvalid([Fault("request.invalid_value", "after and cursor exclude each other", path="after")])
+        executions = resources().executions
+        executions.get(execution_id)
+        limit = page_limit(query["limit"])
+        after = query["after"] or number_from_cursor("step", query["cursor"]) or 0
+        rows = executions.steps(execution_id, after=after, limit=limit + 1)
+        return json_answer(page(rows, limit, step_json, lambda row: make_cursor("step", row.ordinal)))
+
+
+def execution_json(execution: Execution, *, effects: list[Effect]) -> dict[str, Any]:
+    """An execution in full."""
+    return _listed(execution) | {
+        "inputs": execution.inputs,
+        "result": execution.result,
+        "effects": [
+            {"entity": effect.entity, "operation": effect.operation, "rows": effect.rows} for effect in effects
+        ],
+    }
+
+
+def step_json(step: StepRecord) -> dict[str, Any]:
+    """A row of the step ledger."""
+    return {
+        "path": step.path,
+        "step_type": step.step_type,
+        "outcome": step.outcome,
+        "attempt": step.attempt,
+        "try": step.step_try,
+        "ordinal": step.ordinal,
+        "occurred_at": step.occurred_at,
+        "duration_ms": None if step.outcome == "skipped" else step.duration_us / 1000,
+        "mutations_count": step.mutations_count,
+        "fragment_id": step.fragment_id,
+        "output": step.output,
+        "error": step.error,
+        "measures": step.measures,
+    }
+
+
+def _listed(execution: Execution) -> dict[str, Any]:
+    has_run = execution.is_final or execution.running_us > 0
+    return {
+        "id": execution.id,
+        "command": execution.slug,
+        "definition_hash": execution.definition_hash.hex(),
+        "state": execution.state,
+        "dry_run": execution.dry_run,
+        "user": execution.user_name,
+        "space": execution.space,
+        "request_source": execution.request_source,
+        "correlation_id": execution.correlation_id,
+        "parent_id": execution.parent_id,
+        "link": execution.link,
+        "lane": execution.lane,
+        "priority": execution.priority,
+        "attempt": execution.attempt,
+        "error": execution.error,
+        "queued_at": execution.queued_at,
+        "run_at": execution.run_at,
+        "started_at": execution.started_at,
+        "finished_at": execution.finished_at,
+        "queue_wait_ms": _between_ms(execution.run_at, execution.started_at),
+        "total_duration_ms": execution.running_us / 1000 if has_run else None,
+        "elapsed_ms": _between_ms(execution.queued_at, execution.finished_at),
+        "steps_executed": execution.steps_executed,
+        "steps_successful": execution.steps_successful,
+        "steps_failed": execution.steps_failed,
+        "steps_skipped": execution.steps_skipped,
+        "mutations_count": execution.mutations_count,
+        "links": _links(execution.id),
+    }
+
+
+def _unseen(execution_id: UUID, submission: Submission) -> dict[str, Any]:
+    """What can be said of an execution that was accepted just before the database went away."""
+    return {
+        "id": execution_id,
+        "command": submission.command.slug,
+        "state": "queued",
+        "dry_run": submission.dry_run,
+        "correlation_id": submission.correlation_id,
+        "links": _links(execution_id),
+    }
+
+
+def _links(execution_id: UUID) -> dict[str, str]:
+    own = f"/api/executions/{execution_id}"
+    return {"self": own, "steps": f"{own}/steps", "trace": f"/api/telemetry/traces/{execution_id}"}
+
+
+def _between_ms(start: datetime, end: datetime | None) -> float | None:
+    """Milliseconds; never negative, whatever the clocks of two machines say."""
+    return None if end is None else max(0, (end - start) // timedelta(microseconds=1)) / 1000

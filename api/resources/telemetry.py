@@ -1,0 +1,127 @@
+"""`/api/telemetry`: traces and events, to read. Looking at them leaves no events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+from flask.views import MethodView
+
+from api.parsing import Blueprint
+from api.problems import RequestInvalid
+from api.resources.answers import id_from_cursor, json_answer, make_cursor, page_limit
+from api.resources.context import resources
+from api.schemas import EventPage, EventQuery, TraceShape
+from dsl import fragments
+from dsl.errors import Fault
+from telemetry import query as store
+from telemetry.correlation import parse_correlation_id
+from telemetry.errors import TraceNotFound
+from telemetry.settings import parse_duration
+from workers.executions import reaching_store
+
+blueprint = Blueprint("telemetry", __name__, url_prefix="/api/telemetry", description="Traces and events, to read.")
+
+#: Instants that ids and Postgres both know; what is asked beyond them means everything on that side.
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+@blueprint.route("/traces/<trace_id>")
+class OneTrace(MethodView):
+    """One trace."""
+
+    @blueprint.response(200, TraceShape)
+    @blueprint.alt_response(404, "NOT_FOUND")
+    def get(self, trace_id: str) -> Response:
+        """Show all events of a correlation id, or of the one that an execution id belongs to, as they occurred."""
+        wanted = parse_correlation_id(trace_id)
+        if wanted is None:
+            raise TraceNotFound("no trace has this id", hint="An id is a UUID, or 32 hexadecimal digits.")
+        with reaching_store(), resources().pool.connection() as connection:
+            trace = store.trace(connection, wanted)
+        return json_answer(trace_json(trace))
+
+
+@blueprint.route("/events")
+class Events(MethodView):
+    """All events."""
+
+    @blueprint.arguments(EventQuery, location="query")
+    @blueprint.response(200, EventPage)
+    @blueprint.alt_response(400, "BAD_REQUEST")
+    def get(self, query: Mapping[str, Any]) -> Response:
+        """List stored events, newest first."""
+        limit = page_limit(query["limit"])
+        cursor = id_from_cursor("event", query["cursor"])
+        since, until = _period(query)
+        with reaching_store(), resources().pool.connection() as connection:
+            space_id = None
+            if query["space"] is not None:
+                found = connection.execute(fragments.SQL["find_space"], {"name": query["space"]}).fetchone()
+                if found is None:
+                    return json_answer({"items": [], "next_cursor": None})
+                space_id = found[0]
+            filters = store.EventFilters(
+                event_type=query["event_type"],
+                component=query["component"],
+                level=query["level"],
+                correlation_id=query["correlation_id"],
+                execution_id=query["execution_id"],
+                command=query["command"],
+                user_id=None if query["user"] is None else resources().pseudonyms.user(query["user"]),
+                space_id=space_id,
+                outcome=query["outcome"],
+                since=since,
+                until=until,
+            )
+            events = store.events(connection, filters, limit, cursor)
+        items = [store.event_json(event) for event in events.items]
+        return json_answer({"items": items, "next_cursor": _following(events.next_cursor)})
+
+
+def trace_json(trace: store.Trace) -> dict[str, Any]:
+    """A trace with when it began (the first thing in it, not the first that ended) and how long it took."""
+    began = min(event.occurred_at - timedelta(microseconds=event.duration_us or 0) for event in trace.events)
+    ended = max(event.occurred_at for event in trace.events)
+    return {
+        "correlation_id": trace.correlation_id,
+        "started_at": began,
+        "duration_ms": (ended - began) / timedelta(milliseconds=1),
+        "items": [store.event_json(event) for event in trace.events],
+        "next_cursor": None,
+    }
+
+
+def _following(event_id: UUID | None) -> str | None:
+    return None if event_id is None else make_cursor("event", event_id)
+
+
+def _period(query: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """From when, until when; either may be open.
+
+    Raises:
+        RequestInvalid: `time_range` is no duration, or comes with `start`.
+    """
+    start, end, time_range = query["start"], query["end"], query["time_range"]
+    if time_range is not None:
+        if start is not None:
+            raise _fault("time_range and start exclude each other")
+        try:
+            start = resources().clock.now() - parse_duration(time_range)
+        except ValueError as error:
+            raise _fault(f"time_range: expected {error}") from error
+        except OverflowError:
+            start = _EARLIEST
+    return _bounded(start), _bounded(end)
+
+
+def _bounded(instant: datetime | None) -> datetime | None:
+    return None if instant is None else min(max(instant, _EARLIEST), _LATEST)
+
+
+def _fault(message: str) -> RequestInvalid:
+    return RequestInvalid([Fault("request.invalid_value", message, path="time_range")])

@@ -1,0 +1,435 @@
+"""The shapes on the wire: what requests may hold, checked by these; what answers hold, described by them for OpenAPI.
+
+Answers are encoded straight from rows (`api/resources`), because walking ten thousand events field by field takes
+seconds; a test loads answers with these schemas, which refuse every field they do not know.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from telemetry.query import component_name
+
+#: Rows of a page, whatever the settings say.
+MAX_LIMIT = 10_000
+
+#: Notes of one import request.
+MAX_NOTES = 500
+
+#: Characters of a user's name.
+MAX_USER = 200
+
+#: Form of a space's name and of a fragment's type, as the schema of the database has it.
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
+
+_STATES = ("scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired", "dead")
+_COMPONENTS = ("command", "dsl", "tool", "llm", "chat", "fragment", "schedule", "http", "alert", "telemetry")
+_LEVELS = ("debug", "info", "warning", "error")
+_OUTCOMES = ("succeeded", "failed", "skipped", "expired", "dead", "cancelled")
+
+
+class StrictBoolean(fields.Boolean):
+    """true or false, and nothing that merely sounds like it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - marshmallow's
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class DigitsInteger(fields.Integer):
+    """A whole number in a query string: up to 15 digits and nothing else."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:  # noqa: ANN401 - marshmallow's
+        if not isinstance(value, str) or re.fullmatch(r"[0-9]{1,15}", value) is None:
+            raise self.make_error("invalid", input=value)
+        return int(value)
+
+
+class AnyId(fields.UUID):
+    """A UUID, with hyphens or as 32 hexadecimal digits."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> UUID:  # noqa: ANN401 - marshmallow's
+        if not isinstance(value, str) or re.fullmatch(r"[0-9a-fA-F-]{32,36}", value) is None:
+            raise self.make_error("invalid_uuid")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+def _name(**facts: Any) -> fields.String:  # noqa: ANN401 - as fields.String
+    rule = validate.Regexp(_NAME, error="Expected 1 to 63 lower case letters, digits, `.`, `_` or `-`.")
+    return fields.String(validate=rule, **facts)
+
+
+def _limit() -> DigitsInteger:
+    return DigitsInteger(
+        load_default=None,
+        validate=validate.Range(1, MAX_LIMIT),
+        metadata={"description": "Items of the page at most; 100 unless given."},
+    )
+
+
+def _is_component(text: str) -> None:
+    """`tool` and `tool_telemetry` mean the same component."""
+    if component_name(text) not in _COMPONENTS:
+        raise ma.ValidationError(f"Must be one of: {', '.join(_COMPONENTS)}.")
+
+
+def _cursor() -> fields.String:
+    return fields.String(
+        load_default=None, metadata={"description": "`next_cursor` of the page before, with the same filters."}
+    )
+
+
+class Shape(ma.Schema):
+    """Base of all: unknown fields are refused, and fields keep their order."""
+
+    class Meta:  # noqa: D106 - marshmallow's
+        unknown = ma.RAISE
+
+
+# What requests may hold.
+
+
+class SubmissionShape(Shape):
+    """Body of a submission; every field may be left out."""
+
+    inputs = fields.Dict(
+        keys=fields.String(), load_default=dict, metadata={"description": "As the command's `inputs` schema says."}
+    )
+    dry_run = StrictBoolean(load_default=False, metadata={"description": "Do everything, then roll all of it back."})
+    priority = fields.Integer(
+        strict=True,
+        load_default=5,
+        validate=validate.Range(0, 9),
+        metadata={"description": "0 is the most urgent, 9 the least."},
+    )
+    user = fields.String(
+        load_default="local-default",
+        validate=validate.Length(1, MAX_USER),
+        metadata={"description": "On whose behalf; telemetry keeps only its keyed hash."},
+    )
+    space = _name(load_default="default", metadata={"description": "Made when it is new."})
+
+
+class NoteShape(Shape):
+    """A note to import; `source` is what a later import knows it by."""
+
+    source = fields.String(required=True, validate=validate.Length(1, 1000))
+    title = fields.String(load_default="")
+    content = fields.String(load_default="")
+    type = _name(load_default="note")
+    tags = fields.List(fields.String(), load_default=list)
+    metadata = fields.Dict(keys=fields.String(), load_default=dict)
+    created_at = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
+    updated_at = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
+
+
+class ImportShape(Shape):
+    """Body of an import."""
+
+    space = _name(load_default="default", metadata={"description": "Made when it is new."})
+    user = fields.String(load_default="local-default", validate=validate.Length(1, MAX_USER))
+    notes = fields.List(fields.Nested(NoteShape), required=True, validate=validate.Length(0, MAX_NOTES))
+
+
+class ExecutionQuery(Shape):
+    """Which executions."""
+
+    state = fields.String(load_default=None, validate=validate.OneOf(_STATES))
+    command = fields.String(load_default=None, metadata={"description": "Slug."})
+    correlation_id = AnyId(load_default=None)
+    limit = _limit()
+    cursor = _cursor()
+
+
+class StepQuery(Shape):
+    """Which steps of an execution."""
+
+    after = DigitsInteger(
+        load_default=None, metadata={"description": "Only steps with a higher `ordinal`; not together with `cursor`."}
+    )
+    limit = _limit()
+    cursor = _cursor()
+
+
+class FragmentQuery(Shape):
+    """Which fragments."""
+
+    type = fields.String(load_default=None)
+    tag = fields.String(load_default=None, metadata={"description": "One tag, or several with commas: all of them."})
+    space = fields.String(load_default=None)
+    q = fields.String(load_default=None, metadata={"description": "Text in the title or content."})
+    limit = _limit()
+    cursor = _cursor()
+
+
+class EventQuery(Shape):
+    """Which events."""
+
+    component = fields.String(load_default=None, validate=_is_component, metadata={"enum": list(_COMPONENTS)})
+    event_type = fields.String(load_default=None, metadata={"description": "Full name, or a prefix: `dsl.step`."})
+    level = fields.String(
+        load_default=None, validate=validate.OneOf(_LEVELS), metadata={"description": "Exactly this one."}
+    )
+    correlation_id = AnyId(load_default=None)
+    execution_id = AnyId(load_default=None)
+    command = fields.String(load_default=None, metadata={"description": "Slug."})
+    user = fields.String(load_default=None, metadata={"description": "The plain name; its hash is looked for."})
+    space = fields.String(load_default=None, metadata={"description": "Name of the space."})
+    outcome = fields.String(load_default=None, validate=validate.OneOf(_OUTCOMES))
+    time_range = fields.String(load_default=None, metadata={"description": "As far back as this: `15m`, `1h`, `90d`."})
+    start = fields.AwareDateTime(
+        format="iso", load_default=None, metadata={"description": "From this instant; not together with time_range."}
+    )
+    end = fields.AwareDateTime(format="iso", load_default=None, metadata={"description": "Before this instant."})
+    limit = _limit()
+    cursor = _cursor()
+
+
+# What answers hold.
+
+
+class FaultShape(Shape):
+    """One thing that is wrong, and where."""
+
+    code = fields.String(required=True)
+    message = fields.String(required=True)
+    path = fields.String(required=True)
+    line = fields.Integer()
+    column = fields.Integer()
+    found = fields.String()
+    expected = fields.String()
+    nearest = fields.String()
+
+
+class ProblemShape(Shape):
+    """A problem of RFC 9457."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    detail = fields.String(required=True)
+    code = fields.String(required=True)
+    hint = fields.String()
+    errors = fields.List(fields.Nested(FaultShape))
+    checks = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class FileFaultsShape(Shape):
+    """A command file that does not load."""
+
+    source = fields.String(required=True)
+    errors = fields.List(fields.Nested(FaultShape), required=True)
+
+
+class CommandShape(Shape):
+    """A command as the list shows it."""
+
+    slug = fields.String(required=True)
+    name = fields.String(required=True)
+    version = fields.String(required=True)
+    description = fields.String(required=True)
+    origin = fields.String(required=True)
+    definition_hash = fields.String(required=True)
+    steps = fields.Integer(required=True, metadata={"description": "How many, nested ones included."})
+    inputs = fields.Dict(required=True, metadata={"description": "JSON Schema (2020-12) of an object."})
+
+
+class CommandDetailShape(CommandShape):
+    """A command in full."""
+
+    source = fields.String(required=True, metadata={"description": "The text it was read from."})
+    document = fields.Dict(required=True, metadata={"description": "The same as plain JSON."})
+
+
+class EffectShape(Shape):
+    """Rows of one kind that were changed."""
+
+    entity = fields.String(required=True)
+    operation = fields.String(required=True)
+    rows = fields.Integer(required=True)
+
+
+class LinksShape(Shape):
+    """Where to go on."""
+
+    self = fields.String(required=True)
+    steps = fields.String(required=True)
+    trace = fields.String(required=True)
+
+
+class ExecutionShape(Shape):
+    """An execution as the list shows it. Counts of steps are of distinct paths by their last run."""
+
+    id = fields.UUID(required=True)
+    command = fields.String(required=True)
+    definition_hash = fields.String(required=True)
+    state = fields.String(required=True, validate=validate.OneOf(_STATES))
+    dry_run = fields.Boolean(required=True)
+    user = fields.String(required=True)
+    space = fields.String(required=True)
+    request_source = fields.String(required=True)
+    correlation_id = fields.UUID(required=True)
+    parent_id = fields.UUID(required=True, allow_none=True)
+    link = fields.String(required=True, allow_none=True)
+    lane = fields.String(required=True)
+    priority = fields.Integer(required=True)
+    attempt = fields.Integer(required=True)
+    error = fields.Dict(required=True, allow_none=True)
+    queued_at = fields.AwareDateTime(required=True, format="iso")
+    run_at = fields.AwareDateTime(required=True, format="iso")
+    started_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+    finished_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+    queue_wait_ms = fields.Float(required=True, allow_none=True)
+    total_duration_ms = fields.Float(required=True, allow_none=True)
+    elapsed_ms = fields.Float(required=True, allow_none=True)
+    steps_executed = fields.Integer(required=True)
+    steps_successful = fields.Integer(required=True)
+    steps_failed = fields.Integer(required=True)
+    steps_skipped = fields.Integer(required=True)
+    mutations_count = fields.Integer(required=True)
+    links = fields.Nested(LinksShape, required=True)
+
+
+class ExecutionDetailShape(ExecutionShape):
+    """An execution in full."""
+
+    inputs = fields.Dict(required=True)
+    result = fields.Raw(required=True, allow_none=True)
+    effects = fields.List(fields.Nested(EffectShape), required=True)
+
+
+class StepShape(Shape):
+    """A row of the step ledger."""
+
+    path = fields.String(required=True)
+    step_type = fields.String(required=True)
+    outcome = fields.String(required=True)
+    attempt = fields.Integer(required=True)
+    try_ = fields.Integer(required=True, data_key="try")
+    ordinal = fields.Integer(required=True, metadata={"description": "Order in which steps began."})
+    occurred_at = fields.AwareDateTime(required=True, format="iso", metadata={"description": "When it ended."})
+    duration_ms = fields.Float(required=True, allow_none=True)
+    mutations_count = fields.Integer(required=True)
+    fragment_id = fields.UUID(required=True, allow_none=True)
+    output = fields.Raw(required=True, allow_none=True)
+    error = fields.Dict(required=True, allow_none=True)
+    measures = fields.Dict(required=True, allow_none=True)
+
+
+class FragmentShape(Shape):
+    """A fragment as the list shows it."""
+
+    id = fields.UUID(required=True)
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    excerpt = fields.String(metadata={"description": "The first 500 characters of the content."})
+    state = fields.Dict(required=True)
+    tags = fields.List(fields.String(), required=True)
+    metadata = fields.Dict(required=True)
+    space = fields.String(required=True)
+    source = fields.String(required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True, format="iso")
+    updated_at = fields.AwareDateTime(required=True, format="iso")
+
+
+class FragmentDetailShape(FragmentShape):
+    """A fragment in full."""
+
+    class Meta(FragmentShape.Meta):  # noqa: D106 - marshmallow's
+        exclude = ("excerpt",)
+
+    content = fields.String(required=True)
+
+
+class ImportedShape(Shape):
+    """What an import did."""
+
+    created = fields.Integer(required=True)
+    updated = fields.Integer(required=True)
+    unchanged = fields.Integer(required=True)
+
+
+class EventShape(Shape):
+    """A stored event. Every field is there in every event; what does not apply is null."""
+
+    event_id = fields.UUID(required=True)
+    occurred_at = fields.AwareDateTime(required=True, format="iso")
+    event_type = fields.String(required=True)
+    component = fields.String(required=True)
+    operation = fields.String(required=True)
+    level = fields.String(required=True)
+    correlation_id = fields.UUID(required=True)
+    execution_id = fields.UUID(required=True, allow_none=True)
+    parent_id = fields.UUID(required=True, allow_none=True)
+    step_path = fields.String(required=True, allow_none=True)
+    step_id = fields.String(required=True, allow_none=True)
+    step_type = fields.String(required=True, allow_none=True)
+    command_slug = fields.String(required=True, allow_none=True)
+    definition_hash = fields.String(required=True, allow_none=True)
+    user_id = fields.String(required=True, allow_none=True)
+    space_id = fields.UUID(required=True, allow_none=True)
+    request_source = fields.String(required=True)
+    dry_run = fields.Boolean(required=True)
+    attempt = fields.Integer(required=True, allow_none=True)
+    try_ = fields.Integer(required=True, allow_none=True, data_key="try")
+    duration_ms = fields.Float(required=True, allow_none=True)
+    outcome = fields.String(required=True, allow_none=True)
+    error_type = fields.String(required=True, allow_none=True)
+    error_category = fields.String(required=True, allow_none=True)
+    error_fingerprint = fields.String(required=True, allow_none=True)
+    fragment_id = fields.UUID(required=True, allow_none=True)
+    mutations_count = fields.Integer(required=True, allow_none=True)
+    measures = fields.Dict(required=True, metadata={"description": "What its type, or the step's type, adds."})
+
+
+class TraceShape(Shape):
+    """All events of one correlation id, in the order they occurred."""
+
+    correlation_id = fields.UUID(required=True)
+    started_at = fields.AwareDateTime(required=True, format="iso")
+    duration_ms = fields.Float(required=True)
+    items = fields.List(fields.Nested(EventShape), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+class HealthShape(Shape):
+    """The process answers."""
+
+    status = fields.String(required=True)
+
+
+class ReadyShape(HealthShape):
+    """What the process needs is there."""
+
+    checks = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+
+
+def page_of(item: type[Shape], name: str) -> type[Shape]:
+    """The shape of a page of items."""
+    found: type[Shape] = Shape.from_dict(  # type: ignore[assignment]  # a subclass of the class it is called on
+        {
+            "items": fields.List(fields.Nested(item), required=True),
+            "next_cursor": fields.String(required=True, allow_none=True),
+        },
+        name=name,
+    )
+    return found
+
+
+CommandPage = page_of(CommandShape, "CommandPage")
+ExecutionPage = page_of(ExecutionShape, "ExecutionPage")
+StepPage = page_of(StepShape, "StepPage")
+FragmentPage = page_of(FragmentShape, "FragmentPage")
+EventPage = page_of(EventShape, "EventPage")
+
+
+class CommandListShape(CommandPage):  # type: ignore[valid-type,misc]  # made just above
+    """Every command, and the files that do not load."""
+
+    faults = fields.List(fields.Nested(FileFaultsShape), required=True)

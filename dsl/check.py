@@ -1,0 +1,154 @@
+"""A read file and the step types there are: a `Command`, or every fault of the file in the order of its text."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from dsl.checking.fields import Fields, kind_of
+from dsl.checking.input_schema import declared_names, read_inputs
+from dsl.checking.references import References, Scope
+from dsl.checking.steps import StepChecker, StepType, all_ids, ids_of, read_retry
+from dsl.command import Command, Concurrency
+from dsl.document import Document, read
+from dsl.errors import CommandInvalid
+from dsl.expressions import compiler
+from dsl.faults import Faults
+from dsl.nodes import MappingNode, ScalarNode
+from dsl.settings import DslSettings
+from dsl.values import canonical_json
+
+#: A command's name: words of lower-case letters and digits, with one `.`, `_` or `-` between.
+SLUG = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+_SLUG_FORM = "lower-case letters and digits, with . _ or - between; at most 100"
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+_KEYS = (
+    *("slug", "name", "version", "description", "inputs", "requires", "timeout", "retry", "concurrency"),
+    *("steps", "on_failure"),
+)
+_MAX_CONCURRENCY = 10_000
+
+
+def load(text: str | bytes, registry: Mapping[str, StepType], settings: DslSettings, *, origin: str) -> Command:
+    """Read and check a command file.
+
+    Args:
+        text: The file; whatever it holds.
+        registry: Step types by name.
+        settings: Limits.
+        origin: `pack`, or the path of the file; stands in the error and in the command.
+
+    Raises:
+        CommandInvalid: Every fault of it.
+    """
+    return check(read(text, settings), registry, settings, origin=origin)
+
+
+def check(document: Document, registry: Mapping[str, StepType], settings: DslSettings, *, origin: str) -> Command:
+    """Check a document.
+
+    Raises:
+        CommandInvalid: Every fault, those of the document included.
+    """
+    faults = Faults(document.faults)
+    command = None
+    if isinstance(document.root, MappingNode):
+        command = _command(document.root, document.text, registry, settings, origin, faults)
+    elif document.root is not None:
+        message, found = "a command is a mapping with `slug` and `steps`", kind_of(document.root)
+        faults.add("command.wrong_type", message, (), document.root.position, found=found, expected="a mapping")
+    if command is None or len(faults):
+        raise CommandInvalid(origin, faults.sorted())
+    return command
+
+
+def definition_hash(document: Mapping[str, Any]) -> bytes:
+    """Identity of a definition: layout, comments and the order of keys do not count. 16 bytes."""
+    return hashlib.sha256(canonical_json(document)).digest()[:16]
+
+
+def _command(  # noqa: PLR0913 - one part each
+    root: MappingNode,
+    source: str,
+    registry: Mapping[str, StepType],
+    settings: DslSettings,
+    origin: str,
+    faults: Faults,
+) -> Command:
+    fields = Fields(root, (), faults)
+    fields.only(_KEYS, of="a command")
+    fields.required("slug", of="a command")
+    slug = fields.text("slug", max_length=100, pattern=SLUG, form=_SLUG_FORM)
+    inputs = read_inputs(root.get("inputs"), ("inputs",), faults)
+    secrets = _secrets(fields)
+    step_ids = frozenset((*all_ids(root.get("steps")), *all_ids(root.get("on_failure"))))
+    language = compiler(settings)
+    references = References(declared_names(inputs), secrets, step_ids, language.filters, faults)
+    checker = StepChecker(registry, language, references, faults)
+    concurrency = _concurrency(fields, checker)
+    items = fields.items("steps") if fields.required("steps", of="a command") is not None else None
+    if items == ():
+        position = root.entries["steps"].value.position
+        fields.fault("command.wrong_value", "a command has at least one step", "steps", position, None, "a step")
+    steps = checker.steps(items or (), ("steps",), Scope())
+    ended = Scope(ready=frozenset(ids_of(items or ())))
+    on_failure = checker.steps(fields.items("on_failure") or (), ("on_failure",), ended)
+    document = root.value()
+    return Command(
+        slug=slug or "",
+        steps=steps,
+        inputs=inputs,
+        definition_hash=definition_hash(document),
+        document=document,
+        source=source,
+        origin=origin,
+        name=fields.text("name", max_length=200) or "",
+        version=fields.text("version", max_length=64) or "",
+        description=fields.text("description", max_length=2000) or "",
+        timeout=fields.duration("timeout"),
+        retry=read_retry(fields),
+        concurrency=concurrency,
+        secrets=secrets,
+        on_failure=on_failure,
+    )
+
+
+def _secrets(fields: Fields) -> tuple[str, ...]:
+    requires = fields.mapping("requires")
+    if requires is None:
+        return ()
+    requires.only(("secrets",), of="`requires`")
+    names: list[str] = []
+    for index, node in enumerate(requires.items("secrets") or ()):
+        name = node.value()
+        if isinstance(name, str) and _SECRET.fullmatch(name) and name not in names:
+            names.append(name)
+            continue
+        message = "this is not the name of a secret, or it is here already"
+        expected = "a letter or _, then letters, digits and _; at most 64"
+        place = (*requires.path, "secrets", index)
+        requires.faults.add(
+            "command.wrong_value", message, place, node.position, found=kind_of(node), expected=expected
+        )
+    return tuple(names)
+
+
+def _concurrency(fields: Fields, checker: StepChecker) -> Concurrency | None:
+    concurrency = fields.mapping("concurrency")
+    if concurrency is None:
+        return None
+    concurrency.only(("key", "max", "on_full"), of="`concurrency`")
+    for name in ("key", "max"):
+        concurrency.required(name, of="`concurrency`")
+    key = concurrency.text("key", max_length=1000)
+    node = concurrency.node.get("key")
+    if key is not None and isinstance(node, ScalarNode):
+        checker.template(node, (*concurrency.path, "key"), Scope())
+    most = concurrency.whole("max", 1, _MAX_CONCURRENCY)
+    on_full = concurrency.choice("on_full", ("queue", "reject")) or "queue"
+    if key is None or most is None:
+        return None
+    return Concurrency(key, most, cast("Any", on_full))

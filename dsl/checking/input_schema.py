@@ -1,0 +1,219 @@
+"""What a command says of its inputs: a plain map of properties or a whole JSON Schema; checked, kept as the latter.
+
+Everything is compiled offline and with a linear regular expression engine, so a schema can neither reach out nor hang.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from dsl.faults import Faults, shown
+from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode, find
+
+#: A name that templates can write behind a dot.
+INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+_SCHEMAS_BY_NAME = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
+_SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+_SCHEMAS = (
+    *("additionalProperties", "contains", "contentSchema", "else", "if", "items", "not", "propertyNames"),
+    *("then", "unevaluatedItems", "unevaluatedProperties"),
+)
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+
+#: Every keyword of JSON Schema 2020-12. Others are most likely misspelled, and would be ignored.
+KEYWORDS = frozenset(
+    (
+        *_SCHEMAS_BY_NAME,
+        *_SCHEMA_LISTS,
+        *_SCHEMAS,
+        *("$anchor", "$comment", "$dynamicAnchor", "$dynamicRef", "$id", "$ref", "$schema", "$vocabulary"),
+        *("const", "contentEncoding", "contentMediaType", "default", "dependentRequired", "deprecated", "description"),
+        *("enum", "examples", "exclusiveMaximum", "exclusiveMinimum", "format", "maxContains", "maxItems", "maxLength"),
+        *("maxProperties", "maximum", "minContains", "minItems", "minLength", "minProperties", "minimum", "multipleOf"),
+        *("pattern", "readOnly", "required", "title", "type", "uniqueItems", "writeOnly"),
+    )
+)
+
+
+def validator(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
+    """Compile a schema. Its messages call the value that is wrong `the value`, and never repeat it.
+
+    Raises:
+        jsonschema_rs.ValidationError: It is no schema, or refers to another one.
+        ValueError: It is nested too deeply.
+    """
+    return jsonschema_rs.validator_for(
+        dict(schema),
+        validate_formats=True,
+        ignore_unknown_formats=False,
+        mask="the value",
+        pattern_options=jsonschema_rs.RegexOptions(),
+        offline=True,
+    )
+
+
+def read_inputs(node: Node | None, path: Path, faults: Faults) -> dict[str, Any]:
+    """The JSON Schema of a command's inputs; without `inputs:` anything is allowed.
+
+    Args:
+        node: The value of `inputs:`.
+        path: Where that is.
+        faults: Where what is wrong goes; the schema means nothing then.
+    """
+    if node is None:
+        return {"type": "object"}
+    if not isinstance(node, MappingNode):
+        message = "`inputs` must be a mapping of names to what each may be"
+        faults.add("command.wrong_type", message, path, node.position, expected="a mapping")
+        return {"type": "object"}
+    before = len(faults)
+    if _is_whole_schema(node):
+        schema, properties = node.value(), node.get("properties")
+        _check_keywords(node, path, faults)
+        _check_compiles(schema, node, path, faults)
+        properties_path: Path = (*path, "properties")
+    else:
+        schema, properties = _from_properties(node, path, faults), node
+        properties_path = path
+    if len(faults) == before and isinstance(properties, MappingNode):
+        _check_defaults(schema, properties, properties_path, faults)
+    return schema
+
+
+def _is_whole_schema(node: MappingNode) -> bool:
+    declared, version = node.get("type"), node.get("$schema")
+    return (declared is not None and declared.value() == "object") or isinstance(version, ScalarNode)
+
+
+def _from_properties(node: MappingNode, path: Path, faults: Faults) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for name, entry in node.entries.items():
+        place = (*path, name)
+        if not INPUT_NAME.fullmatch(name):
+            expected = "a letter or _, then letters, digits, _ and -; at most 64"
+            message = "an input cannot have this name"
+            faults.add("inputs.name", message, place, entry.key.position, found=name, expected=expected)
+            continue
+        if not isinstance(entry.value, MappingNode):
+            message = f"`{name}` must say what it may be"
+            expected = "a mapping such as {type: string}"
+            faults.add("command.wrong_type", message, place, entry.value.position, expected=expected)
+            continue
+        schema = entry.value.value()
+        if isinstance(schema.get("required"), bool):
+            required += [name] * schema.pop("required")
+        before = len(faults)
+        _check_keywords(entry.value, place, faults)
+        if len(faults) == before:
+            _check_compiles(schema, entry.value, place, faults)
+        properties[name] = schema
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _check_compiles(schema: dict[str, Any], node: Node, path: Path, faults: Faults) -> None:
+    try:
+        validator(schema)
+    except jsonschema_rs.ValidationError as error:
+        inner = _inside(node, error.instance_path)
+        at = find(node, inner)
+        found = shown(at.value()) if isinstance(at, ScalarNode) else None
+        message = f"this is not a JSON Schema: {error.message}"
+        known: tuple[str, ...] = ()
+        if inner[-1:] == ("type",):
+            message, known = f"`{found}` is not a type of JSON Schema", _TYPES
+        elif inner[-1:] == ("pattern",):
+            message = "this is not a regular expression without look-around and back-references"
+        faults.add("inputs.schema", message, (*path, *inner), at.position, found=found, known=known)
+    except ValueError as error:
+        faults.add("inputs.schema", f"this is not a JSON Schema: {error}", path, node.position)
+
+
+def _inside(node: Node, path: list[str | int]) -> Path:
+    """As much of a path as exists in the file."""
+    inner: list[str | int] = []
+    for part in path:
+        below = find(node, (part,))
+        if below is node:
+            break
+        node = below
+        inner.append(part)
+    return tuple(inner)
+
+
+def _check_keywords(node: Node, path: Path, faults: Faults) -> None:
+    """Misspelled keywords, and references out of the file."""
+    for place, schema in _schemas(node, path):
+        for name, entry in schema.entries.items():
+            if name not in KEYWORDS and not name.startswith("x-"):
+                message = f"`{shown(name)}` is not a keyword of JSON Schema"
+                faults.add(
+                    "inputs.unknown_keyword", message, (*place, name), entry.key.position, found=name, known=KEYWORDS
+                )
+        for name in ("$ref", "$dynamicRef"):
+            target = schema.get(name)
+            if target is not None and not str(target.value()).startswith("#"):
+                message = "a schema may only refer to itself"
+                faults.add(
+                    "inputs.remote_reference",
+                    message,
+                    (*place, name),
+                    target.position,
+                    found=str(target.value()),
+                    expected="#…",
+                )
+
+
+def _schemas(node: Node, path: Path) -> Iterator[tuple[Path, MappingNode]]:
+    """A schema and those inside it; a document's depth is bounded."""
+    if not isinstance(node, MappingNode):
+        return
+    yield path, node
+    for name, entry in node.entries.items():
+        place, value = (*path, name), entry.value
+        if name in _SCHEMAS:
+            yield from _schemas(value, place)
+        elif name in _SCHEMAS_BY_NAME and isinstance(value, MappingNode):
+            for key, inner in value.entries.items():
+                yield from _schemas(inner.value, (*place, key))
+        elif name in _SCHEMA_LISTS and isinstance(value, ListNode):
+            for index, item in enumerate(value.items):
+                yield from _schemas(item, (*place, index))
+
+
+def _check_defaults(schema: dict[str, Any], properties: MappingNode, path: Path, faults: Faults) -> None:
+    """A default must be what its own property allows."""
+    defaults = defaults_of(schema)
+    for error in validator(schema).iter_errors(defaults):
+        if not error.instance_path:
+            continue  # what is missing, or how properties belong together, is no matter of defaults
+        name = str(error.instance_path[0])
+        node = find(properties, (name, "default"))
+        message = f"the default of `{name}` is not allowed: {error.message}"
+        found = shown(defaults[name])
+        faults.add("inputs.default", message, (*path, name, "default"), node.position, found=found)
+
+
+def defaults_of(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of top-level properties."""
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping):
+        return {}
+    return {
+        name: declared["default"]
+        for name, declared in properties.items()
+        if isinstance(declared, Mapping) and "default" in declared
+    }
+
+
+def declared_names(schema: Mapping[str, Any]) -> frozenset[str] | None:
+    """Names that inputs may have; none when others are allowed as well."""
+    if schema.get("additionalProperties") is not False or "patternProperties" in schema or "$ref" in schema:
+        return None
+    properties = schema.get("properties")
+    return frozenset(properties) if isinstance(properties, Mapping) else frozenset()

@@ -1,0 +1,153 @@
+"""What can be said of a step's parameters before it runs: keys, and values that hold no template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from dsl.faults import Faults, shown
+from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode
+
+_QUOTED = re.compile(r"'([^']*)'")
+
+
+@lru_cache(maxsize=1024)
+def keys_of(model: type[BaseModel]) -> Mapping[str, bool]:
+    """The keys a model takes in a file, and whether each is required."""
+    return {field.alias or name: field.is_required() for name, field in model.model_fields.items()}
+
+
+def default_of(model: type[BaseModel], key: str) -> Any:  # noqa: ANN401 - any JSON value
+    """What a key is when it is not given."""
+    return next((field.default for name, field in model.model_fields.items() if key in {name, field.alias}), None)
+
+
+def check_values(
+    model: type[BaseModel], nodes: Mapping[str, Node], templates: Collection[Path], path: Path, faults: Faults
+) -> BaseModel | None:
+    """Note every value that the model refuses, where templates leave no doubt.
+
+    A template stands in for a value nobody knows yet, so what the model says of it, or of anything that depends on it,
+    is left to the run. All keys of `nodes` are keys of the model.
+
+    Args:
+        model: The step type's.
+        nodes: Values by key.
+        templates: Places of templates, below `nodes`.
+        path: Where `nodes` are in the document.
+        faults: Where what is wrong goes.
+
+    Returns:
+        What the model made of the values; none if it refused any.
+    """
+    values = {name: node.value() for name, node in nodes.items()}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            _note(detail, model, nodes, templates, path, faults)
+    except Exception as error:  # noqa: BLE001 - a user's step type must not keep other files from being loaded
+        if not templates and nodes:
+            message = f"the step type could not check its parameters: {type(error).__name__}"
+            faults.add("command.wrong_parameter", message, path, next(iter(nodes.values())).position)
+    return None
+
+
+def _note(  # noqa: PLR0913 - what there is to know of an error
+    detail: Any,  # noqa: ANN401 - pydantic_core.ErrorDetails
+    model: type[BaseModel],
+    nodes: Mapping[str, Node],
+    templates: Collection[Path],
+    path: Path,
+    faults: Faults,
+) -> None:
+    kind, location = detail["type"], detail["loc"]
+    if kind == "missing" and len(location) == 1:
+        return  # noted already, with the keys of blocks and conditions
+    place, whole = _place(nodes, location[:-1] if kind == "missing" else location)
+    if not place:
+        if not templates and nodes:
+            faults.add("command.wrong_parameter", detail["msg"], path, next(iter(nodes.values())).position)
+        return
+    if not whole and _any_within(templates, place[:1]):
+        return
+    node = _at(nodes, place)
+    if kind not in {"missing", "extra_forbidden"} and _any_within(templates, place):
+        return
+    if kind == "extra_forbidden":
+        keys = tuple(_known_keys(model.model_json_schema(), place[:-1]))
+        key = str(place[-1])
+        message = f"`{shown(key)}` is not a key here"
+        faults.add("command.unknown_key", message, (*path, *place), node.position, found=key, known=keys)
+    elif kind == "missing":
+        name = location[-1]
+        faults.add("command.missing_key", f"`{name}` is missing", (*path, *place), node.position, expected=str(name))
+    else:
+        message = detail["msg"].removeprefix("Value error, ").replace("Input should", "the value should")
+        found = shown(node.value()) if isinstance(node, ScalarNode) else None
+        known = _QUOTED.findall(detail["ctx"]["expected"]) if kind == "literal_error" else ()
+        faults.add("command.wrong_parameter", message, (*path, *place), node.position, found=found, known=known)
+
+
+def _place(nodes: Mapping[str, Node], location: tuple[str | int, ...]) -> tuple[Path, bool]:
+    """As much of pydantic's location as is in the file (it names branches of unions too), and whether that is all."""
+    place: list[str | int] = []
+    node: Node | None = None
+    whole = True
+    for part in location:
+        below = nodes.get(str(part)) if not place else _child(node, part)
+        if below is None:
+            whole = False
+            continue
+        node = below
+        place.append(part)
+    return tuple(place), whole
+
+
+def _child(node: Node | None, part: str | int) -> Node | None:
+    if isinstance(node, MappingNode):
+        return node.get(str(part))
+    if isinstance(node, ListNode) and isinstance(part, int) and part < len(node.items):
+        return node.items[part]
+    return None
+
+
+def _at(nodes: Mapping[str, Node], place: Path) -> Node:
+    node = nodes[str(place[0])]
+    for part in place[1:]:
+        node = _child(node, part) or node
+    return node
+
+
+def _any_within(templates: Collection[Path], place: Path) -> bool:
+    return any(template[: len(place)] == place for template in templates)
+
+
+def _known_keys(schema: Mapping[str, Any], place: Path) -> Iterator[str]:
+    """Keys that a model's JSON Schema has at a place."""
+    definitions = schema.get("$defs", {})
+    branches = [schema]
+    for part in place:
+        branches = [inner for branch in branches for inner in _below(_resolved(branch, definitions), part)]
+    for branch in branches:
+        for option in _resolved(branch, definitions):
+            yield from option.get("properties", {})
+
+
+def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A schema behind its reference, and each of its alternatives."""
+    if "$ref" in schema:
+        schema = definitions.get(str(schema["$ref"]).rpartition("/")[2], {})
+    options = [inner for option in schema.get("anyOf", ()) for inner in _resolved(option, definitions)]
+    return [schema, *options]
+
+
+def _below(options: list[Mapping[str, Any]], part: str | int) -> Iterator[Mapping[str, Any]]:
+    for option in options:
+        inner = option.get("items") if isinstance(part, int) else option.get("properties", {}).get(part)
+        if isinstance(inner, Mapping):
+            yield inner

@@ -1,0 +1,300 @@
+"""Steps of a command file: checked against their types, and made into `StepSpec`s."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from dsl.checking.fields import Fields, kind_of
+from dsl.checking.parameters import check_values, default_of, keys_of
+from dsl.checking.references import ROOTS, References, Scope
+from dsl.command import Expression, Position, Retry, StepSpec
+from dsl.errors import ExpressionError
+from dsl.expressions import Compiler, Condition, Constant, Template
+from dsl.faults import Faults
+from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode
+from dsl.templates.grammar import WORDS
+from telemetry.settings import format_duration
+
+#: An id of a step: what `steps.<id>` can name, and what a path of the ledger can hold.
+STEP_ID = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_ID_FORM = "a lower-case letter, then letters, digits, _ and -; at most 64"
+
+_STEP_KEYS = ("id", "type", "if", "with", "timeout", "retry")
+
+#: The key of `with:` that names the item of a map, and what else its blocks see then.
+_ITEM_NAME = "as"
+_LOOP = "loop"
+
+
+class StepType(Protocol):
+    """What the language knows of a step type; `dsl.step.Step` is one."""
+
+    @property
+    def Params(self) -> type[BaseModel]: ...  # noqa: N802 - the contract's own name
+
+    @property
+    def Literals(self) -> type[BaseModel] | None: ...  # noqa: N802 - likewise
+
+    @property
+    def blocks(self) -> Mapping[str, bool]: ...
+
+    @property
+    def conditions(self) -> tuple[str, ...]: ...
+
+
+class StepChecker:
+    """Checks the steps of one file.
+
+    Args:
+        registry: Step types by name.
+        compiler: Of templates.
+        references: What templates may refer to.
+        faults: Where what is wrong goes.
+    """
+
+    def __init__(
+        self, registry: Mapping[str, StepType], compiler: Compiler, references: References, faults: Faults
+    ) -> None:
+        self._registry = registry
+        self._compiler = compiler
+        self._references = references
+        self._faults = faults
+
+    def steps(
+        self, items: Sequence[Node], path: Path, scope: Scope, taken: frozenset[str] = frozenset()
+    ) -> tuple[StepSpec, ...]:
+        """A list of steps; those that are faulty are left out.
+
+        Args:
+            items: The list.
+            path: Where it is.
+            scope: What its first step sees.
+            taken: Ids that steps beside it have, under the same path.
+        """
+        if not items:
+            return ()
+        inside = scope.within(ids_of(items))
+        taken |= scope.ids
+        specs: list[StepSpec] = []
+        for index, item in enumerate(items):
+            place = (*path, index)
+            if not isinstance(item, MappingNode):
+                message = "a step is a mapping with `id` and `type`"
+                self._faults.add("command.wrong_type", message, place, item.position, found=kind_of(item))
+                continue
+            fields = Fields(item, place, self._faults)
+            step_id = self._id(fields, taken)
+            spec = self._step(fields, step_id, inside)
+            if step_id is not None:
+                taken |= {step_id}
+                inside = inside.after(step_id)
+            if spec is not None:
+                specs.append(spec)
+        return tuple(specs)
+
+    def condition(self, node: Node, path: Path, scope: Scope) -> Expression | None:
+        """A condition: `true`, `false`, or an expression without braces."""
+        if isinstance(node, ScalarNode) and isinstance(node.scalar, bool):
+            return Constant(node.scalar)
+        if not isinstance(node, ScalarNode) or not isinstance(node.scalar, str):
+            message = "a condition is an expression without braces, such as `inputs.count > 3`"
+            self._faults.add("command.wrong_type", message, path, node.position, found=kind_of(node))
+            return None
+        try:
+            condition = self._compiler.condition(node)
+        except ExpressionError as error:
+            self._template_fault(path, error)
+            return None
+        self._check_references(condition, path, scope)
+        return condition
+
+    def template(self, node: ScalarNode, path: Path, scope: Scope) -> None:
+        """A text with templates, outside of any step."""
+        try:
+            self._check_references(self._compiler.template(node), path, scope)
+        except ExpressionError as error:
+            self._template_fault(path, error)
+
+    def _id(self, fields: Fields, taken: frozenset[str]) -> str | None:
+        fields.required("id", of="a step")
+        step_id = fields.text("id", max_length=64, pattern=STEP_ID, form=_ID_FORM)
+        if step_id is None:
+            return None
+        position = fields.node.entries["id"].value.position
+        if step_id in WORDS:
+            message = f"`{step_id}` is a word of the template language"
+            fields.fault("command.reserved_id", message, "id", position, step_id, "another id")
+        elif step_id in taken:
+            message = f"a step with the id `{step_id}` is here already"
+            fields.fault("command.duplicate_id", message, "id", position, step_id, "an id of its own")
+        return step_id
+
+    def _step(self, fields: Fields, step_id: str | None, scope: Scope) -> StepSpec | None:
+        fields.only(_STEP_KEYS, of="a step")
+        name = fields.text("type", max_length=64) if fields.required("type", of="a step") is not None else None
+        condition_node = fields.node.get("if")
+        condition = self.condition(condition_node, (*fields.path, "if"), scope) if condition_node is not None else None
+        timeout, retry = fields.duration("timeout"), read_retry(fields)
+        step_type = None if name is None else self._registry.get(name)
+        if name is not None and step_type is None:
+            self._faults.add(
+                "command.unknown_step_type",
+                f"there is no step type `{name}`",
+                (*fields.path, "type"),
+                fields.node.entries["type"].value.position,
+                found=name,
+                known=sorted(self._registry),
+            )
+        if step_type is None or name is None:
+            return None
+        given = fields.mapping("with")
+        if given is None:
+            nothing = MappingNode(fields.node.source, fields.node.start, fields.node.end, MappingProxyType({}))
+            given = Fields(nothing, (*fields.path, "with"), self._faults)
+        self._check_keys(given, name, step_type)
+        literals = self._literals(given, step_type)
+        item = self._item_name(given, step_type)
+        return StepSpec(
+            id=step_id or "",
+            type=name,
+            params=self._params(given, step_type, scope),
+            position=fields.node.position,
+            condition=condition,
+            blocks=self._blocks(given, step_type, scope if item is None else scope.naming((item, _LOOP))),
+            conditions=self._conditions(given, step_type, scope),
+            literals=literals,
+            timeout=timeout,
+            retry=retry,
+        )
+
+    def _check_keys(self, given: Fields, name: str, step_type: StepType) -> None:
+        required = {
+            **keys_of(step_type.Params),
+            **dict.fromkeys(step_type.conditions, True),
+            **(keys_of(step_type.Literals) if step_type.Literals is not None else {}),
+            **step_type.blocks,
+        }
+        if step_type.Params.model_config.get("extra") != "allow":
+            given.only(required, of=f"`{name}`")
+        for key, is_required in required.items():
+            if is_required:
+                given.required(key, of=f"`with` of `{name}`")
+
+    def _literals(self, given: Fields, step_type: StepType) -> Mapping[str, Any]:
+        model = step_type.Literals
+        if model is None:
+            return {}
+        nodes = {key: entry.value for key, entry in given.node.entries.items() if key in keys_of(model)}
+        for key, node in nodes.items():
+            value = node.value()
+            if isinstance(value, str) and ("{{" in value or "{%" in value):
+                message = f"`{key}` is never a template"
+                given.fault("command.wrong_value", message, key, node.position, value, "a value")
+                return {}
+        values = check_values(model, nodes, (), given.path, self._faults)
+        return {} if values is None else values.model_dump(by_alias=True)
+
+    def _item_name(self, given: Fields, step_type: StepType) -> str | None:
+        """What the blocks of a map call the current item."""
+        if step_type.Literals is None or _ITEM_NAME not in keys_of(step_type.Literals):
+            return None
+        node = given.node.get(_ITEM_NAME)
+        name = default_of(step_type.Literals, _ITEM_NAME) if node is None else node.value()
+        if node is not None and isinstance(name, str) and name in {*ROOTS, *WORDS, _LOOP}:
+            message = f"`{name}` means something else in templates"
+            given.fault("command.reserved_name", message, _ITEM_NAME, node.position, str(name), "another name")
+        return str(name)
+
+    def _params(self, given: Fields, step_type: StepType, scope: Scope) -> Expression:
+        apart = {*step_type.blocks, *step_type.conditions}
+        apart.update(keys_of(step_type.Literals) if step_type.Literals is not None else ())
+        nodes = {key: entry.value for key, entry in given.node.entries.items() if key not in apart}
+        broken: list[Path] = []
+
+        def report(place: Path, _: ScalarNode, error: ExpressionError) -> None:
+            broken.append(place)
+            self._template_fault((*given.path, *place), error)
+
+        tree = self._compiler.mapping(nodes, report)
+        for place, template in tree.templates:
+            self._check_references(template, (*given.path, *place), scope)
+        templates = (*(place for place, _ in tree.templates), *broken)
+        known = keys_of(step_type.Params)
+        known_nodes = {key: node for key, node in nodes.items() if key in known}
+        check_values(step_type.Params, known_nodes, templates, given.path, self._faults)
+        return tree
+
+    def _blocks(self, given: Fields, step_type: StepType, scope: Scope) -> Mapping[str, tuple[StepSpec, ...]]:
+        blocks: dict[str, tuple[StepSpec, ...]] = {}
+        taken: frozenset[str] = frozenset()
+        for name, is_required in step_type.blocks.items():
+            items = given.items(name)
+            if items is None:
+                continue
+            if not items and is_required:
+                position = given.node.entries[name].value.position
+                given.fault("command.wrong_value", f"`{name}` has no steps", name, position, None, "at least one step")
+            blocks[name] = self.steps(items, (*given.path, name), scope, taken)
+            taken |= frozenset(ids_of(items))
+        return blocks
+
+    def _conditions(self, given: Fields, step_type: StepType, scope: Scope) -> Mapping[str, Expression]:
+        conditions: dict[str, Expression] = {}
+        for name in step_type.conditions:
+            node = given.node.get(name)
+            condition = None if node is None else self.condition(node, (*given.path, name), scope)
+            if condition is not None:
+                conditions[name] = condition
+        return conditions
+
+    def _template_fault(self, path: Path, error: ExpressionError) -> None:
+        """A text that is no template."""
+        position = Position(int(str(error.facts["line"])), int(str(error.facts["column"])))
+        found = error.facts.get("name")
+        message = error.detail if error.hint is None else f"{error.detail}. {error.hint}"
+        self._faults.add("command.template", message, path, position, found=None if found is None else str(found))
+
+    def _check_references(self, compiled: Template | Condition | Constant, path: Path, scope: Scope) -> None:
+        self._references.check(compiled.names, compiled.filters, path, scope)
+
+
+def ids_of(items: Iterable[Node]) -> Iterator[str]:
+    """Ids of a list of steps, as far as they are texts."""
+    for item in items:
+        step_id = item.get("id") if isinstance(item, MappingNode) else None
+        if step_id is not None and isinstance(step_id.value(), str):
+            yield step_id.value()
+
+
+def all_ids(node: Node | None) -> Iterator[str]:
+    """Ids of every step in a list of steps and in the lists inside."""
+    if isinstance(node, ListNode):
+        yield from ids_of(node.items)
+        for item in node.items:
+            yield from all_ids(item)
+    elif isinstance(node, MappingNode):
+        for entry in node.entries.values():
+            yield from all_ids(entry.value)
+
+
+def read_retry(fields: Fields) -> Retry | None:
+    """The `retry:` of a command or step."""
+    retry = fields.mapping("retry")
+    if retry is None:
+        return None
+    retry.only(("max_attempts", "backoff", "max_backoff"), of="`retry`")
+    standard = Retry()
+    attempts = retry.whole("max_attempts", 1, 100) or standard.max_attempts
+    backoff = retry.duration("backoff") or standard.backoff
+    max_backoff = retry.duration("max_backoff") or max(standard.max_backoff, backoff)
+    if max_backoff < backoff:
+        position = retry.node.entries["max_backoff"].value.position
+        found, least = format_duration(max_backoff), format_duration(backoff)
+        message = "`max_backoff` is less than `backoff`"
+        retry.fault("command.wrong_value", message, "max_backoff", position, found, f"at least {least}")
+    return Retry(attempts, backoff, max_backoff)

@@ -1,0 +1,205 @@
+"""Runs a plan: steps in order, each wrapped by `dsl.instrumentation`, each row handed to the ledger.
+
+The effect of a step decides how it becomes durable (`dsl.step.Effect`): a database step runs inside one fenced
+transaction that also takes its row; the row of any other step waits in the ledger. Nothing here knows of queues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from dsl.command import StepSpec
+from dsl.errors import LedgerError
+from dsl.instrumentation import StepMeter, StepRun, Totals
+from dsl.plan import Plan
+from dsl.step import BlockResult, Effect, Ledger, Step, StepContext, StepResult, StepRow, StepTools
+
+#: The step type whose output is the result the caller gets.
+RESPOND = "respond"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a plan went.
+
+    Attributes:
+        result: Output of the last `respond` that ran, else of the last step.
+        error: What failed it, unchanged; none when it succeeded.
+        failed_path: The step that raised it.
+        totals: Statistics for the completion event.
+    """
+
+    result: Any
+    error: Exception | None
+    failed_path: str | None
+    totals: Totals
+
+
+@dataclass(slots=True)
+class _Frame:
+    """One list of steps being run: where it is, and what its templates see."""
+
+    prefix: str
+    names: dict[str, Any]
+    outputs: dict[str, Any] = field(default_factory=dict)
+    last: Any = None
+
+    def publish(self, step_id: str, output: object) -> None:
+        """Let later steps see an output. A list of steps sees its own outputs and those of the lists around it."""
+        self.names["steps"][step_id] = {"output": output}
+        self.outputs[step_id] = output
+        self.last = output
+
+    def nested(self, prefix: str, names: Mapping[str, object]) -> _Frame:
+        """A list inside this one; what it publishes stays in it."""
+        return _Frame(prefix, {**self.names, **names, "steps": dict(self.names["steps"])})
+
+
+class Executor:
+    """Runs one plan against one ledger; made anew for each attempt.
+
+    Args:
+        registry: Step types by name.
+        tools: What steps share.
+        meter: Makes this attempt's ledger rows.
+        ledger: Where they go.
+        plan: What to run.
+    """
+
+    def __init__(
+        self, registry: Mapping[str, Step], tools: StepTools, meter: StepMeter, ledger: Ledger, plan: Plan
+    ) -> None:
+        self._registry = registry
+        self._tools = tools
+        self._meter = meter
+        self._ledger = ledger
+        self._plan = plan
+        self._response: tuple[Any] | None = None
+        self._failure: tuple[Exception, str] | None = None
+
+    def execute(self) -> Outcome:
+        """Run every step, until one fails.
+
+        Raises:
+            LedgerError: The run cannot be kept any more; whoever owns the execution now decides.
+        """
+        frame = _Frame("", {**self._plan.names, "steps": {}})
+        error = self.run_list(self._plan.command.steps, frame)
+        if error is not None:
+            return Outcome(None, error, self._failure[1] if self._failure else None, self._meter.totals)
+        return Outcome(self._response[0] if self._response else frame.last, None, None, self._meter.totals)
+
+    def run_list(self, steps: Sequence[StepSpec], frame: _Frame) -> Exception | None:
+        """Run steps in order; the error of the first that fails, if one does."""
+        for spec in steps:
+            try:
+                self._run_step(spec, frame)
+            except LedgerError:
+                raise
+            except Exception as error:  # noqa: BLE001 - recorded with its step; the caller decides what it means
+                return error
+        return None
+
+    def skip(self, spec: StepSpec, prefix: str) -> None:
+        """Record a step that does not run."""
+        self._keep(self._meter.start(spec, prefix + spec.id).skipped())
+
+    def freeze(self, path: str, items: Sequence[object]) -> Sequence[Any]:
+        """Keep a list before its first child runs."""
+        return self._ledger.freeze(path, self._meter.encode(items))
+
+    def _run_step(self, spec: StepSpec, frame: _Frame) -> None:
+        path = frame.prefix + spec.id
+        run = self._meter.start(spec, path)
+        context = StepContext(self._plan.info, path, spec, self._tools)
+        try:
+            if spec.condition is not None and not spec.condition.evaluate(frame.names):
+                self._keep(run.skipped())
+                frame.publish(spec.id, None)
+                return
+            step = self._registry[spec.type]
+            params = step.Params.model_validate(spec.params.evaluate(frame.names))
+            row = self._perform(step, params, context, run, frame)
+        except LedgerError:
+            raise
+        except Exception as error:
+            self._keep(run.failed(error, context.measures))
+            if self._failure is None or self._failure[0] is not error:
+                self._failure = (error, path)
+            raise
+        # What later steps see is what the ledger keeps, so that a resumed run sees the same.
+        output = None if row.output is None else msgspec.json.decode(row.output)
+        if spec.type == RESPOND:
+            self._response = (output,)
+        frame.publish(spec.id, output)
+
+    def _perform(
+        self,
+        step: Step,
+        params: Any,  # noqa: ANN401 - the step type's own Params
+        context: StepContext,
+        run: StepRun,
+        frame: _Frame,
+    ) -> StepRow:
+        effect = step.effect_of(params)
+        if effect is Effect.DATABASE:
+            with self._ledger.effect() as transaction:
+                context.connection = transaction.connection
+                row = run.succeeded(step.run(params, context))
+                transaction.add(row)
+            self._meter.totals.add(row)
+            return row
+        if effect is Effect.READS:
+            with self._ledger.reading() as connection:
+                context.connection = connection
+                result = step.run(params, context)
+        elif effect is Effect.EXTERNAL:
+            result = self._reach_out(step, params, context)
+        else:
+            context.children = _Nested(self, context, frame)
+            result = step.run(params, context)
+        row = run.succeeded(result)
+        self._keep(row)
+        return row
+
+    def _reach_out(self, step: Step, params: Any, context: StepContext) -> StepResult:  # noqa: ANN401 - the type's own
+        """What leaves the process never depends on a row that could still be lost."""
+        if context.execution.dry_run:
+            return step.preview(params, context)
+        self._ledger.flush()
+        return step.run(params, context)
+
+    def _keep(self, row: StepRow) -> None:
+        self._ledger.add(row)
+        self._meter.totals.add(row)
+
+
+class _Nested:
+    """The `dsl.step.Children` of one running step."""
+
+    def __init__(self, executor: Executor, context: StepContext, frame: _Frame) -> None:
+        self._executor = executor
+        self._context = context
+        self._frame = frame
+
+    def run(
+        self, block: Sequence[StepSpec], *, index: int | None = None, names: Mapping[str, object] | None = None
+    ) -> BlockResult:
+        path = self._context.path
+        frame = self._frame.nested(f"{path}." if index is None else f"{path}[{index}].", names or {})
+        error = self._executor.run_list(block, frame)
+        return BlockResult(frame.outputs, error is not None, frame.last, error)
+
+    def skip(self, block: Sequence[StepSpec]) -> None:
+        for spec in block:
+            self._executor.skip(spec, f"{self._context.path}.")
+
+    def freeze(self, items: Sequence[object]) -> Sequence[Any]:
+        return self._executor.freeze(self._context.path, items)
+
+    def evaluate(self, name: str) -> Any:  # noqa: ANN401 - any native value
+        return self._context.spec.conditions[name].evaluate(self._frame.names)

@@ -1,0 +1,55 @@
+"""The YAML block at the top of a note, read by the same rules as command files (`dsl.document`)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dsl.document import read
+from dsl.errors import Fault
+from dsl.settings import DslSettings
+
+#: Notes are other people's files: their front matter may be far smaller than a command.
+_LIMITS = DslSettings(max_file_bytes=32_768, max_depth=16, max_nodes=2000)
+
+_OPENING = re.compile(r"---[ \t]*(?:\n|\Z)")
+_BLOCK = re.compile(r"---[ \t]*\n(?P<yaml>.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+
+
+class FrontMatterBroken(Exception):
+    """The block cannot be read.
+
+    Attributes:
+        fault: The first thing that is wrong with it; lines are those of the note.
+    """
+
+    def __init__(self, message: str, line: int | None = 1, column: int | None = None) -> None:
+        super().__init__(message)
+        self.fault = Fault("note.front_matter_broken", message, line=line, column=column)
+
+
+def split(text: str) -> tuple[dict[str, Any], str]:
+    """A note's front matter and its body; an empty map and the whole text when it has none.
+
+    Raises:
+        FrontMatterBroken: It is not closed, too large or too deep, not YAML, or not a map.
+    """
+    if not _OPENING.match(text):
+        return {}, text
+    block = _BLOCK.match(text)
+    if block is None:
+        raise FrontMatterBroken("the front matter that begins with --- is not closed with another ---")
+    return _read(block["yaml"]), text[block.end() :]
+
+
+def _read(block: str) -> dict[str, Any]:
+    document = read(block, _LIMITS)
+    for fault in document.faults:
+        if fault.code == "file.empty":
+            return {}
+        # The block begins on the note's second line.
+        raise FrontMatterBroken(fault.message, None if fault.line is None else fault.line + 1, fault.column)
+    value = None if document.root is None else document.root.value()
+    if not isinstance(value, dict):
+        raise FrontMatterBroken("the front matter is not a map of names to values")
+    return value

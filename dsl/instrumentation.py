@@ -1,0 +1,265 @@
+"""The one wrapper that gives every step its timing, outcome, error facts, ledger row and event.
+
+A step type writes none of this. The executor opens a `StepRun` before a step and closes it with what came of it; that
+makes the ledger row. The row carries its event's id and every field of the event, so `events_of` builds the event from
+the row alone, after the row is committed: now, or much later by whoever finds a committed row without its event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from dsl.command import StepSpec
+from dsl.errors import StepFailed
+from dsl.step import Mutation, Outcome, StepResult, StepRow
+from telemetry.clock import Clock
+from telemetry.events import (
+    ErrorFacts,
+    Event,
+    FragmentCreated,
+    FragmentDeleted,
+    FragmentUpdated,
+    Scope,
+    StepExecuted,
+    StepSkipped,
+)
+from telemetry.events import (
+    StepFailed as StepFailedEvent,
+)
+from telemetry.ids import mint
+
+#: Fragment events one step may cause before one summary stands for all of them.
+MAX_FRAGMENT_EVENTS = 100
+
+_FRAGMENT_EVENTS: dict[str, type[FragmentCreated | FragmentUpdated | FragmentDeleted]] = {
+    "created": FragmentCreated,
+    "updated": FragmentUpdated,
+    "deleted": FragmentDeleted,
+}
+
+
+class DescribeError(Protocol):
+    """What a process may say of an exception."""
+
+    def facts(self, error: BaseException) -> ErrorFacts:
+        """For telemetry: class, category, fingerprint."""
+        ...
+
+    def details(self, error: BaseException) -> dict[str, Any]:
+        """For the execution's owner: the above, the message, and what the error knows."""
+        ...
+
+
+class StepMeter:
+    """Makes the ledger rows of one attempt at one execution, in order.
+
+    Args:
+        clock: Stamps and differences.
+        attempt: Which claim this is.
+        errors: Describes what a step raised.
+        telemetry_on: Whether rows get event ids.
+        dry_run: A dry run's mutations never happened, so they have no events of their own.
+        max_output_bytes: JSON bytes of one output.
+        max_total_bytes: JSON bytes of all outputs together.
+    """
+
+    def __init__(  # noqa: PLR0913 - one collaborator or limit each
+        self,
+        clock: Clock,
+        attempt: int,
+        errors: DescribeError,
+        *,
+        telemetry_on: bool,
+        dry_run: bool,
+        max_output_bytes: int,
+        max_total_bytes: int,
+    ) -> None:
+        self._clock = clock
+        self._attempt = attempt
+        self._errors = errors
+        self._telemetry_on = telemetry_on
+        self._dry_run = dry_run
+        self._max_output_bytes = max_output_bytes
+        self._left = max_total_bytes
+        self._ordinal = 0
+        self.totals = Totals()
+
+    def start(self, spec: StepSpec, path: str) -> StepRun:
+        """Begin timing a step. A step that runs others is numbered before them."""
+        self._ordinal += 1
+        return StepRun(self, spec.type, path, self._ordinal, self._clock.monotonic_us())
+
+    def encode(self, output: object) -> str:
+        """A step's output as the JSON text that is kept.
+
+        Raises:
+            StepFailed: It is not JSON-able, holds what Postgres cannot keep, or is too large.
+        """
+        try:
+            text = msgspec.json.encode(output).decode()
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise StepFailed("the output cannot be kept as JSON") from error
+        if "\\u0000" in text:
+            raise StepFailed("the output holds a NUL character, which cannot be kept")
+        if len(text) > self._max_output_bytes:
+            raise StepFailed(
+                f"the output has {len(text)} bytes; a step may keep {self._max_output_bytes}",
+                hint="Keep what later steps need, or raise WEIR_DSL_MAX_OUTPUT_BYTES.",
+            )
+        if len(text) > self._left:
+            raise StepFailed(
+                "the outputs of this execution are too large together",
+                hint="Raise WEIR_DSL_MAX_EXECUTION_OUTPUT_BYTES, or split the command.",
+            )
+        self._left -= len(text)
+        return text
+
+    def _row(
+        self,
+        run: StepRun,
+        outcome: Outcome,
+        result: StepResult,
+        output: str | None = None,
+        error: Exception | None = None,
+    ) -> StepRow:
+        now_us = self._clock.unix_us()
+        return StepRow(
+            path=run.path,
+            step_type=run.step_type,
+            attempt=self._attempt,
+            step_try=1,
+            ordinal=run.ordinal,
+            outcome=outcome,
+            occurred_at_us=now_us,
+            duration_us=0 if outcome == "skipped" else self._clock.monotonic_us() - run.started_us,
+            output=output,
+            error=None if error is None else self._errors.details(error),
+            facts=None if error is None else self._errors.facts(error),
+            mutations=result.mutations,
+            fragment_id=result.fragment_id,
+            measures=result.measures,
+            event_id=mint(now_us) if self._telemetry_on else None,
+            mutation_event_ids=self._mutation_event_ids(result.mutations, now_us),
+        )
+
+    def _mutation_event_ids(self, mutations: tuple[Mutation, ...], now_us: int) -> tuple[bytes | None, ...]:
+        """Each fragment change has its event, up to a bound; past it the first of each operation stands for all."""
+        if not mutations:
+            return ()
+        if not self._telemetry_on or self._dry_run:
+            return (None,) * len(mutations)
+        fragments = [mutation.entity == "fragment" for mutation in mutations]
+        if sum(fragments) <= MAX_FRAGMENT_EVENTS:
+            return tuple(mint(now_us) if is_fragment else None for is_fragment in fragments)
+        seen: set[str] = set()
+        ids: list[bytes | None] = []
+        for mutation, is_fragment in zip(mutations, fragments, strict=True):
+            first = is_fragment and mutation.operation not in seen
+            ids.append(mint(now_us) if first else None)
+            seen.add(mutation.operation)
+        return tuple(ids)
+
+
+class StepRun:
+    """One run of one step, open until `succeeded`, `failed` or `skipped` closes it with its ledger row."""
+
+    __slots__ = ("_meter", "ordinal", "path", "started_us", "step_type")
+
+    def __init__(self, meter: StepMeter, step_type: str, path: str, ordinal: int, started_us: int) -> None:
+        self._meter = meter
+        self.step_type = step_type
+        self.path = path
+        self.ordinal = ordinal
+        self.started_us = started_us
+
+    def succeeded(self, result: StepResult) -> StepRow:
+        """Close it with what the step made.
+
+        Raises:
+            StepFailed: The output cannot be kept; close with `failed` then.
+        """
+        return self._meter._row(self, "succeeded", result, self._meter.encode(result.output))  # noqa: SLF001 - one unit
+
+    def failed(self, error: Exception, measures: Mapping[str, int | float | str]) -> StepRow:
+        """Close it with what the step raised; the exception itself goes on unchanged."""
+        return self._meter._row(self, "failed", StepResult(measures=measures), error=error)  # noqa: SLF001 - one unit
+
+    def skipped(self) -> StepRow:
+        """Close it without having run."""
+        return self._meter._row(self, "skipped", StepResult())  # noqa: SLF001 - one unit
+
+
+class Totals:
+    """Statistics of an attempt: distinct paths by their last run."""
+
+    __slots__ = ("_outcomes", "mutations")
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, Outcome] = {}
+        self.mutations = 0
+
+    def add(self, row: StepRow) -> None:
+        """Count a row; a later run of the same path replaces the earlier one."""
+        self._outcomes[row.path] = row.outcome
+        self.mutations += row.mutations_count
+
+    def count(self, outcome: Outcome) -> int:
+        """Paths whose last run ended so."""
+        return sum(1 for last in self._outcomes.values() if last == outcome)
+
+
+def events_of(scope: Scope, row: StepRow) -> Iterator[Event]:
+    """The events of a committed ledger row: the step's own, then those of its fragment changes."""
+    if row.event_id is None:
+        return
+    yield _step_event(scope, row, row.event_id)
+    summary = sum(mutation.entity == "fragment" for mutation in row.mutations) > MAX_FRAGMENT_EVENTS
+    for mutation, event_id in zip(row.mutations, row.mutation_event_ids, strict=True):
+        if event_id is not None:
+            yield _fragment_event(scope, row, mutation, event_id, summary=summary)
+
+
+def _step_event(scope: Scope, row: StepRow, event_id: bytes) -> Event:
+    if row.outcome == "skipped":
+        return StepSkipped(event_id, row.occurred_at_us, scope, row.path, row.step_type)
+    fragment = None if row.fragment_id is None else row.fragment_id.bytes
+    measures = dict(row.measures) or None
+    if row.facts is not None:
+        return StepFailedEvent(
+            event_id,
+            row.occurred_at_us,
+            scope,
+            row.path,
+            row.step_type,
+            row.duration_us,
+            row.facts,
+            row.step_try,
+            row.mutations_count,
+            fragment,
+            measures,
+        )
+    return StepExecuted(
+        event_id,
+        row.occurred_at_us,
+        scope,
+        row.path,
+        row.step_type,
+        row.duration_us,
+        row.step_try,
+        row.mutations_count,
+        fragment,
+        measures,
+    )
+
+
+def _fragment_event(scope: Scope, row: StepRow, mutation: Mutation, event_id: bytes, *, summary: bool) -> Event:
+    kind = _FRAGMENT_EVENTS[mutation.operation]
+    if summary:
+        alike = ("fragment", mutation.operation)
+        rows = sum(other.count for other in row.mutations if (other.entity, other.operation) == alike)
+        return kind(event_id, row.occurred_at_us, scope, None, row.path, rows)
+    entity = None if mutation.entity_id is None else mutation.entity_id.bytes
+    return kind(event_id, row.occurred_at_us, scope, entity, row.path, mutation.count)

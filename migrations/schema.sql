@@ -1,0 +1,225 @@
+-- The schema as it is: the sum of the migrations, for reading. A test compares a database made from this file with one
+-- made from them (tests/integration/test_migrations.py); only the migrations are ever applied.
+
+-- Which migrations were applied, with the SHA-256 of each file (made by the runner).
+create table schema_migrations (
+    name text primary key,
+    checksum bytea not null,
+    applied_at timestamptz not null default now(),
+    constraint schema_migrations_checksum_size check (octet_length(checksum) = 32)
+);
+
+-- Spaces group fragments and executions; a filter, not an authorisation.
+create table spaces (
+    id uuid primary key,
+    name text not null,
+    created_at timestamptz not null default now(),
+    constraint spaces_name_unique unique (name),
+    constraint spaces_name_form check (name ~ '^[a-z0-9][a-z0-9._-]{0,62}$')
+);
+
+insert into spaces (id, name) values ('00000000-0000-7000-8000-000000000001', 'default');
+
+-- Fragments: the built-in records.
+create table fragments (
+    id uuid primary key,
+    space_id uuid not null references spaces (id),
+    type text not null,
+    title text not null default '',
+    content text not null default '',
+    state jsonb not null default '{}',
+    metadata jsonb not null default '{}',
+    tags text[] not null default '{}',
+    source text,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    constraint fragments_type_form check (type ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
+    constraint fragments_state_is_object check (jsonb_typeof(state) = 'object'),
+    constraint fragments_metadata_is_object check (jsonb_typeof(metadata) = 'object'),
+    constraint fragments_times_ordered check (updated_at >= created_at)
+);
+
+-- Where an imported fragment came from: a second import of the same note finds the first.
+create unique index fragments_source_unique on fragments (space_id, source) where source is not null;
+-- Newest first within a type: digests, lists, keyset pages.
+create index fragments_by_type on fragments (space_id, type, id desc);
+create index fragments_by_tag on fragments using gin (tags);
+
+-- Definitions by hash: the one that ran is kept, so an edit never changes a running execution.
+create table command_definitions (
+    hash bytea primary key,
+    slug text not null,
+    version text not null default '',
+    source text not null,
+    first_used_at timestamptz not null default now(),
+    constraint command_definitions_hash_size check (octet_length(hash) = 16)
+);
+
+-- Executions: Postgres is the authority; a message in Redis is only a hint.
+create table command_executions (
+    id uuid primary key,
+    slug text not null,
+    definition_hash bytea not null references command_definitions (hash),
+    state text not null,
+    lane text not null default 'default',
+    priority smallint not null default 5,
+    request_source text not null,
+    dry_run boolean not null default false,
+    user_name text not null,
+    space_id uuid not null references spaces (id),
+    correlation_id uuid not null,
+    parent_id uuid references command_executions (id),
+    link text,
+    inputs jsonb not null,
+    result jsonb,
+    error jsonb,
+    attempt integer not null default 0,
+    fence bigint not null default 0,
+    worker_id uuid,
+    queued_at timestamptz not null,
+    run_at timestamptz not null,
+    started_at timestamptz,
+    claimed_at timestamptz,
+    finished_at timestamptz,
+    running_us bigint not null default 0,
+    steps_executed integer not null default 0,
+    steps_successful integer not null default 0,
+    steps_failed integer not null default 0,
+    steps_skipped integer not null default 0,
+    mutations_count integer not null default 0,
+    queued_event_id uuid,
+    started_event_id uuid,
+    finished_event_id uuid,
+    constraint command_executions_state_known check (
+        state in ('scheduled', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled', 'expired', 'dead')
+    ),
+    constraint command_executions_final_has_end check (
+        (state in ('succeeded', 'failed', 'cancelled', 'expired', 'dead')) = (finished_at is not null)
+    ),
+    constraint command_executions_running_was_claimed check (state <> 'running' or (started_at is not null and attempt > 0)),
+    constraint command_executions_link_has_parent check ((link is null) = (parent_id is null)),
+    constraint command_executions_link_known check (
+        link in ('child', 'follows', 'retry_of', 'resumed_from', 'scheduled_by')
+    ),
+    constraint command_executions_priority_range check (priority between 0 and 9),
+    constraint command_executions_source_known check (request_source in ('api', 'cli', 'schedule', 'chat', 'command'))
+);
+
+-- The claim: best due execution of a lane, by priority, then age. Holds only what waits, so it stays small.
+create index command_executions_due on command_executions (lane, priority, run_at, id) where state = 'queued';
+create index command_executions_by_slug on command_executions (slug, id desc);
+create index command_executions_by_correlation on command_executions (correlation_id);
+create index command_executions_by_parent on command_executions (parent_id) where parent_id is not null;
+
+-- The step ledger: one row per run of a step.
+create table command_steps (
+    execution_id uuid not null references command_executions (id) on delete cascade,
+    path text not null,
+    attempt integer not null,
+    step_try integer not null,
+    ordinal integer not null,
+    step_type text not null,
+    outcome text not null,
+    occurred_at timestamptz not null,
+    duration_us bigint not null,
+    mutations_count integer not null default 0,
+    fragment_id uuid,
+    output jsonb,
+    error jsonb,
+    error_type text,
+    error_category text,
+    error_fingerprint bytea,
+    measures jsonb,
+    event_id uuid,
+    constraint command_steps_pkey primary key (execution_id, path, attempt, step_try),
+    constraint command_steps_outcome_known check (outcome in ('succeeded', 'failed', 'skipped')),
+    constraint command_steps_failed_has_facts check ((outcome = 'failed') = (error_type is not null))
+);
+
+-- The second guard of exactly-once effects: a step succeeds once in an execution, whoever ran it.
+create unique index command_steps_succeed_once on command_steps (execution_id, path) where outcome = 'succeeded';
+create index command_steps_in_order on command_steps (execution_id, ordinal);
+
+-- Lists of map steps, frozen before their first child runs.
+create table command_step_items (
+    execution_id uuid not null references command_executions (id) on delete cascade,
+    path text not null,
+    items jsonb not null,
+    constraint command_step_items_pkey primary key (execution_id, path),
+    constraint command_step_items_is_list check (jsonb_typeof(items) = 'array')
+);
+
+-- What changed, by whom: one row per fragment or notification, one per statement for declared tables.
+create table mutations (
+    id uuid primary key,
+    execution_id uuid references command_executions (id) on delete cascade,
+    step_path text,
+    attempt integer,
+    correlation_id uuid not null,
+    entity text not null,
+    entity_id uuid,
+    operation text not null,
+    changed_fields text[] not null default '{}',
+    rows_count integer not null default 1,
+    before_hash bytea,
+    after_hash bytea,
+    dry_run boolean not null default false,
+    occurred_at timestamptz not null,
+    event_id uuid,
+    constraint mutations_operation_known check (operation in ('created', 'updated', 'deleted')),
+    constraint mutations_step_has_execution check (step_path is null or execution_id is not null)
+);
+
+create index mutations_by_execution on mutations (execution_id, id) where execution_id is not null;
+create index mutations_by_entity on mutations (entity, entity_id) where entity_id is not null;
+
+-- The inbox: what `notify` steps tell a person.
+create table notifications (
+    id uuid primary key,
+    space_id uuid not null references spaces (id),
+    execution_id uuid references command_executions (id) on delete set null,
+    user_name text not null,
+    level text not null,
+    message text not null,
+    created_at timestamptz not null,
+    read_at timestamptz,
+    constraint notifications_level_known check (level in ('info', 'warning', 'error'))
+);
+
+create index notifications_newest on notifications (space_id, id desc);
+
+-- Every stored event. Fixed-width columns first: no padding between them. Partitioned by day on the time inside the id.
+create table telemetry_events (
+    event_id uuid not null,
+    correlation_id uuid not null,
+    execution_id uuid,
+    parent_id uuid,
+    space_id uuid,
+    fragment_id uuid,
+    occurred_at timestamptz not null,
+    duration_us bigint,
+    mutations_count integer,
+    attempt smallint,
+    step_try smallint,
+    dry_run boolean not null,
+    event_type text not null,
+    component text not null,
+    operation text not null,
+    level text not null,
+    request_source text not null,
+    command_slug text,
+    step_path text,
+    step_type text,
+    outcome text,
+    error_type text,
+    error_category text,
+    user_id bytea,
+    definition_hash bytea,
+    error_fingerprint bytea,
+    measures jsonb,
+    constraint telemetry_events_pkey primary key (event_id)
+) partition by range (event_id);
+
+create index telemetry_events_correlation on telemetry_events (correlation_id);
+create index telemetry_events_slug on telemetry_events (command_slug);
+create index telemetry_events_errors on telemetry_events (error_fingerprint) where error_fingerprint is not null;

@@ -1,0 +1,151 @@
+"""The only sockets to our own servers: a pool of Postgres connections, two kinds of Redis clients.
+
+Open a pool after the last fork, never before: its threads do not survive one.
+"""
+
+from __future__ import annotations
+
+import select
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import ConnectionPool, PoolTimeout
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.retry import Retry
+
+from telemetry.errors import StoreUnavailable
+
+#: Seconds to establish one connection, to either server.
+CONNECT_TIMEOUT_S = 5
+#: A peer that vanished without a word is noticed after 30 s idle + 3 probes 10 s apart, or 30 s of unacknowledged data.
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+#: How much longer than its block a blocking read may take before its connection counts as dead.
+_BLOCK_MARGIN = timedelta(seconds=5)
+
+
+def connection_options(url: str, *, name: str) -> dict[str, Any]:
+    """Keyword arguments of every connection of ours: timeouts, keepalives, UTC; what the URL asks for is kept.
+
+    Args:
+        url: `postgresql://...`, or any libpq connection string.
+        name: Shown as application_name in pg_stat_activity.
+    """
+    given = conninfo_to_dict(url)
+    options = f"{given.get('options') or ''} -c TimeZone=UTC".strip()
+    ours: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": name, **_KEEPALIVES}
+    return {key: value for key, value in ours.items() if key not in given} | {"options": options}
+
+
+def connect(url: str, *, name: str, autocommit: bool = False) -> psycopg.Connection:
+    """One connection outside any pool: for start-up, migrations and session locks.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer within 5 s, or refused.
+    """
+    try:
+        return psycopg.connect(url, autocommit=autocommit, **connection_options(url, name=name))
+    except psycopg.OperationalError as error:
+        raise StoreUnavailable(f"Postgres did not accept a connection: {error}") from error
+
+
+def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides
+    url: str,
+    *,
+    name: str,
+    max_size: int,
+    min_size: int = 1,
+    autocommit: bool = False,
+    checkout_timeout: timedelta = timedelta(seconds=5),
+    wait: timedelta | None = timedelta(seconds=5),
+) -> ConnectionPool[psycopg.Connection]:
+    """An open pool of connections to Postgres; close it, or use it as a context manager.
+
+    A connection whose server went away while it was idle is noticed when it is taken out (by a look at its socket,
+    without a round trip) and replaced.
+
+    Args:
+        url: `postgresql://...`, or any libpq connection string.
+        name: Of the process; shown as application_name.
+        max_size: Connections, at most.
+        min_size: Connections kept open, even idle.
+        autocommit: Whether a connection starts outside a transaction.
+        checkout_timeout: How long `pool.connection()` waits for a free one before psycopg_pool.PoolTimeout.
+        wait: How long to wait for the first `min_size` connections; None returns at once and connects behind the
+            caller's back, for processes that should start although Postgres is away.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer within `wait`. Nothing is left open.
+    """
+    pool = ConnectionPool(
+        url,
+        kwargs={**connection_options(url, name=name), "autocommit": autocommit},
+        open=False,
+        name=name,
+        min_size=min_size,
+        max_size=max_size,
+        timeout=checkout_timeout.total_seconds(),
+        check=_refuse_dead,
+    )
+    pool.open()
+    if wait is None:
+        return pool
+    try:
+        pool.wait(wait.total_seconds())
+    except PoolTimeout as error:
+        pool.close()
+        raise StoreUnavailable(f"Postgres did not answer within {wait.total_seconds():g} s") from error
+    return pool
+
+
+def _refuse_dead(connection: psycopg.Connection) -> None:
+    """Raise psycopg.OperationalError if the server has closed the connection.
+
+    An idle connection has nothing to read. If it has, the server said goodbye, or the notice is harmless: reading it
+    tells which. Costs 2 us where the pool's own check, `select 1`, costs a round trip.
+    """
+    readable = select.poll()
+    readable.register(connection.fileno(), select.POLLIN)
+    while readable.poll(0):  # a farewell comes first, the end of the stream after it
+        connection.pgconn.consume_input()
+
+
+def open_redis(url: str, *, timeout: timedelta = timedelta(seconds=5), retries: int = 3) -> Redis:
+    """A client for commands that answer at once. Connects when first used.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, password and database number included.
+        timeout: How long connecting and one answer may each take.
+        retries: After a lost connection or a time-out, 10 ms to 500 ms apart. A command may then run twice; pass 0
+            where that matters, and where failing fast does (health checks, the recorder).
+    """
+    retry = Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.01), retries) if retries else Retry(NoBackoff(), 0)
+    return _client(url, timeout=timeout, connect_timeout=timeout, retry=retry)
+
+
+def open_blocking_redis(url: str, *, block: timedelta) -> Redis:
+    """A client for commands that wait on the server (XREADGROUP BLOCK, BLPOP), for at most `block`.
+
+    Its socket is patient a little longer than the command, and it tries once more at most: redis-py's default of ten
+    retries hides a dead server for a minute.
+    """
+    connect_timeout = timedelta(seconds=CONNECT_TIMEOUT_S)
+    return _client(url, timeout=block + _BLOCK_MARGIN, connect_timeout=connect_timeout, retry=Retry(NoBackoff(), 1))
+
+
+def _client(url: str, *, timeout: timedelta, connect_timeout: timedelta, retry: Retry) -> Redis:
+    # `protocol` is left alone on purpose: naming one changes the shapes of replies.
+    return Redis.from_url(
+        url,
+        socket_timeout=timeout.total_seconds(),
+        socket_connect_timeout=min(connect_timeout.total_seconds(), CONNECT_TIMEOUT_S),
+        retry=retry,
+    )

@@ -1,0 +1,95 @@
+"""Daily partitions of `telemetry_events`, made ahead. Days are UTC; a partition holds the ids minted in its day."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from psycopg import Connection, sql
+
+from telemetry.clock import to_unix_us
+from telemetry.ids import least_id_at
+from telemetry.sql import queries
+
+SQL = queries(__file__)
+
+_PREFIX: Final = "telemetry_events_p"
+_NAME: Final = re.compile(_PREFIX + r"(\d{8})")
+_DAY_MS: Final = 86_400_000
+_DAY: Final = timedelta(days=1)
+
+#: Key of the advisory lock: "weirpart" in ASCII.
+_LOCK_KEY: Final = 0x7765697270617274
+#: Longest wait for any lock; whoever calls tries again, today's partition was made a week ago.
+_LOCK_TIMEOUT: Final = "2s"
+
+_CREATE: Final = sql.SQL("create table {} (like telemetry_events including all)")
+_ATTACH: Final = sql.SQL("alter table telemetry_events attach partition {} for values from ({}) to ({})")
+
+
+def make_partitions(connection: Connection[Any], now: datetime, days_ahead: int) -> list[str]:
+    """Make what is missing of the daily partitions from yesterday to `days_ahead` days from now.
+
+    A partition is created apart and then attached, so readers and writers of the others are not held up. Safe to call
+    at any time, from several processes at once; all or nothing, in one transaction (a savepoint inside the caller's).
+
+    Args:
+        connection: To a migrated database.
+        now: The wall clock, aware.
+        days_ahead: Whole days, 0 for today only.
+
+    Returns:
+        Names of those made now, oldest first.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: Somebody held a lock for more than 2 s.
+    """
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = {name_of(day): day for day in (today + _DAY * number for number in range(-1, days_ahead + 1))}
+    missing = set(days) - set(list_partitions(connection))
+    if not missing:
+        return []
+    with connection.transaction():
+        # Timeout first: the wait for the advisory lock is bounded by it too.
+        connection.execute(SQL["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
+        connection.execute(SQL["lock_partitions"], {"key": _LOCK_KEY})
+        made = sorted(set(days) - set(list_partitions(connection)))
+        for name in made:
+            _make(connection, name, days[name])
+    return made
+
+
+def list_partitions(connection: Connection[Any]) -> list[str]:
+    """Names of the attached partitions, oldest day first."""
+    return [name for (name,) in connection.execute(SQL["list_partitions"])]
+
+
+def name_of(day: datetime) -> str:
+    """The name of the partition of a UTC day."""
+    return f"{_PREFIX}{day:%Y%m%d}"
+
+
+class Horizon:
+    """The days that have a partition: where events can be stored at all."""
+
+    def __init__(self, partitions: Iterable[str]) -> None:
+        matches = (_NAME.fullmatch(name) for name in partitions)
+        self._days = frozenset(_day_number(match[1]) for match in matches if match is not None)
+
+    def holds(self, event_id: bytes) -> bool:
+        """Whether an event with this id has a partition to go to."""
+        return int.from_bytes(event_id[:6]) // _DAY_MS in self._days
+
+
+def _day_number(text: str) -> int:
+    day = datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC)
+    return to_unix_us(day) // 1000 // _DAY_MS
+
+
+def _make(connection: Connection[Any], name: str, day: datetime) -> None:
+    partition = sql.Identifier(name)
+    first, end = (sql.Literal(least_id_at(to_unix_us(instant))) for instant in (day, day + _DAY))
+    connection.execute(_CREATE.format(partition))
+    connection.execute(_ATTACH.format(partition, first, end))

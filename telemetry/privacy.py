@@ -1,0 +1,151 @@
+"""What may stand for people, content and errors in telemetry: keyed hashes, class names and places in our code.
+
+The keyed hashes are HMAC-SHA-256 truncated to 16 bytes (RFC 2104 § 5: not less than half the hash). Without the key
+nobody can tell whose pseudonym one is, not even by hashing every name they know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from types import CodeType
+from typing import get_args
+
+from telemetry.events import Category, ErrorFacts
+
+#: Bytes of a pseudonym or a content hash.
+HASH_BYTES = 16
+#: Bytes of an error's fingerprint: it tells errors apart, it protects nothing.
+FINGERPRINT_BYTES = 8
+#: A longer class name is not one that somebody wrote.
+MAX_CLASS_NAME = 100
+#: Frames of an exception that are looked at, innermost last: enough to tell errors apart, also in a recursion.
+MAX_FRAMES = 50
+
+_CATEGORIES = frozenset(get_args(Category))
+
+#: Category by class, as `module.name`; the nearest base class that is listed decides. Names instead of classes, so that
+#: reading an error imports no driver that the process does not use anyway.
+_CATEGORY_OF: dict[str, Category] = {
+    "builtins.TimeoutError": "timeout",
+    "psycopg_pool.PoolTimeout": "timeout",
+    "psycopg.errors.QueryCanceled": "timeout",
+    "psycopg.errors.LockNotAvailable": "timeout",
+    "redis.exceptions.TimeoutError": "timeout",
+    "builtins.ConnectionError": "network",
+    "socket.gaierror": "network",
+    "ssl.SSLError": "network",
+    "redis.exceptions.ConnectionError": "network",
+    "redis.exceptions.RedisError": "server",
+    "psycopg.DataError": "validation",
+    "psycopg.IntegrityError": "validation",
+    "psycopg.Error": "server",
+    "pydantic_core._pydantic_core.ValidationError": "validation",
+    "msgspec.ValidationError": "validation",
+    "jsonschema_rs.ValidationError": "validation",
+    "telemetry.errors.TelemetryError": "server",
+}
+
+
+class Pseudonyms:
+    """Keyed hashes of one installation.
+
+    Args:
+        key: The installation's secret, any length but 0; the same in every process, or filters by user find nothing.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        if not key:
+            raise ValueError("the pseudonym key is empty")
+        # A key of its own for each use: the hash of a name never equals the hash of a content.
+        self._user_key = hmac.digest(key, b"weir.user", "sha256")
+        self._content_key = hmac.digest(key, b"weir.content", "sha256")
+
+    def user(self, name: str) -> bytes:
+        """What telemetry knows a user by: 16 bytes."""
+        return hmac.digest(self._user_key, name.encode("utf-8", "surrogatepass"), "sha256")[:HASH_BYTES]
+
+    def content(self, value: object) -> bytes:
+        """Keyed hash, 16 bytes, of a JSON-able value; equal values have equal hashes, whatever the order of keys.
+
+        Raises:
+            TypeError: The value is not JSON-able.
+        """
+        canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return hmac.digest(self._content_key, canonical.encode("ascii"), "sha256")[:HASH_BYTES]
+
+
+def error_facts(exception: BaseException) -> ErrorFacts:
+    """What telemetry may know of an exception: its class, category and fingerprint; never its message."""
+    return ErrorFacts(class_name(exception), category(exception), fingerprint(exception))
+
+
+def class_name(exception: BaseException) -> str:
+    """The name of the exception's class, if it looks like one that stands in a program; else `other`."""
+    name = type(exception).__name__
+    return name if len(name) <= MAX_CLASS_NAME and name.isascii() and name.isidentifier() else "other"
+
+
+def category(exception: BaseException) -> Category:
+    """Which of the six categories: what the exception says of itself, else by its class, else `internal`."""
+    own = getattr(exception, "category", None)
+    if isinstance(own, str) and own in _CATEGORIES:
+        return own  # type: ignore[return-value]  # just looked up in the literal's values
+    if _is_lost_connection(exception):
+        return "network"
+    for base in type(exception).__mro__:
+        found = _CATEGORY_OF.get(f"{base.__module__}.{base.__qualname__}")
+        if found is not None:
+            return found
+    return "internal"
+
+
+def _is_lost_connection(exception: BaseException) -> bool:
+    """Whether Postgres was not reached: psycopg's OperationalError itself, with no SQLSTATE or one of class 08."""
+    bases = {f"{base.__module__}.{base.__qualname__}" for base in type(exception).__mro__}
+    if "psycopg.OperationalError" not in bases or "psycopg_pool.PoolTimeout" in bases:
+        return False
+    sqlstate = getattr(exception, "sqlstate", None)
+    return sqlstate is None or str(sqlstate).startswith("08")
+
+
+def fingerprint(exception: BaseException) -> bytes:
+    """8 bytes that are the same for the same error from the same places of our code.
+
+    A place is counted from the first line of its function, so that an edit elsewhere in the file, or a new release,
+    does not make an old error look new.
+    """
+    places = [f"{module}:{code.co_qualname}:{line - code.co_firstlineno}" for module, code, line in _in_app(exception)]
+    text = "\n".join([class_name(exception), *places])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:FINGERPRINT_BYTES]
+
+
+def frames(exception: BaseException) -> list[str]:
+    """Where in our code it passed, outermost first: `module:function:line`, at most 50."""
+    return [f"{module}:{code.co_qualname}:{line}" for module, code, line in _in_app(exception)]
+
+
+def _in_app(exception: BaseException) -> list[tuple[str, CodeType, int]]:
+    """Module, code and line of the last `MAX_FRAMES` frames that are in our own packages."""
+    packages = in_app_packages()
+    found = [place for place in _places(exception) if place[0].partition(".")[0] in packages]
+    return found[-MAX_FRAMES:]
+
+
+def _places(exception: BaseException) -> Iterator[tuple[str, CodeType, int]]:
+    traceback = exception.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        yield str(frame.f_globals.get("__name__", "")), frame.f_code, traceback.tb_lineno or 0
+        traceback = traceback.tb_next
+
+
+@cache
+def in_app_packages() -> frozenset[str]:
+    """Top-level packages whose frames are shown: ours, and those of installed step types. Looked up once."""
+    steps = {point.module.partition(".")[0] for point in entry_points(group="weir.steps")}
+    return frozenset({"api", "workers", "dsl", "telemetry"} | steps)

@@ -1,0 +1,274 @@
+"""The read side: one trace, pages of events, and the one JSON shape of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import class_row
+
+from telemetry.clock import to_unix_us
+from telemetry.errors import StoreUnavailable, TraceNotFound
+from telemetry.ids import least_id_at
+from telemetry.sql import queries
+
+SQL = queries(__file__)
+
+#: Events whose duration is the running time of a whole execution.
+_WHOLE_EXECUTIONS: Final = frozenset({"command.execution.completed", "command.execution.failed"})
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A row of `telemetry_events`; columns as in the schema, whose meanings are those of `telemetry.events`."""
+
+    event_id: UUID
+    occurred_at: datetime
+    event_type: str
+    component: str
+    operation: str
+    level: str
+    correlation_id: UUID
+    execution_id: UUID | None
+    parent_id: UUID | None
+    step_path: str | None
+    step_type: str | None
+    command_slug: str | None
+    definition_hash: bytes | None
+    user_id: bytes | None
+    space_id: UUID | None
+    request_source: str
+    dry_run: bool
+    attempt: int | None
+    step_try: int | None
+    duration_us: int | None
+    outcome: str | None
+    error_type: str | None
+    error_category: str | None
+    error_fingerprint: bytes | None
+    fragment_id: UUID | None
+    mutations_count: int | None
+    measures: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Everything stored of one correlation id.
+
+    Attributes:
+        correlation_id: The whole trace.
+        events: In the order they occurred; at least one.
+    """
+
+    correlation_id: UUID
+    events: tuple[StoredEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilters:
+    """Which events; what is None does not matter.
+
+    Attributes:
+        event_type: A full event type, or the first words of some: `dsl`, `dsl.step`.
+        component: Of the event; `tool_telemetry` means `tool`.
+        level: Exactly this one.
+        correlation_id: Of one trace.
+        execution_id: Of one execution.
+        command: Slug.
+        user_id: Pseudonym of a user (`telemetry.privacy.Pseudonyms.user`), 16 bytes.
+        space_id: Of a space.
+        outcome: `succeeded`, `failed`, ...
+        since: Occurred at this instant or later; aware.
+        until: Occurred before this instant; aware.
+    """
+
+    event_type: str | None = None
+    component: str | None = None
+    level: str | None = None
+    correlation_id: UUID | None = None
+    execution_id: UUID | None = None
+    command: str | None = None
+    user_id: bytes | None = None
+    space_id: UUID | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some of the events that match, newest first.
+
+    Attributes:
+        items: At most as many as asked for.
+        next_cursor: Pass it for the page after this one; None when this is the last.
+    """
+
+    items: tuple[StoredEvent, ...]
+    next_cursor: UUID | None
+
+
+_CONDITIONS: Final = {
+    "event_type": sql.SQL("(event_type = %(event_type)s or starts_with(event_type, %(event_type_prefix)s))"),
+    "component": sql.SQL("component = %(component)s"),
+    "level": sql.SQL("level = %(level)s"),
+    "correlation_id": sql.SQL("correlation_id = %(correlation_id)s"),
+    "execution_id": sql.SQL("execution_id = %(execution_id)s"),
+    "command": sql.SQL("command_slug = %(command)s"),
+    "user_id": sql.SQL("user_id = %(user_id)s"),
+    "space_id": sql.SQL("space_id = %(space_id)s"),
+    "outcome": sql.SQL("outcome = %(outcome)s"),
+    # A time is a bound of the id too: that is what rules out whole partitions.
+    "since": sql.SQL("event_id >= %(since_id)s and occurred_at >= %(since)s"),
+    "until": sql.SQL("event_id < %(until_id)s and occurred_at < %(until)s"),
+    "cursor": sql.SQL("event_id < %(cursor)s"),
+}
+
+
+def trace(connection: Connection[Any], correlation_or_execution_id: UUID) -> Trace:
+    """All events of a correlation id, or of the one that an execution belongs to.
+
+    Raises:
+        TraceNotFound: No event of it is stored (yet).
+        StoreUnavailable: Postgres did not answer.
+    """
+    with _store_errors():
+        found = connection.execute(SQL["find_correlation"], {"execution_id": correlation_or_execution_id}).fetchone()
+        correlation_id: UUID = found[0] if found else correlation_or_execution_id
+        tail = sql.SQL(" where correlation_id = %(correlation_id)s order by occurred_at, event_id")
+        events = _select(connection, tail, {"correlation_id": correlation_id})
+    if not events:
+        raise TraceNotFound(
+            f"no event of {correlation_or_execution_id} is stored",
+            hint="Events arrive within a second; is the sink running?",
+            id=str(correlation_or_execution_id),
+        )
+    return Trace(correlation_id, tuple(events))
+
+
+def events(connection: Connection[Any], filters: EventFilters, limit: int, cursor: UUID | None = None) -> EventPage:
+    """A page of the events that match all of `filters`, newest first.
+
+    Args:
+        connection: To a migrated database.
+        filters: What to look for.
+        limit: Events of a page, at least 1.
+        cursor: `next_cursor` of the page before.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    values = _values(filters, cursor)
+    conditions = [condition for name, condition in _CONDITIONS.items() if name in values]
+    where = sql.SQL(" where ") + sql.SQL(" and ").join(conditions) if conditions else sql.SQL("")
+    tail = where + sql.SQL(" order by event_id desc limit %(limit)s")
+    with _store_errors():
+        found = _select(connection, tail, {**values, "limit": limit + 1})
+    items = tuple(found[:limit])
+    return EventPage(items, items[-1].event_id if len(found) > limit else None)
+
+
+def component_name(text: str) -> str:
+    """The component that a filter names: `tool`, `tool_telemetry` and `Tool` are the same."""
+    return text.strip().lower().removesuffix("_telemetry")
+
+
+def event_json(event: StoredEvent) -> dict[str, Any]:
+    """The one JSON shape of an event, for REST and CLI. Durations are milliseconds; hashes are hexadecimal."""
+    return {
+        "event_id": str(event.event_id),
+        "occurred_at": event.occurred_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "event_type": event.event_type,
+        "component": event.component,
+        "operation": event.operation,
+        "level": event.level,
+        "correlation_id": str(event.correlation_id),
+        "execution_id": _text(event.execution_id),
+        "parent_id": _text(event.parent_id),
+        "step_path": event.step_path,
+        "step_id": step_id(event.step_path),
+        "step_type": event.step_type,
+        "command_slug": event.command_slug,
+        "definition_hash": _hex(event.definition_hash),
+        "user_id": _hex(event.user_id),
+        "space_id": _text(event.space_id),
+        "request_source": event.request_source,
+        "dry_run": event.dry_run,
+        "attempt": event.attempt,
+        "try": event.step_try,
+        "duration_ms": _ms(event.duration_us),
+        "outcome": event.outcome,
+        "error_type": event.error_type,
+        "error_category": event.error_category,
+        "error_fingerprint": _hex(event.error_fingerprint),
+        "fragment_id": _text(event.fragment_id),
+        "mutations_count": event.mutations_count,
+        "measures": _measures(event),
+    }
+
+
+def step_id(path: str | None) -> str | None:
+    """The id a step was declared with, from its path: `triage[17].note` is a run of `note`."""
+    return None if path is None else path.rpartition(".")[2].partition("[")[0]
+
+
+def _measures(event: StoredEvent) -> dict[str, Any]:
+    shown = {}
+    for key, value in (event.measures or {}).items():
+        if key.endswith("_us"):
+            shown[f"{key.removesuffix('_us')}_ms"] = _ms(value)
+        else:
+            shown[key] = value
+    if event.event_type in _WHOLE_EXECUTIONS:
+        shown["total_duration_ms"] = _ms(event.duration_us)
+    return shown
+
+
+def _values(filters: EventFilters, cursor: UUID | None) -> dict[str, Any]:
+    """Parameters of the conditions that apply."""
+    given = {name: getattr(filters, name) for name in filters.__dataclass_fields__}
+    values = {name: value for name, value in given.items() if value is not None}
+    if filters.component is not None:
+        values["component"] = component_name(filters.component)
+    if filters.event_type is not None:
+        values["event_type_prefix"] = f"{filters.event_type}."
+    if filters.since is not None:
+        values["since_id"] = least_id_at(to_unix_us(filters.since))
+    if filters.until is not None:
+        # Ids know milliseconds only: all of the one that `until` is in, and `occurred_at` decides.
+        values["until_id"] = least_id_at(to_unix_us(filters.until + _MILLISECOND))
+    if cursor is not None:
+        values["cursor"] = cursor
+    return values
+
+
+def _select(connection: Connection[Any], tail: sql.Composable, values: Mapping[str, Any]) -> list[StoredEvent]:
+    with connection.cursor(row_factory=class_row(StoredEvent)) as cursor:
+        return cursor.execute(sql.SQL(SQL["select_events"]) + tail, values).fetchall()
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise StoreUnavailable(f"events could not be read: {error}") from error
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
+
+
+def _ms(duration_us: int | None) -> float | None:
+    return None if duration_us is None else duration_us / 1000

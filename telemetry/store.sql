@@ -1,0 +1,19 @@
+-- Storing events. Rows arrive by binary COPY (telemetry.store, telemetry.rows); these are for rows that may be there.
+
+-- name: prepare_session
+-- What is acknowledged to the stream must be on disk: a server that is set to commit asynchronously does not here.
+select
+    set_config('statement_timeout', '30s', false),
+    set_config(
+        'synchronous_commit',
+        case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end,
+        false
+    );
+
+-- name: create_staging
+-- A table of the session's own where rows wait that may be stored already. Empty at the start of each transaction.
+create temporary table if not exists telemetry_staging (like telemetry_events) on commit delete rows;
+
+-- name: insert_staged
+-- Staged rows that are not stored yet. Primary key of telemetry_events.
+insert into telemetry_events select * from telemetry_staging on conflict (event_id) do nothing;

@@ -1,0 +1,99 @@
+"""Recording without the stream: each event is in the store before `record` returns."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from psycopg import Connection
+from psycopg.errors import UniqueViolation
+
+from telemetry.clock import Clock
+from telemetry.events import Event
+from telemetry.forks import renew_in_children
+from telemetry.recorder import CLOSE_TIMEOUT, FLUSH_TIMEOUT, RecorderStats, type_of
+from telemetry.rows import RowEncoder
+from telemetry.store import insert_events
+from telemetry.throttle import Throttle
+
+log = structlog.get_logger(__name__)
+
+
+class SynchronousRecorder:
+    """Records straight into the store, over a connection of its own: for tests and very low traffic.
+
+    Args:
+        connect: Opens a connection to a migrated database; called when there is something to store.
+        clock: Paces log lines.
+    """
+
+    enabled = True
+
+    def __init__(self, connect: Callable[[], Connection[Any]], *, clock: Clock) -> None:
+        self._connect = connect
+        self._clock = clock
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Begin with nothing: at the start, and in the child after a fork."""
+        self._lock = threading.Lock()
+        self._connection: Connection[Any] | None = None
+        self._rows = RowEncoder()
+        self._stored = self._failures = 0
+        self._is_reachable = True
+        self._is_closed = False
+        self._dropped: Counter[str] = Counter()
+        self._throttle = Throttle(self._clock)
+
+    def record(self, event: Event) -> None:
+        with self._lock:
+            try:
+                self._store(self._rows.encode(event))
+            except Exception as error:  # noqa: BLE001 - nothing about telemetry may fail its caller; it is counted
+                self._dropped[type_of(event)] += 1
+                self._failures += 1
+                self._is_reachable = False
+                self._disconnect()
+                if self._throttle.allows("failure"):
+                    log.warning("telemetry_store_failed", error=type(error).__name__)
+            else:
+                self._stored += 1
+                self._is_reachable = True
+
+    def flush(self, timeout: timedelta = FLUSH_TIMEOUT) -> bool:
+        return True
+
+    def close(self, timeout: timedelta = CLOSE_TIMEOUT) -> None:
+        with self._lock:
+            self._is_closed = True
+            self._disconnect()
+
+    def stats(self) -> RecorderStats:
+        return RecorderStats(
+            handed_over=self._stored,
+            batches=self._stored,
+            dropped=dict(self._dropped),
+            failures=self._failures,
+            is_reachable=self._is_reachable,
+        )
+
+    def _store(self, row: bytes) -> None:
+        if self._is_closed:
+            raise RuntimeError("recorded after close")
+        if self._connection is None:
+            self._connection = self._connect()
+        try:
+            with self._connection.transaction():
+                insert_events(self._connection, (row,))
+        except UniqueViolation:
+            return  # recorded twice under one id: it is stored
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,5 @@
+"""Fixtures of all tests come from plugins, one a concern: see tests/fixtures/."""
+
+from __future__ import annotations
+
+pytest_plugins = ["fixtures.clock", "fixtures.folders", "fixtures.servers", "fixtures.databases", "fixtures.stacks"]

@@ -1,0 +1,102 @@
+"""Every page can be followed: its links lead somewhere, its commands load."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from docs.generators.steps import example_of
+from dsl.check import load
+from dsl.settings import DslSettings
+from dsl.steps import REGISTRY
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")})
+
+_FENCED = re.compile(r"^(?P<fence>```+)(?P<info>[^\n]*)\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^)\s]+)\)")
+
+#: What examples of step types take for granted: inputs, and steps before them.
+_AROUND_EXAMPLES: dict[str, Any] = {
+    "slug": "example",
+    "inputs": {"body": {}, "email": {}, "id": {}, "n": {"type": "integer"}, "names": {"type": "array"}},
+    "steps": [
+        {"id": "create", "type": "fragment.create", "with": {"type": "note"}},
+        {"id": "open", "type": "fragment.query", "with": {}},
+    ],
+}
+
+
+def pages() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    prose = _FENCED.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pages()
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for target in _LINK.findall(_FENCED.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    assert broken == []
+
+
+@pages()
+def test_pages_name_no_package_index(page: Path) -> None:
+    assert not re.search(r"pypi\.org|pythonhosted|/simple/?\b", page.read_text(encoding="utf-8"))
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    seen: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen or page.suffix != ".md":
+            continue
+        seen.add(page)
+        targets = (target.partition("#")[0] for target in _LINK.findall(page.read_text(encoding="utf-8")))
+        files = [(page.parent / target).resolve() for target in targets if target and "://" not in target]
+        waiting.extend(file for file in files if file.is_file())
+        waiting.extend(found for file in files if file.is_dir() for found in file.glob("*.md"))
+    assert set(PAGES) - seen == set()
+
+
+def commands() -> list[tuple[Path, str]]:
+    """Every command file that is shown whole: a block of YAML with a slug."""
+    return [
+        (page, block["text"])
+        for page in PAGES
+        for block in _FENCED.finditer(page.read_text(encoding="utf-8"))
+        if block["info"] == "yaml" and re.search(r"^slug:", block["text"], re.MULTILINE)
+    ]
+
+
+def test_the_pages_show_commands() -> None:
+    assert {page.name for page, _ in commands()} >= {"README.md", "first-command.md", "language.md"}
+
+
+@pytest.mark.parametrize(("page", "text"), [pytest.param(*each, id=each[0].name) for each in commands()])
+def test_commands_in_pages_load(page: Path, text: str) -> None:
+    assert load(text, REGISTRY, DslSettings(), origin=str(page)).steps
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_the_example_of_a_step_type_loads(name: str) -> None:
+    (step,) = yaml.safe_load(example_of(REGISTRY[name]))
+    steps = [each for each in _AROUND_EXAMPLES["steps"] if each["id"] != step["id"]]
+    text = yaml.safe_dump(_AROUND_EXAMPLES | {"steps": [*steps, step]})
+    assert load(text, REGISTRY, DslSettings(), origin="example").steps[-1].type == name

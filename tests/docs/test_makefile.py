@@ -1,0 +1,57 @@
+"""The Makefile: what a newcomer meets first."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - ours
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with nothing of the repository but what `make setup` looks at first."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def test_make_alone_lists_every_target() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
+    listed = make(ROOT).stdout
+    assert [target for target in phony.split() if not re.search(rf"^  make {target} +\S", listed, re.MULTILINE)] == []
+
+
+def test_an_older_python_is_refused_in_one_sentence(checkout: Path) -> None:
+    python = checkout / "python3"
+    python.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.10.1\nexit 1\n')
+    python.chmod(0o755)
+    done = make(checkout, "setup", f"PYTHON={python}")
+    assert done.returncode != 0
+    assert "needs Python 3.11 or newer" in done.stderr
+    assert "Python 3.10.1" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_missing_python_is_refused_with_what_to_do(checkout: Path) -> None:
+    done = make(checkout, "setup", "PYTHON=no-such-python")
+    assert done.returncode != 0
+    assert "make PYTHON=" in done.stderr
+
+
+def test_ci_takes_no_input_and_ends_with_the_tests() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    commands = [line for line in script.splitlines() if line.strip() and not line.startswith("#")]
+    assert commands[:2] == ["set -euo pipefail", "exec </dev/null"]
+    assert commands[-1].split()[-1] == "test"
+    assert [line.split()[-1] for line in commands if line.startswith("make")] == ["setup", "check", "test"]

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, closing
+from datetime import timedelta
+
+import psycopg
+import pytest
+from psycopg_pool import PoolTimeout
+from redis import Redis
+from redis.exceptions import RedisError
+
+from telemetry.connections import connect, open_blocking_redis, open_pool, open_redis
+from telemetry.errors import StoreUnavailable
+
+#: Port 1 of the loopback: refuses at once.
+NOBODY_POSTGRES = "postgresql://weir@127.0.0.1:1/weir"
+NOBODY_REDIS = "redis://127.0.0.1:1/0"
+
+
+def show(connection: psycopg.Connection, name: str) -> str:
+    row = connection.execute("select current_setting(%s)", (name,)).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_a_connection_says_who_it_is_and_keeps_utc(database_url: str) -> None:
+    with connect(database_url, name="weir sink") as connection:
+        assert show(connection, "application_name") == "weir sink"
+        assert show(connection, "timezone") == "UTC"
+        assert connection.info.get_parameters()["connect_timeout"] == "5"
+        assert connection.info.get_parameters()["keepalives_idle"] == "30"
+
+
+def test_what_the_url_asks_for_is_kept(database_url: str) -> None:
+    url = f"{database_url}{'&' if '?' in database_url else '?'}application_name=mine&options=-c%20work_mem%3D5MB"
+
+    with connect(url, name="weir") as connection:
+        assert show(connection, "application_name") == "mine"
+        assert show(connection, "work_mem") == "5MB"
+        assert show(connection, "timezone") == "UTC"
+
+
+def test_a_pool_is_open_and_its_connections_start_as_the_caller_chose(database_url: str) -> None:
+    for autocommit in (False, True):
+        with (
+            open_pool(database_url, name="weir", max_size=2, autocommit=autocommit) as pool,
+            pool.connection() as connection,
+        ):
+            assert connection.autocommit is autocommit
+            assert show(connection, "timezone") == "UTC"
+
+
+def test_an_exhausted_pool_refuses_after_its_time(database_url: str) -> None:
+    patience = timedelta(milliseconds=50)
+    with (
+        open_pool(database_url, name="weir", max_size=1, checkout_timeout=patience) as pool,
+        pool.connection(),
+        pytest.raises(PoolTimeout),
+    ):
+        pool.getconn()
+
+
+def test_a_pool_gives_out_only_living_connections(database_url: str, connection: psycopg.Connection) -> None:
+    with open_pool(database_url, name="doomed", max_size=2, min_size=2, autocommit=True) as pool:
+        killed = connection.execute(
+            "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity where application_name = 'doomed'"
+        ).fetchone()
+        assert killed == (2,)
+
+        with pool.connection() as first, pool.connection() as second:
+            assert first.execute("select 1").fetchone() == second.execute("select 1").fetchone() == (1,)
+
+
+def test_a_notice_on_an_idle_connection_is_no_reason_to_replace_it(database_url: str) -> None:
+    with open_pool(database_url, name="listener", max_size=1, autocommit=True) as pool:
+        with pool.connection() as listening:
+            listening.execute("listen news")
+            before = listening.info.backend_pid
+        with connect(database_url, name="speaker", autocommit=True) as speaker:
+            speaker.execute("notify news")
+        with pool.connection() as listening:
+            assert listening.info.backend_pid == before
+
+
+def test_no_postgres_is_said_at_once_and_leaves_nothing_open() -> None:
+    with pytest.raises(StoreUnavailable, match="did not accept a connection") as raised:
+        connect(NOBODY_POSTGRES, name="weir")
+    assert raised.value.retryable
+    with pytest.raises(StoreUnavailable, match=r"did not answer within 0\.05 s"):
+        open_pool(NOBODY_POSTGRES, name="weir", max_size=1, wait=timedelta(milliseconds=50))
+
+
+def test_a_process_can_start_while_postgres_is_away() -> None:
+    with ExitStack() as stack:
+        patience = timedelta(milliseconds=20)
+        pool = stack.enter_context(
+            open_pool(NOBODY_POSTGRES, name="weir", max_size=1, wait=None, checkout_timeout=patience)
+        )
+        with pytest.raises(PoolTimeout):
+            pool.getconn()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # redis-py leaves the sockets of refused connections behind
+def test_a_dead_redis_is_noticed_in_well_under_a_second() -> None:
+    for client in (
+        open_redis(NOBODY_REDIS, retries=0),
+        open_redis(NOBODY_REDIS),
+        open_blocking_redis(NOBODY_REDIS, block=timedelta(minutes=1)),
+    ):
+        began = time.monotonic()
+        with closing(client), pytest.raises(RedisError):
+            client.ping()
+        assert time.monotonic() - began < 2
+
+
+def test_a_blocking_read_longer_than_the_usual_time_out_is_one_read(redis_url: str, redis: Redis) -> None:
+    with closing(open_blocking_redis(redis_url, block=timedelta(milliseconds=300))) as reader:
+        assert reader.blpop(["nothing"], timeout=0.3) is None
+        redis.rpush("something", b"a")
+        assert reader.blpop(["something"], timeout=0.3) == (b"something", b"a")
+
+
+def test_a_command_that_takes_too_long_fails_when_it_was_told_to(redis_url: str) -> None:
+    with (
+        closing(open_redis(redis_url, timeout=timedelta(milliseconds=50), retries=0)) as client,
+        pytest.raises(RedisError, match="Timeout"),
+    ):
+        client.blpop(["nothing"], timeout=5)

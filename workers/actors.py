@@ -1,0 +1,30 @@
+"""The actors: shells of a few lines. Names in, call the object, return; they never raise, so Dramatiq never retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dramatiq
+
+from workers.broker import MAINTENANCE_QUEUE, BellBroker, queue_of
+from workers.hints import RUN_LANE
+from workers.runner import Runner
+
+#: Name of the actor that does one round of maintenance.
+MAINTAIN = "maintain"
+
+
+def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:
+    """Let this process answer hints of a lane."""
+
+    @dramatiq.actor(broker=broker, actor_name=RUN_LANE, queue_name=queue_of(lane))
+    def run_lane(hinted: str) -> None:
+        runner.run_lane(hinted)
+
+
+def declare_maintenance(broker: BellBroker, maintain: Callable[[], None]) -> None:
+    """Let this process do maintenance."""
+
+    @dramatiq.actor(broker=broker, actor_name=MAINTAIN, queue_name=MAINTENANCE_QUEUE)
+    def run_maintenance() -> None:
+        maintain()

@@ -1,0 +1,242 @@
+"""Entry of every process: settings -> resources -> broker -> actors. The composition root below the API."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+import dramatiq
+import redis
+import structlog
+from psycopg_pool import ConnectionPool
+
+from dsl.library import PACKS, Library
+from dsl.steps import REGISTRY
+from telemetry.clock import Clock, SystemClock
+from telemetry.connections import open_pool, open_redis
+from telemetry.errors import SettingsInvalid
+from telemetry.ids import new_id
+from telemetry.logs import configure_logs
+from telemetry.partitions import make_partitions
+from telemetry.pipeline import open_recorder, open_sink
+from telemetry.privacy import Pseudonyms
+from telemetry.recorder import Recorder
+from telemetry.settings import TelemetrySettings
+from workers.actors import MAINTAIN, declare_lane, declare_maintenance
+from workers.broker import MAINTENANCE_QUEUE, BellBroker
+from workers.executions import Executions
+from workers.hints import Hints
+from workers.ledger import Flusher
+from workers.middleware import CausingIds
+from workers.runner import Runner
+from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.services.sweeper import Sweeper
+from workers.settings import ServerSettings, WorkerSettings
+from workers.tools import WorkerTools
+
+log = structlog.get_logger(__name__)
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a process holds while it lives; everything below is built from these by hand.
+
+    Attributes:
+        servers: Where things are.
+        workers: How things run; holds the settings of dsl and telemetry.
+        pool: Postgres, in autocommit mode.
+        redis: The queue's Redis, for commands.
+        broker: Dramatiq's.
+        clock: The machine's.
+        recorder: Takes events.
+        pseudonyms: Hides users.
+        library: Command files.
+        executions: Accepts, claims, shows.
+        hints: Wakes lanes.
+    """
+
+    servers: ServerSettings
+    workers: WorkerSettings
+    pool: ConnectionPool
+    redis: redis.Redis
+    broker: BellBroker
+    clock: Clock
+    recorder: Recorder
+    pseudonyms: Pseudonyms
+    library: Library
+    executions: Executions
+    hints: Hints
+
+
+@contextmanager
+def open_resources(servers: ServerSettings, workers: WorkerSettings, process: str) -> Iterator[Resources]:
+    """Open everything a process needs; on leaving, events still in memory are handed over first.
+
+    Raises:
+        SettingsInvalid: A URL or the pseudonym key is missing.
+    """
+    database_url, redis_url, key = _required(servers, workers.dsl.telemetry)
+    clock = SystemClock()
+    with ExitStack() as stack:
+        pool = stack.enter_context(
+            open_pool(database_url, name=f"weir-{process}", max_size=servers.database_pool, autocommit=True, wait=None)
+        )
+        client = open_redis(redis_url)
+        stack.callback(client.close)
+        recorder = open_recorder(
+            workers.dsl.telemetry, name=process, database_url=database_url, redis_url=redis_url, clock=clock
+        )
+        stack.callback(recorder.close)
+        broker = BellBroker(redis_url, [CausingIds()])
+        stack.callback(broker.close)
+        pseudonyms = Pseudonyms(key.encode())
+        executions = Executions(pool, clock, recorder, pseudonyms)
+        yield Resources(
+            servers=servers,
+            workers=workers,
+            pool=pool,
+            redis=client,
+            broker=broker,
+            clock=clock,
+            recorder=recorder,
+            pseudonyms=pseudonyms,
+            library=Library(command_folders(servers), REGISTRY, workers.dsl),
+            executions=executions,
+            hints=Hints(broker),
+        )
+
+
+def command_folders(servers: ServerSettings) -> list[Path]:
+    """Where command files are looked for: packs, the user's folder, the home's. A later one overrides a pack."""
+    folders = [PACKS, servers.commands_dir]
+    if servers.home is not None:
+        folders.append(servers.home / "commands")
+    return folders
+
+
+def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
+    """Run executions until SIGTERM; then finish those that run, and hand back the messages not begun."""
+    configure_logs(servers.log_format, servers.log_level, "worker")
+    stop = _stop_on_signal()
+    with open_resources(servers, workers, "worker") as resources:
+        flusher = Flusher(workers.flush_interval)
+        runner = Runner(
+            worker_id=new_id(resources.clock.unix_us()),
+            registry=REGISTRY,
+            library=resources.library,
+            executions=resources.executions,
+            pool=resources.pool,
+            clock=resources.clock,
+            recorder=resources.recorder,
+            tools=WorkerTools(resources.clock, resources.pseudonyms, workers.dsl),
+            flusher=flusher,
+            settings=workers.dsl,
+        )
+        declare_lane(resources.broker, workers.lane, runner)
+        flusher.start()
+        _consume(resources.broker, workers, stop, on_stop=runner.stop)
+        flusher.stop()
+
+
+def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
+    """Do maintenance when the scheduler asks for it, until SIGTERM."""
+    configure_logs(servers.log_format, servers.log_level, "maintenance")
+    stop = _stop_on_signal()
+    with open_resources(servers, workers, "maintenance") as resources:
+        declare_maintenance(resources.broker, partial(maintain, resources))
+        _consume(resources.broker, workers, stop, threads=1)
+
+
+def maintain(resources: Resources) -> None:
+    """One round of maintenance: partitions for the days to come. Never raises; the scheduler asks again."""
+    try:
+        with resources.pool.connection() as connection:
+            made = make_partitions(connection, resources.clock.now(), resources.workers.dsl.telemetry.partitions_ahead)
+    except Exception:
+        log.exception("maintenance_failed")
+        return
+    log.info("maintenance_finished", partitions_made=len(made))
+
+
+def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
+    """Move events from the stream to Postgres until SIGTERM."""
+    configure_logs(servers.log_format, servers.log_level, "sink")
+    telemetry = workers.dsl.telemetry
+    database_url, redis_url, _ = _required(servers, telemetry)
+    sink = open_sink(telemetry, database_url=database_url, redis_url=redis_url, clock=SystemClock())
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: sink.stop())
+    sink.run()
+
+
+def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
+    """Tick until SIGTERM."""
+    configure_logs(servers.log_format, servers.log_level, "scheduler")
+    stop = _stop_on_signal()
+    database_url, _, _ = _required(servers, workers.dsl.telemetry)
+    with open_resources(servers, workers, "scheduler") as resources:
+        sweeper = Sweeper(resources.executions, resources.broker, resources.hints, resources.clock)
+        work = [
+            Periodic("sweep", workers.sweep_interval, sweeper.run_once),
+            Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),
+        ]
+        Scheduler(Leadership(database_url), work, resources.clock).run(stop)
+
+
+def ask_for_maintenance(broker: BellBroker) -> None:
+    """Send the maintenance worker one message, unless one waits already."""
+    message: dramatiq.Message[None] = dramatiq.Message(
+        queue_name=MAINTENANCE_QUEUE, actor_name=MAINTAIN, args=(), kwargs={}, options={}
+    )
+    try:
+        if broker.depth(MAINTENANCE_QUEUE) == 0:
+            broker.enqueue(message)
+    except redis.RedisError as error:
+        log.warning("maintenance_not_asked", reason=type(error).__name__)
+
+
+def _consume(
+    broker: BellBroker,
+    workers: WorkerSettings,
+    stop: Event,
+    *,
+    threads: int | None = None,
+    on_stop: object = None,
+) -> None:
+    count = threads or workers.threads
+    worker = dramatiq.Worker(broker, worker_timeout=1000, worker_threads=count)
+    worker.queue_prefetch = count
+    worker.start()
+    stop.wait()
+    if callable(on_stop):
+        on_stop()
+    worker.stop(timeout=workers.shutdown_timeout // timedelta(milliseconds=1))
+
+
+def _stop_on_signal() -> Event:
+    stop = Event()
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _required(servers: ServerSettings, telemetry: TelemetrySettings) -> tuple[str, str, str]:
+    found = {
+        "WEIR_DATABASE_URL": servers.database_url,
+        "WEIR_REDIS_URL": servers.redis_url,
+        "WEIR_TELEMETRY_PSEUDONYM_KEY": telemetry.pseudonym_key,
+    }
+    missing = [
+        f"{name}: needed by a process that `weir up` did not start" for name, value in found.items() if not value
+    ]
+    if missing:
+        raise SettingsInvalid(missing)
+    return str(servers.database_url), str(servers.redis_url), str(telemetry.pseudonym_key)

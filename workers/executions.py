@@ -1,0 +1,365 @@
+"""Executions as Postgres knows them: the authority on what was accepted, who runs it, and how it ended.
+
+Every state change is one statement in `executions.sql`, guarded by the state it expects. Here are the changes made from
+outside a run (accept, claim, look up); those made from inside one are in `workers.ledger`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from dsl.command import Command
+from dsl.fragments import space_id
+from telemetry.clock import Clock, from_unix_us, to_unix_us
+from telemetry.errors import StoreUnavailable
+from telemetry.events import ExecutionQueued, ExecutionStarted, Scope, Source
+from telemetry.ids import mint, new_id
+from telemetry.privacy import Pseudonyms
+from telemetry.recorder import Recorder
+from telemetry.sql import queries
+from workers.errors import ExecutionNotFound
+
+SQL = queries(__file__)
+
+R = TypeVar("R")
+
+#: States that nothing leaves.
+FINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "expired", "dead"})
+
+#: Every state, in the order of a life.
+STATES = ("scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired", "dead")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What somebody asks to be run; inputs already checked against the command.
+
+    Attributes:
+        command: The definition that will run, whatever becomes of its file.
+        inputs: Checked, with defaults.
+        user: Plain name; operational.
+        space: Name of a space; made when it is new.
+        request_source: The door it came through.
+        correlation_id: The trace it belongs to.
+        dry_run: Roll everything back.
+        priority: 0 is the most urgent, 9 the least.
+        lane: Queue it waits in.
+    """
+
+    command: Command
+    inputs: Mapping[str, Any]
+    user: str
+    space: str
+    request_source: Source
+    correlation_id: UUID
+    dry_run: bool = False
+    priority: int = 5
+    lane: str = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """A row of `command_executions`, with its space's name. Instants are aware UTC."""
+
+    id: UUID
+    slug: str
+    definition_hash: bytes
+    state: str
+    lane: str
+    priority: int
+    request_source: Source
+    dry_run: bool
+    user_name: str
+    space: str
+    space_id: UUID
+    correlation_id: UUID
+    parent_id: UUID | None
+    link: str | None
+    inputs: dict[str, Any]
+    result: Any
+    error: dict[str, Any] | None
+    attempt: int
+    fence: int
+    worker_id: UUID | None
+    queued_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    claimed_at: datetime | None
+    finished_at: datetime | None
+    running_us: int
+    steps_executed: int
+    steps_successful: int
+    steps_failed: int
+    steps_skipped: int
+    mutations_count: int
+    queued_event_id: UUID | None
+    started_event_id: UUID | None
+    finished_event_id: UUID | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it will never change again."""
+        return self.state in FINAL_STATES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One attempt at one execution: ours while `fence` matches the row's."""
+
+    id: UUID
+    slug: str
+    definition_hash: bytes
+    source: str
+    attempt: int
+    fence: int
+    user_name: str
+    space: str
+    space_id: UUID
+    request_source: Source
+    correlation_id: UUID
+    parent_id: UUID | None
+    dry_run: bool
+    inputs: dict[str, Any]
+    queued_at: datetime
+    run_at: datetime
+    started_at: datetime
+    claimed_at: datetime
+    running_us: int
+    started_event_id: UUID | None
+
+    @property
+    def queue_wait_us(self) -> int:
+        """From being due to the first claim; never negative, whatever the clocks of two machines say."""
+        return max(0, to_unix_us(self.started_at) - to_unix_us(self.run_at))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """A row of `command_steps`, as its execution's owner sees it."""
+
+    path: str
+    step_type: str
+    outcome: str
+    attempt: int
+    step_try: int
+    ordinal: int
+    occurred_at: datetime
+    duration_us: int
+    mutations_count: int
+    fragment_id: UUID | None
+    output: Any
+    error: dict[str, Any] | None
+    measures: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """How many rows of one kind an execution changed; in a dry run, would have."""
+
+    entity: str
+    operation: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnhintedLane:
+    """A lane where executions have been due for a while."""
+
+    lane: str
+    waiting: int
+    oldest: datetime
+
+
+class Executions:
+    """Accepts, claims and shows executions.
+
+    Args:
+        pool: Connections to Postgres, in autocommit mode.
+        clock: Stamps.
+        recorder: Takes the events of what was committed.
+        pseudonyms: Hides the user in them.
+    """
+
+    def __init__(self, pool: ConnectionPool, clock: Clock, recorder: Recorder, pseudonyms: Pseudonyms) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._recorder = recorder
+        self._pseudonyms = pseudonyms
+        self._spaces: dict[str, UUID] = {}
+
+    def submit(self, submission: Submission) -> UUID:
+        """Accept an execution; when this returns, its row is committed and it will run.
+
+        Raises:
+            StoreUnavailable: Postgres did not take it; nothing was kept.
+        """
+        now_us = self._clock.unix_us()
+        execution_id = new_id(now_us)
+        event_id = mint(now_us) if self._recorder.enabled else None
+        space = self._space_id(submission.space)
+        command = submission.command
+        self._run(
+            SQL["submit"],
+            {
+                "id": execution_id,
+                "slug": command.slug,
+                "version": command.version,
+                "source": command.source,
+                "definition_hash": command.definition_hash,
+                "priority": submission.priority,
+                "lane": submission.lane,
+                "request_source": submission.request_source,
+                "dry_run": submission.dry_run,
+                "user_name": submission.user,
+                "space_id": space,
+                "correlation_id": submission.correlation_id,
+                "parent_id": None,
+                "link": None,
+                "inputs": Jsonb(submission.inputs),
+                "queued_at": from_unix_us(now_us),
+                "queued_event_id": event_id and UUID(bytes=event_id),
+            },
+        )
+        if event_id is not None:
+            scope = Scope(
+                correlation_id=submission.correlation_id.bytes,
+                request_source=submission.request_source,
+                user_id=self._pseudonyms.user(submission.user),
+                space_id=space.bytes,
+                execution_id=execution_id.bytes,
+                command_slug=command.slug,
+                definition_hash=command.definition_hash,
+                dry_run=submission.dry_run,
+            )
+            self._recorder.record(ExecutionQueued(event_id, now_us, scope, submission.priority))
+        return execution_id
+
+    def claim(self, lane: str, worker_id: UUID) -> Claim | None:
+        """Take the best due execution of a lane, or none. Killed after this, the row says `running` and by whom.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        now_us = self._clock.unix_us()
+        event_id = mint(now_us) if self._recorder.enabled else None
+        parameters = {
+            "lane": lane,
+            "now": from_unix_us(now_us),
+            "worker_id": worker_id,
+            "event_id": event_id and UUID(bytes=event_id),
+        }
+        claims = self._fetch(Claim, SQL["claim"], parameters)
+        if not claims:
+            return None
+        claim = claims[0]
+        if event_id is not None:
+            self._recorder.record(ExecutionStarted(event_id, now_us, self.scope(claim), claim.queue_wait_us))
+        return claim
+
+    def scope(self, claim: Claim) -> Scope:
+        """What all events of a claimed execution share."""
+        return Scope(
+            correlation_id=claim.correlation_id.bytes,
+            request_source=claim.request_source,
+            user_id=self._pseudonyms.user(claim.user_name),
+            space_id=claim.space_id.bytes,
+            execution_id=claim.id.bytes,
+            parent_id=None if claim.parent_id is None else claim.parent_id.bytes,
+            command_slug=claim.slug,
+            definition_hash=claim.definition_hash,
+            dry_run=claim.dry_run,
+            attempt=claim.attempt,
+        )
+
+    def get(self, execution_id: UUID) -> Execution:
+        """One execution.
+
+        Raises:
+            ExecutionNotFound: There is none with this id.
+        """
+        found = self._fetch(Execution, SQL["get"], {"id": execution_id})
+        if not found:
+            raise ExecutionNotFound(f"there is no execution {execution_id}", hint="`weir executions list` shows them.")
+        return found[0]
+
+    def page(
+        self,
+        *,
+        limit: int,
+        before: UUID | None = None,
+        state: str | None = None,
+        command: str | None = None,
+        correlation_id: UUID | None = None,
+    ) -> list[Execution]:
+        """Executions, newest first; `before` is the id of the last one already seen."""
+        parameters = {
+            "limit": limit,
+            "before": before,
+            "state": state,
+            "slug": command,
+            "correlation_id": correlation_id,
+        }
+        return self._fetch(Execution, SQL["page"], parameters)
+
+    def steps(self, execution_id: UUID, *, after: int = 0, limit: int) -> list[StepRecord]:
+        """Ledger rows in the order they began; `after` is the ordinal of the last one already seen."""
+        return self._fetch(StepRecord, SQL["steps"], {"id": execution_id, "after": after, "limit": limit})
+
+    def effects(self, execution_id: UUID) -> list[Effect]:
+        """What it changed, in rows by entity and operation; in a dry run, what it would have."""
+        return self._fetch(Effect, SQL["effects"], {"id": execution_id})
+
+    def unhinted_lanes(self, before: datetime) -> list[UnhintedLane]:
+        """Lanes where something has been due since before that instant."""
+        return self._fetch(UnhintedLane, SQL["unhinted_lanes"], {"before": before})
+
+    def _space_id(self, name: str) -> UUID:
+        known = self._spaces.get(name)
+        if known is None:
+            with reaching_store(), self._pool.connection() as connection:
+                known = space_id(connection, name)
+            self._spaces[name] = known
+        return known
+
+    def _run(self, statement: LiteralString, parameters: Mapping[str, Any]) -> None:
+        with reaching_store(), self._pool.connection() as connection:
+            connection.execute(statement, parameters)
+
+    def _fetch(self, row: type[R], statement: LiteralString, parameters: Mapping[str, Any]) -> list[R]:
+        with (
+            reaching_store(),
+            self._pool.connection() as connection,
+            connection.cursor(row_factory=class_row(row)) as cur,
+        ):
+            return cur.execute(statement, parameters).fetchall()
+
+
+class reaching_store:  # noqa: N801 - a context manager used like a function
+    """Turns "Postgres is away" into `StoreUnavailable`; every other error passes."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PoolTimeout) or is_connection_loss(error):
+            raise StoreUnavailable(
+                "Postgres does not answer", hint="`weir status` shows whether it runs; try again in a moment."
+            ) from error
+
+
+def is_connection_loss(error: BaseException | None) -> bool:
+    """Whether the server, rather than the statement, was the problem (SQLSTATE class 08, 57P, or none at all)."""
+    if isinstance(error, psycopg.InterfaceError):
+        return True
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "53300"))

@@ -1,0 +1,77 @@
+"""What may be said of an exception: to telemetry almost nothing, to the execution's owner everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pydantic
+
+from dsl.errors import CommandInvalid, InputsInvalid
+from telemetry.errors import WeirError
+from telemetry.events import ErrorFacts
+from telemetry.privacy import error_facts, frames
+
+#: Characters of a message that are kept.
+MAX_MESSAGE = 4000
+
+
+class Failures:
+    """The `dsl.instrumentation.DescribeError` of a worker."""
+
+    def facts(self, error: BaseException) -> ErrorFacts:
+        """Class, category, fingerprint; never the message."""
+        return error_facts(error)
+
+    def details(self, error: BaseException) -> dict[str, Any]:
+        """The message too, and what the error knows of itself; JSON-able, and storable by Postgres.
+
+        Keys: type, category, fingerprint, message, frames; code and hint where it has them; faults of what did not
+        validate.
+        """
+        facts = error_facts(error)
+        details: dict[str, Any] = {
+            "type": facts.error_type,
+            "category": facts.error_category,
+            "fingerprint": facts.error_fingerprint.hex(),
+            "message": storable(_message(error)),
+            "frames": frames(error),
+        }
+        if isinstance(error, WeirError):
+            details["code"] = error.code
+            if error.hint:
+                details["hint"] = storable(error.hint)
+        faults = _faults(error)
+        if faults:
+            details["faults"] = faults
+        return details
+
+
+def storable(text: str) -> str:
+    """A text as Postgres can keep it in jsonb: no NUL, no lone surrogates, not endless."""
+    return text[:MAX_MESSAGE].replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        return f"{error.error_count()} parameter(s) of the step are wrong"
+    return str(error) or type(error).__name__
+
+
+def _faults(error: BaseException) -> list[Any]:
+    if isinstance(error, pydantic.ValidationError):
+        return [
+            {
+                "path": "with." + ".".join(str(part) for part in fault["loc"]),
+                "message": storable(fault["msg"]),
+                "code": f"step.{fault['type']}",
+            }
+            for fault in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+    if isinstance(error, (CommandInvalid, InputsInvalid)):
+        faults: list[Any] = msgspec.to_builtins(list(error.faults))
+        return faults
+    if isinstance(error, WeirError) and isinstance(error.facts.get("faults"), list):
+        known: list[Any] = error.facts["faults"]  # type: ignore[assignment]
+        return known
+    return []

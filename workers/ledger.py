@@ -1,0 +1,420 @@
+"""The ledger of one claimed execution: where its step rows become durable, behind the fence.
+
+Every transaction here begins by locking the execution's row where id, fence and `running` still match. Whoever lost the
+claim finds no row, writes nothing, and records no event. Events are recorded only after the commit of the rows they
+come from: killed in between, a committed row stands without its event, and holds all that is needed to emit it later.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+import structlog
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from dsl.errors import FenceLost, LedgerError, LedgerUnavailable
+from dsl.executor import Outcome
+from dsl.instrumentation import DescribeError, events_of
+from dsl.step import Ledger, StepRow
+from telemetry.clock import Clock, from_unix_us, to_unix_us
+from telemetry.events import Event, ExecutionCompleted, ExecutionFailed, Scope
+from telemetry.ids import mint, new_id
+from telemetry.recorder import Recorder
+from workers.executions import SQL, Claim, is_connection_loss
+
+log = structlog.get_logger(__name__)
+
+#: Rows that may wait in memory whatever their age: what a run of many light steps may hold.
+MAX_PENDING_ROWS = 500
+
+
+@dataclass(slots=True)
+class Batch:
+    """Ledger rows of one transaction: step runs, and the frozen lists of map steps (path, JSON text)."""
+
+    rows: list[StepRow] = field(default_factory=list)
+    frozen: list[tuple[str, str]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.frozen)
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Writes for one claimed execution, as long as the claim holds.
+
+    Attributes:
+        pool: Connections in autocommit mode.
+        claim: Whose rows these are.
+        scope: Shared by all its events.
+        recorder: Takes events after their rows are committed.
+        clock: Stamps and differences.
+        errors: Describes what failed the execution.
+        claimed_us: Monotonic instant of the claim.
+    """
+
+    pool: ConnectionPool
+    claim: Claim
+    scope: Scope
+    recorder: Recorder
+    clock: Clock
+    errors: DescribeError
+    claimed_us: int
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection[Any]]:
+        """One transaction that holds the execution's row lock; committed when the block ends well.
+
+        Raises:
+            FenceLost: Somebody else's by now; nothing is written.
+            LedgerUnavailable: Postgres went away; nothing is known to be written.
+        """
+        try:
+            with self.pool.connection() as connection, connection.transaction():
+                self._lock(connection)
+                yield connection
+        except Exception as error:
+            if isinstance(error, PoolTimeout) or is_connection_loss(error):
+                raise LedgerUnavailable("Postgres went away in the middle of a run") from error
+            raise
+
+    def _lock(self, connection: Connection[Any]) -> None:
+        if connection.execute(SQL["lock"], {"id": self.claim.id, "fence": self.claim.fence}).fetchone() is None:
+            raise FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")
+
+    def write(self, connection: Connection[Any], batch: Batch) -> None:
+        """Insert ledger rows and their mutations."""
+        with connection.cursor() as cursor:
+            if batch.frozen:
+                cursor.executemany(
+                    SQL["freeze_items"],
+                    [{"execution_id": self.claim.id, "path": path, "items": items} for path, items in batch.frozen],
+                )
+            if batch.rows:
+                cursor.executemany(SQL["insert_step"], [self._step(row) for row in batch.rows])
+            mutations = [parameters for row in batch.rows for parameters in self._mutations(row)]
+            if mutations:
+                cursor.executemany(SQL["insert_mutation"], mutations)
+
+    def emit(self, batch: Batch) -> None:
+        """Record the events of rows that are committed."""
+        for row in batch.rows:
+            for event in events_of(self.scope, row):
+                self.recorder.record(event)
+
+    def finish(self, connection: Connection[Any], outcome: Outcome) -> Event | None:
+        """Write the final state; returns its event, to be recorded after the commit."""
+        now_us = self.clock.unix_us()
+        running_us = self.clock.monotonic_us() - self.claimed_us
+        event_id = mint(now_us) if self.recorder.enabled else None
+        totals = outcome.totals
+        succeeded, failed = totals.count("succeeded"), totals.count("failed")
+        statistics = {
+            "steps_executed": succeeded + failed,
+            "steps_successful": succeeded,
+            "steps_failed": failed,
+            "steps_skipped": totals.count("skipped"),
+            "mutations_count": totals.mutations,
+        }
+        error = outcome.error
+        finished = connection.execute(
+            SQL["finish"],
+            {
+                "id": self.claim.id,
+                "fence": self.claim.fence,
+                "state": "succeeded" if error is None else "failed",
+                "result": None if error is not None else msgspec.json.encode(outcome.result).decode(),
+                "error": None if error is None else Jsonb({**self.errors.details(error), "step": outcome.failed_path}),
+                "finished_at": from_unix_us(now_us),
+                "running_us": running_us,
+                "event_id": event_id and UUID(bytes=event_id),
+                **statistics,
+            },
+        ).fetchone()
+        if finished is None:
+            raise FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")
+        if event_id is None:
+            return None
+        measures = (
+            self.claim.running_us + running_us,
+            self.claim.queue_wait_us,
+            max(0, now_us - to_unix_us(self.claim.queued_at)),
+            statistics["steps_executed"],
+            statistics["steps_successful"],
+            statistics["steps_failed"],
+            statistics["steps_skipped"],
+            statistics["mutations_count"],
+        )
+        if error is None:
+            return ExecutionCompleted(event_id, now_us, self.scope, *measures)
+        return ExecutionFailed(event_id, now_us, self.scope, *measures, "failed", self.errors.facts(error))
+
+    def _step(self, row: StepRow) -> dict[str, Any]:
+        facts = row.facts
+        return {
+            "execution_id": self.claim.id,
+            "path": row.path,
+            "attempt": row.attempt,
+            "step_try": row.step_try,
+            "ordinal": row.ordinal,
+            "step_type": row.step_type,
+            "outcome": row.outcome,
+            "occurred_at": from_unix_us(row.occurred_at_us),
+            "duration_us": row.duration_us,
+            "mutations_count": row.mutations_count,
+            "fragment_id": row.fragment_id,
+            "output": row.output,
+            "error": None if row.error is None else Jsonb(row.error),
+            "error_type": None if facts is None else facts.error_type,
+            "error_category": None if facts is None else facts.error_category,
+            "error_fingerprint": None if facts is None else facts.error_fingerprint,
+            "measures": Jsonb(dict(row.measures)) if row.measures else None,
+            "event_id": None if row.event_id is None else UUID(bytes=row.event_id),
+        }
+
+    def _mutations(self, row: StepRow) -> Iterator[dict[str, Any]]:
+        for mutation, event_id in zip(row.mutations, row.mutation_event_ids, strict=True):
+            yield {
+                "id": new_id(row.occurred_at_us),
+                "execution_id": self.claim.id,
+                "step_path": row.path,
+                "attempt": row.attempt,
+                "correlation_id": self.claim.correlation_id,
+                "entity": mutation.entity,
+                "entity_id": mutation.entity_id,
+                "operation": mutation.operation,
+                "changed_fields": list(mutation.changed_fields),
+                "rows_count": mutation.count,
+                "before_hash": mutation.before,
+                "after_hash": mutation.after,
+                "dry_run": self.claim.dry_run,
+                "occurred_at": from_unix_us(row.occurred_at_us),
+                "event_id": None if event_id is None else UUID(bytes=event_id),
+            }
+
+
+class _Effect:
+    """The open transaction of one database step."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self.connection = connection
+        self.batch = Batch()
+
+    def add(self, row: StepRow) -> None:
+        self.batch.rows.append(row)
+
+
+class RunLedger(Ledger, Protocol):
+    """A ledger that can also end its execution."""
+
+    def finish(self, outcome: Outcome) -> None:
+        """Commit what waits together with the final state, then record the final event.
+
+        Raises:
+            LedgerError: As `Fence.transaction`.
+        """
+        ...
+
+
+class WriteBehindLedger:
+    """The `dsl.step.Ledger` of a real run. Rows without effect wait, and commit with the next transaction.
+
+    The lock is held by the run inside a transaction, and by the flusher while it writes; its holder owns `_pending`.
+    """
+
+    def __init__(self, fence: Fence) -> None:
+        self._fence = fence
+        self._lock = threading.Lock()
+        self._pending = Batch()
+        self._oldest_us = 0
+        self._broken: LedgerError | None = None
+
+    @contextmanager
+    def effect(self) -> Iterator[_Effect]:
+        with self._lock, self._committing() as connection:
+            effect = _Effect(connection)
+            yield effect
+            self._fence.write(connection, effect.batch)
+            self._pending.rows.extend(effect.batch.rows)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection[Any]]:
+        with self._fence.pool.connection() as connection:
+            yield connection
+
+    def add(self, row: StepRow) -> None:
+        with self._lock:
+            self._check()
+            if not self._pending:
+                self._oldest_us = self._fence.clock.monotonic_us()
+            self._pending.rows.append(row)
+            if len(self._pending.rows) >= MAX_PENDING_ROWS:
+                self._flush()
+
+    def freeze(self, path: str, items: str) -> Sequence[Any]:
+        with self._lock:
+            self._check()
+            self._pending.frozen.append((path, items))
+        kept: list[Any] = msgspec.json.decode(items)
+        return kept
+
+    def flush(self) -> None:
+        with self._lock:
+            self._flush()
+
+    def flush_if_older(self, age: timedelta) -> None:
+        """Called by the flusher's thread. A run that is inside a transaction takes its rows along by itself."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            age_us = age // timedelta(microseconds=1)
+            if self._pending and self._fence.clock.monotonic_us() - self._oldest_us >= age_us:
+                self._flush()
+        except LedgerUnavailable as error:
+            # The rows still wait; the run meets the same at its next commit, and stops there.
+            log.warning("ledger_flush_postponed", execution_id=str(self._fence.claim.id), reason=error.code)
+        except LedgerError as error:
+            self._broken = error
+        finally:
+            self._lock.release()
+
+    def finish(self, outcome: Outcome) -> None:
+        with self._lock:
+            with self._committing() as connection:
+                event = self._fence.finish(connection, outcome)
+            if event is not None:
+                self._fence.recorder.record(event)
+
+    def _flush(self) -> None:
+        if self._pending:
+            with self._committing():
+                pass
+
+    @contextmanager
+    def _committing(self) -> Iterator[Connection[Any]]:
+        """A fenced transaction that writes what waits first; its events follow the commit."""
+        self._check()
+        waiting = len(self._pending.rows)
+        try:
+            with self._fence.transaction() as connection:
+                self._fence.write(connection, self._pending)
+                yield connection
+        except BaseException:
+            # Rolled back: what the caller added in this transaction never happened; what waited before it still waits.
+            del self._pending.rows[waiting:]
+            raise
+        committed, self._pending = self._pending, Batch()
+        self._fence.emit(committed)
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+
+
+class DryRunLedger:
+    """The `dsl.step.Ledger` of a dry run: one transaction for the whole run, a savepoint a step, rolled back at last.
+
+    Rows and events are written afterwards, in a transaction of their own, marked `dry_run`. Killed before that, nothing
+    happened.
+    """
+
+    def __init__(self, fence: Fence, lock_timeout: timedelta) -> None:
+        self._fence = fence
+        self._batch = Batch()
+        self._stack = ExitStack()
+        self._connection = self._stack.enter_context(fence.pool.connection())
+        self._stack.enter_context(self._connection.transaction(force_rollback=True))
+        milliseconds = lock_timeout // timedelta(milliseconds=1)
+        self._connection.execute("select set_config('lock_timeout', %s, true)", [str(milliseconds)])
+
+    @contextmanager
+    def effect(self) -> Iterator[_Effect]:
+        effect = _Effect(self._connection)
+        with self._connection.transaction():
+            yield effect
+        self._batch.rows.extend(effect.batch.rows)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection[Any]]:
+        with self._connection.transaction():
+            yield self._connection
+
+    def add(self, row: StepRow) -> None:
+        self._batch.rows.append(row)
+
+    def freeze(self, path: str, items: str) -> Sequence[Any]:
+        kept: list[Any] = msgspec.json.decode(items)
+        return kept
+
+    def flush(self) -> None:
+        """Nothing leaves a dry run, so nothing has to be durable before it does."""
+
+    def rollback(self) -> None:
+        """Undo everything the run did; idempotent."""
+        self._stack.close()
+
+    def finish(self, outcome: Outcome) -> None:
+        self.rollback()
+        with self._fence.transaction() as connection:
+            self._fence.write(connection, self._batch)
+            event = self._fence.finish(connection, outcome)
+        self._fence.emit(self._batch)
+        if event is not None:
+            self._fence.recorder.record(event)
+
+
+class Flusher:
+    """One thread a worker process: commits rows that waited too long because their run does something slow."""
+
+    def __init__(self, interval: timedelta) -> None:
+        self._interval = interval
+        self._watched: set[WriteBehindLedger] = set()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="ledger-flusher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; after a fork, in the child."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread; idempotent."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @contextmanager
+    def watching(self, ledger: WriteBehindLedger) -> Iterator[None]:
+        """Look after a ledger while its run lasts."""
+        with self._changed:
+            self._watched.add(ledger)
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._watched.discard(ledger)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                # Nothing running: no wake-ups at all. Otherwise twice an interval: no row waits longer than one.
+                self._changed.wait_for(lambda: self._stopping or bool(self._watched))
+                if self._stopping:
+                    return
+                watched = list(self._watched)
+            for ledger in watched:
+                ledger.flush_if_older(self._interval / 2)
+            with self._changed:
+                self._changed.wait(self._interval.total_seconds() / 2)

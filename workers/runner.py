@@ -1,0 +1,164 @@
+"""One attempt at one execution, from its claim to its final state; and a lane, which is one claim after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from dsl.errors import LedgerError
+from dsl.executor import Executor, Outcome
+from dsl.instrumentation import StepMeter, Totals
+from dsl.library import Library
+from dsl.plan import Plan
+from dsl.settings import DslSettings
+from dsl.step import ExecutionInfo, Step, StepTools
+from telemetry.clock import Clock
+from telemetry.correlation import bind
+from telemetry.errors import StoreUnavailable
+from telemetry.recorder import Recorder
+from workers.executions import Claim, Executions
+from workers.failures import Failures
+from workers.ledger import DryRunLedger, Fence, Flusher, RunLedger, WriteBehindLedger
+
+log = structlog.get_logger(__name__)
+
+
+class Runner:
+    """Runs executions in a worker process; one instance, used by all its threads.
+
+    Args:
+        worker_id: Written into every row this process claims.
+        registry: Step types by name.
+        library: Compiles stored definitions.
+        executions: Claims.
+        pool: Connections in autocommit mode.
+        clock: Stamps and differences.
+        recorder: Takes events.
+        tools: What steps share.
+        flusher: Looks after rows that wait.
+        settings: Limits.
+    """
+
+    def __init__(  # noqa: PLR0913 - one collaborator each
+        self,
+        *,
+        worker_id: UUID,
+        registry: Mapping[str, Step],
+        library: Library,
+        executions: Executions,
+        pool: Any,  # noqa: ANN401 - a psycopg_pool.ConnectionPool, whose row type varies
+        clock: Clock,
+        recorder: Recorder,
+        tools: StepTools,
+        flusher: Flusher,
+        settings: DslSettings,
+    ) -> None:
+        self._worker_id = worker_id
+        self._registry = registry
+        self._library = library
+        self._executions = executions
+        self._pool = pool
+        self._clock = clock
+        self._recorder = recorder
+        self._tools = tools
+        self._flusher = flusher
+        self._settings = settings
+        self._failures = Failures()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Take no further execution; those running go on to their end."""
+        self._stopping = True
+
+    def run_lane(self, lane: str) -> int:
+        """Run the best due execution of a lane, then the next, until none is due; how many ran. Never raises."""
+        ran = 0
+        while not self._stopping:
+            try:
+                claim = self._executions.claim(lane, self._worker_id)
+            except StoreUnavailable as error:
+                # Nothing is lost: the rows are still queued, and the sweeper hints again once Postgres is back.
+                log.warning("claim_postponed", lane=lane, reason=error.code)
+                return ran
+            if claim is None:
+                return ran
+            with bind(correlation_id=claim.correlation_id, execution_id=claim.id):
+                self.run(claim)
+            ran += 1
+        return ran
+
+    def run(self, claim: Claim) -> None:
+        """One attempt. Whatever a step raises ends the execution as failed; only a lost ledger leaves it as it is."""
+        claimed_us = self._clock.monotonic_us()
+        fence = Fence(
+            pool=self._pool,
+            claim=claim,
+            scope=self._executions.scope(claim),
+            recorder=self._recorder,
+            clock=self._clock,
+            errors=self._failures,
+            claimed_us=claimed_us,
+        )
+        try:
+            outcome = self._dry_run(fence) if claim.dry_run else self._real_run(fence)
+        except LedgerError as error:
+            log.warning("execution_abandoned", slug=claim.slug, attempt=claim.attempt, reason=error.code)
+            return
+        except Exception:
+            log.exception("execution_broken", slug=claim.slug, attempt=claim.attempt)
+            return
+        log.info(
+            "execution_finished",
+            slug=claim.slug,
+            outcome="failed" if outcome.error else "succeeded",
+            dry_run=claim.dry_run,
+            steps=outcome.totals.count("succeeded") + outcome.totals.count("failed"),
+            duration_ms=round((self._clock.monotonic_us() - claimed_us) / 1000, 1),
+        )
+
+    def _real_run(self, fence: Fence) -> Outcome:
+        ledger = WriteBehindLedger(fence)
+        with self._flusher.watching(ledger):
+            outcome = self._execute(fence, ledger)
+            ledger.finish(outcome)
+        return outcome
+
+    def _dry_run(self, fence: Fence) -> Outcome:
+        ledger = DryRunLedger(fence, self._settings.dry_run_lock_timeout)
+        try:
+            outcome = self._execute(fence, ledger)
+            ledger.finish(outcome)
+        finally:
+            ledger.rollback()
+        return outcome
+
+    def _execute(self, fence: Fence, ledger: RunLedger) -> Outcome:
+        claim = fence.claim
+        meter = StepMeter(
+            self._clock,
+            claim.attempt,
+            self._failures,
+            telemetry_on=self._recorder.enabled,
+            dry_run=claim.dry_run,
+            max_output_bytes=self._settings.max_output_bytes,
+            max_total_bytes=self._settings.max_execution_output_bytes,
+        )
+        info = ExecutionInfo(
+            id=claim.id,
+            correlation_id=claim.correlation_id,
+            slug=claim.slug,
+            user=claim.user_name,
+            space=claim.space,
+            space_id=claim.space_id,
+            dry_run=claim.dry_run,
+            now=claim.started_at,
+        )
+        try:
+            command = self._library.from_source(claim.source, claim.definition_hash)
+            plan = Plan.of(command, info, claim.inputs)
+        except Exception as error:  # noqa: BLE001 - a definition that no longer loads (a step type was removed) fails its run
+            return Outcome(None, error, None, Totals())
+        return Executor(self._registry, self._tools, meter, ledger, plan).execute()

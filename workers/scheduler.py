@@ -1,0 +1,111 @@
+"""The scheduler: one leader that does periodic work, by asking others or in its own loop.
+
+Sweeps run in the loop itself, so that a dead queue is not silence. Maintenance is a message to its own worker. Several
+schedulers may run: the one that holds an advisory lock works, the others try to get it at every tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from threading import Event
+
+import psycopg
+import structlog
+
+from telemetry.clock import Clock
+from telemetry.connections import connect
+from telemetry.errors import WeirError
+
+log = structlog.get_logger(__name__)
+
+#: Key of the advisory lock that makes a leader; any number that nothing else here uses.
+LEADER_LOCK = 7_420_001
+
+
+class Leadership:
+    """Whether this process leads: a session advisory lock, lost with its connection."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._connection: psycopg.Connection | None = None
+
+    def is_held(self) -> bool:
+        """Try to lead, or make sure we still do. False too when Postgres is away."""
+        try:
+            if self._connection is None:
+                self._connection = connect(self._database_url, name="weir-scheduler-leader", autocommit=True)
+            # Taking a lock that this session holds succeeds again; it is counted, and freed with the session.
+            row = self._connection.execute(
+                "select exists (select 1 from pg_locks where locktype = 'advisory' and objid = %(key)s and granted"
+                " and pid = pg_backend_pid()) or pg_try_advisory_lock(%(key)s)",
+                {"key": LEADER_LOCK},
+            ).fetchone()
+        except (psycopg.Error, WeirError) as error:
+            log.warning("leadership_unknown", reason=type(error).__name__)
+            self.release()
+            return False
+        return bool(row and row[0])
+
+    def release(self) -> None:
+        """Give it up; idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@dataclass(slots=True)
+class Periodic:
+    """Work that is due again an interval after it was last begun.
+
+    Attributes:
+        name: For log lines.
+        interval: Between two beginnings.
+        run: Does it; a `WeirError` is logged, and it is tried again when next due.
+        due_us: Monotonic instant; 0 is at once.
+    """
+
+    name: str
+    interval: timedelta
+    run: Callable[[], object]
+    due_us: int = field(default=0)
+
+
+class Scheduler:
+    """Runs what is due, as long as it leads.
+
+    Args:
+        leadership: Decides whether anything is done at all.
+        work: In the order it is done when several are due.
+        clock: Monotonic differences only.
+    """
+
+    def __init__(self, leadership: Leadership, work: Sequence[Periodic], clock: Clock) -> None:
+        self._leadership = leadership
+        self._work = work
+        self._clock = clock
+
+    def run_once(self) -> tuple[str, ...]:
+        """Do what is due; names of what was begun."""
+        now_us = self._clock.monotonic_us()
+        due = [work for work in self._work if work.due_us <= now_us]
+        if not due or not self._leadership.is_held():
+            return ()
+        for work in due:
+            work.due_us = now_us + work.interval // timedelta(microseconds=1)
+            try:
+                work.run()
+            except WeirError as error:
+                log.warning("periodic_work_failed", work=work.name, reason=error.code)
+        return tuple(work.name for work in due)
+
+    def run(self, stop: Event) -> None:
+        """Tick until stopped."""
+        while not stop.is_set():
+            self.run_once()
+            next_us = min(work.due_us for work in self._work)
+            # Not leading, nothing moves its due time: look again after the shortest interval.
+            shortest = min(work.interval for work in self._work).total_seconds()
+            stop.wait(min(shortest, max(0.05, (next_us - self._clock.monotonic_us()) / 1e6)))
+        self._leadership.release()

@@ -1,0 +1,62 @@
+"""Sends hints again for lanes where something is due and nobody was told: what makes losing a hint harmless."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import redis
+import structlog
+
+from telemetry.clock import Clock
+from workers.broker import BellBroker, queue_of
+from workers.executions import Executions
+from workers.hints import Hints
+
+log = structlog.get_logger(__name__)
+
+#: How long a due execution is left to the hint of its own submission.
+PATIENCE = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """What a sweep did.
+
+    Attributes:
+        hinted: Lanes that were sent a hint.
+        waiting: Due executions found in all lanes.
+    """
+
+    hinted: tuple[str, ...]
+    waiting: int
+
+
+class Sweeper:
+    """Looks for due executions in lanes whose queue is empty.
+
+    Two sweepers at once send a hint too many, which finds nothing to do.
+    """
+
+    def __init__(self, executions: Executions, broker: BellBroker, hints: Hints, clock: Clock) -> None:
+        self._executions = executions
+        self._broker = broker
+        self._hints = hints
+        self._clock = clock
+
+    def run_once(self) -> SweepResult:
+        """One sweep.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        lanes = self._executions.unhinted_lanes(self._clock.now() - PATIENCE)
+        hinted = tuple(lane.lane for lane in lanes if self._is_silent(lane.lane) and self._hints.wake(lane.lane))
+        return SweepResult(hinted, sum(lane.waiting for lane in lanes))
+
+    def _is_silent(self, lane: str) -> bool:
+        try:
+            return self._broker.depth(queue_of(lane)) == 0
+        except redis.RedisError as error:
+            log.warning("queue_unreachable", lane=lane, reason=type(error).__name__)
+            return False
