@@ -111,8 +111,9 @@ class Library:
         """
         self.refresh()
         shelf = self._shelf
-        if slug in shelf.invalid:
-            raise shelf.invalid[slug]
+        invalid = shelf.invalid.get(slug)
+        if invalid is not None:
+            raise CommandInvalid(invalid.source, invalid.faults)  # a kept one would gather tracebacks
         command = shelf.commands.get(slug)
         if command is None:
             meant = nearest(slug, sorted({*shelf.commands, *shelf.invalid}))

@@ -2,4 +2,18 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["fixtures.clock", "fixtures.folders", "fixtures.servers", "fixtures.databases", "fixtures.stacks"]
+pytest_plugins = [
+    "fixtures.clock",
+    "fixtures.folders",
+    "fixtures.servers",
+    "fixtures.databases",
+    "fixtures.stacks",
+    "fixtures.worlds",
+]
+    "fixtures.clock",
+    "fixtures.folders",
+    "fixtures.servers",
+    "fixtures.databases",
+    "fixtures.stacks",
+    "fixtures.worlds",
+]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from psycopg_pool import ConnectionPool
 
-from dsl.command import Command, StepSpec
+from dsl.command import Command
+from dsl.testing import make_command
 from telemetry.clock import Clock
 from telemetry.events import Event, event_type
 from telemetry.ids import new_id
@@ -43,19 +44,6 @@ class RememberingRecorder:
     def types(self) -> list[str]:
         """Full names of what was recorded, in order."""
         return [event_type(event) for event in self.events]
-
-
-def make_command(slug: str = "test", steps: Sequence[StepSpec] = (), source: str = "") -> Command:
-    """A command as the loader would make it, from values."""
-    return Command(
-        slug=slug,
-        steps=tuple(steps),
-        inputs={"type": "object"},
-        definition_hash=bytes(16),
-        document={},
-        source=source,
-        origin="test",
-    )
 
 
 class World:
