@@ -81,6 +81,7 @@ class _Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest is not typ
     """flask-smorest with problems for errors, in what it answers and in what it documents."""
 
     ERROR_SCHEMA = ProblemShape
+    DEFAULT_RESPONSE_CONTENT_TYPE: str = "application/json"
 
     def handle_http_exception(self, error: HTTPException) -> Response:
         status = error.code or 500
@@ -92,7 +93,7 @@ class _Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest is not typ
         return answer
 
     def _register_responses(self) -> None:
-        usual = self.DEFAULT_RESPONSE_CONTENT_TYPE
+        usual: str = self.DEFAULT_RESPONSE_CONTENT_TYPE
         self.DEFAULT_RESPONSE_CONTENT_TYPE = problems.MEDIA_TYPE
         try:
             super()._register_responses()

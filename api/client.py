@@ -59,12 +59,15 @@ class Client:
         url: Base URL, `http` or `https`; may have a path.
         api_key: Sent as a bearer token.
         timeout_s: How long connecting and each answer may take.
+        hint: What to do when nobody answers there.
 
     Raises:
         ApiUnreachable: The URL cannot be one.
     """
 
-    def __init__(self, url: str, *, api_key: str | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, api_key: str | None = None, timeout_s: float = 10.0, hint: str | None = None
+    ) -> None:
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -77,6 +80,7 @@ class Client:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
+        self._hint = hint
         self._base = parts.path.rstrip("/")
         self._connection = kind(parts.hostname, port, timeout=timeout_s)
         self._headers = {"Accept": "application/json", "X-Weir-Source": "cli"}
@@ -146,10 +150,10 @@ class Client:
             return self._exchange(method, target, body, headers)
         except TimeoutError as error:
             connection.close()
-            raise ApiUnreachable(f"{self.url} did not answer within {wanted:g} s") from error
+            raise ApiUnreachable(f"{self.url} did not answer within {wanted:g} s", hint=self._hint) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise ApiUnreachable(f"nothing answers at {self.url}") from error
+            raise ApiUnreachable(f"nothing answers at {self.url}", hint=self._hint) from error
 
     def _exchange(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         self._connection.request(method, self._base + target, body, {**self._headers, **headers})
@@ -159,7 +163,7 @@ class Client:
         if response.status >= _ERROR_FROM:
             raise ApiRefused(response.status, parsed if isinstance(parsed, dict) else {})
         if parsed is None:
-            raise ApiUnreachable(f"what answers at {self.url} is not Weir's API")
+            raise ApiUnreachable(f"what answers at {self.url} is not Weir's API", hint=self._hint)
         return Answer(response.status, parsed, {name.lower(): value for name, value in response.getheaders()})
 
 

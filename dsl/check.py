@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 from dsl.checking.fields import Fields, kind_of
@@ -15,7 +16,7 @@ from dsl.command import Command, Concurrency
 from dsl.document import Document, read
 from dsl.errors import CommandInvalid
 from dsl.expressions import compiler
-from dsl.faults import Faults
+from dsl.faults import Faults, TooManyFaults
 from dsl.nodes import MappingNode, ScalarNode
 from dsl.settings import DslSettings
 from dsl.values import canonical_json
@@ -42,7 +43,7 @@ def load(text: str | bytes, registry: Mapping[str, StepType], settings: DslSetti
         origin: `pack`, or the path of the file; stands in the error and in the command.
 
     Raises:
-        CommandInvalid: Every fault of it.
+        CommandInvalid: Every fault of it; the first thousand.
     """
     return check(read(text, settings), registry, settings, origin=origin)
 
@@ -56,7 +57,8 @@ def check(document: Document, registry: Mapping[str, StepType], settings: DslSet
     faults = Faults(document.faults)
     command = None
     if isinstance(document.root, MappingNode):
-        command = _command(document.root, document.text, registry, settings, origin, faults)
+        with suppress(TooManyFaults):
+            command = _command(document.root, document.text, registry, settings, origin, faults)
     elif document.root is not None:
         message, found = "a command is a mapping with `slug` and `steps`", kind_of(document.root)
         faults.add("command.wrong_type", message, (), document.root.position, found=found, expected="a mapping")

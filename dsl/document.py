@@ -182,6 +182,7 @@ class _Composer:
         if not isinstance(key, ScalarNode) or not isinstance(key.scalar, str):
             self._add("yaml.key_not_text", "a key must be text: quote it", key.start, expected="a text")
             return "?", ScalarNode(self.text, key.start, key.end, "?")
+        self.nodes -= 1  # what is counted are values
         if key.scalar == "<<" and not key.style:
             self._add("yaml.merge_key", "merge keys are not used in command files", key.start)
         elif key.scalar in entries:

@@ -17,6 +17,8 @@ _SHOWN = 60
 _MAX_NAME = 64
 _MAX_CANDIDATES = 200
 _MAX_SUGGESTIONS = 100
+#: Faults of a file that are told; a megabyte can hold half a million.
+_MAX_FAULTS = 1000
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
@@ -31,6 +33,10 @@ def shown(value: object) -> str:
     """A value as JSON, shortened, as it is shown in a fault."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+class TooManyFaults(Exception):
+    """Checking stops here: a person has enough to do, and the rest could take minutes."""
 
 
 class Faults:
@@ -61,7 +67,13 @@ class Faults:
             found: What was there.
             expected: What should be.
             known: Valid names of which the one nearest to `found` is suggested.
+
+        Raises:
+            TooManyFaults: There are a thousand already; the last one says so.
         """
+        if len(self._faults) >= _MAX_FAULTS:
+            self._faults.append(Fault("file.too_many_faults", "there are more faults than these"))
+            raise TooManyFaults
         suggestion = None
         if found is not None and self._suggestions < _MAX_SUGGESTIONS:
             candidates = list(islice(known, _MAX_CANDIDATES))
@@ -82,7 +94,8 @@ class Faults:
 
     def sorted(self) -> tuple[Fault, ...]:
         """All of them, in the order of the text."""
-        return tuple(sorted(self._faults, key=lambda fault: (fault.line or 0, fault.column or 0)))
+        end = float("inf")
+        return tuple(sorted(self._faults, key=lambda fault: (fault.line or end, fault.column or end)))
 
     def __len__(self) -> int:
         return len(self._faults)

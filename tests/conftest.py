@@ -10,10 +10,3 @@ pytest_plugins = [
     "fixtures.stacks",
     "fixtures.worlds",
 ]
-    "fixtures.clock",
-    "fixtures.folders",
-    "fixtures.servers",
-    "fixtures.databases",
-    "fixtures.stacks",
-    "fixtures.worlds",
-]

@@ -22,7 +22,7 @@ terminal, and `NO_COLOR` turns them off.
 | exit code | meaning |
 |---|---|
 | 0 | it worked |
-| 1 | it did not, for a reason said in one line on standard error: nothing is up, a fault in a file, a failed execution |
+| 1 | it did not, for a reason said on standard error: nothing is up, a fault in a file, a failed execution |
 | 2 | the command line itself was wrong |
 | 3 | an error nobody foresaw; its traceback is in `logs/cli-error.log` of the home |
 | 130 | interrupted with Ctrl-C |

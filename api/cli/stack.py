@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -152,8 +153,11 @@ def serve(name: str, folder: Path | None) -> None:
     The servers are those of WEIR_DATABASE_URL and WEIR_REDIS_URL, else those of the running stack. The API listens on
     WEIR_API_HOST and WEIR_API_PORT.
     """
+    import structlog
+
     from api.cli.listener import open_listener, url_of
     from api.cli.services import complete, run_service
+    from telemetry.logs import configure_logs
     from workers.embedded import ServerUrls
 
     settings, home = _load(folder)
@@ -164,11 +168,15 @@ def serve(name: str, folder: Path | None) -> None:
     else:
         urls = ServerUrls(servers.database_url, servers.redis_url)
     settings = complete(settings, home, urls)
+    configure_logs(servers.log_format, servers.log_level, name)
+    log = structlog.get_logger(__name__)
     if name != "api":
+        log.info("service_started", pid=os.getpid())
         run_service(name, settings)
+        log.info("service_stopped")
         return
     with closing(open_listener(settings.api.host, settings.api.port)) as listener:
-        click.echo(f"Listening on {url_of(listener)}", err=True)
+        log.info("service_started", pid=os.getpid(), url=url_of(listener))
         run_service(name, settings, listener)
 
 

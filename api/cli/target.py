@@ -22,7 +22,10 @@ def open_client(settings: Settings | None = None) -> Client:
     """
     settings = settings or load_settings()
     timeout_s = settings.api.request_timeout.total_seconds()
-    return Client(base_url(settings), api_key=settings.client.api_key, timeout_s=timeout_s)
+    hint = "`weir up --detach` starts everything on this machine; WEIR_URL names another API."
+    if settings.client.url is not None:
+        hint = "The address is that of WEIR_URL."
+    return Client(base_url(settings), api_key=settings.client.api_key, timeout_s=timeout_s, hint=hint)
 
 
 def base_url(settings: Settings) -> str:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from dsl.inputs import check_inputs
 from flask import Response, request
 from flask.views import MethodView
 
@@ -28,6 +27,7 @@ from api.schemas import (
 from api.tracing import RequestTrace, current_trace
 from dsl.command import Command
 from dsl.errors import Fault, InputsInvalid
+from dsl.inputs import check_inputs
 from telemetry.errors import StoreUnavailable
 from telemetry.events import CommandValidationFailed
 from telemetry.ids import mint

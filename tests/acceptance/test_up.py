@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -149,3 +150,43 @@ def test_the_schema_is_migrated_by_hand_on_a_given_database(weir: Weir, empty_da
     assert "applied 0001_" in first.stdout
     assert second.stdout == "The schema is up to date.\n"
     assert after.returncode == 0
+
+
+@pytest.mark.req("D-03")
+@pytest.mark.parametrize("name", ["api", "worker", "sink", "scheduler", "maintenance"])
+def test_each_process_runs_by_itself_until_sigterm(
+    name: str, database_url: str, redis_url: str, stack_home: Path, tmp_path: Path
+) -> None:
+    given = {
+        "PYTHONPATH": str(ROOT),
+        "WEIR_HOME": str(stack_home),
+        "WEIR_DATABASE_URL": database_url,
+        "WEIR_REDIS_URL": redis_url,
+        "WEIR_TELEMETRY_PSEUDONYM_KEY": "of this test",
+        "WEIR_API_PORT": "0",
+    }
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "api.cli", "serve", name],
+        cwd=tmp_path,
+        env=os.environ | given,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        started = json.loads(process.stderr.readline())
+        assert (started["process"], started["event"]) == (name, "service_started")
+        if name == "api":
+            with urlopen(f"{started['url']}/healthz", timeout=10) as answer:  # noqa: S310 - our own API
+                assert answer.status == 200
+
+        eventually(lambda: _handles_sigterm(process.pid))
+        process.send_signal(signal.SIGTERM)
+
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert '"level": "error"' not in errors
+
+
+def _handles_sigterm(pid: int) -> bool:
+    caught = re.search(r"SigCgt:\s+([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
