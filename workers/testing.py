@@ -9,16 +9,23 @@ from uuid import UUID
 
 from psycopg_pool import ConnectionPool
 
+from dsl.check import load
 from dsl.command import Command
+from dsl.inputs import check_inputs
+from dsl.library import PACKS, Library
+from dsl.settings import DslSettings
+from dsl.steps import REGISTRY
 from dsl.testing import make_command
 from telemetry.clock import Clock
 from telemetry.events import Event, event_type
 from telemetry.ids import new_id
 from telemetry.privacy import Pseudonyms
 from telemetry.recorder import RecorderStats
-from workers.executions import Claim, Executions, Submission
+from workers.executions import Claim, Execution, Executions, Submission
 from workers.failures import Failures
-from workers.ledger import Fence
+from workers.ledger import Fence, Flusher
+from workers.runner import Runner
+from workers.tools import WorkerTools
 
 
 class RememberingRecorder:
@@ -86,6 +93,29 @@ class World:
             message = "nothing was due"
             raise AssertionError(message)
         return claim
+
+    def runner(self) -> Runner:
+        """What runs claims in a worker process, with the built-in step types and default limits."""
+        settings = DslSettings()
+        return Runner(
+            worker_id=self.worker_id,
+            registry=REGISTRY,
+            library=Library([PACKS], REGISTRY, settings, self.clock),
+            executions=self.executions,
+            pool=self.pool,
+            clock=self.clock,
+            recorder=self.recorder,
+            tools=WorkerTools(self.clock, self.pseudonyms, settings),
+            flusher=Flusher(timedelta(milliseconds=50)),
+            settings=settings,
+        )
+
+    def run(self, source: str, inputs: Mapping[str, Any] | None = None, **fields: Any) -> Execution:  # noqa: ANN401
+        """Load a command's text, submit it with checked inputs, run it to its end, and show the row."""
+        command = load(source, REGISTRY, DslSettings(), origin="test")
+        execution_id = self.submit(command, check_inputs(command, inputs or {}), **fields)
+        self.runner().run_lane("default")
+        return self.executions.get(execution_id)
 
     def fence(self, claim: Claim) -> Fence:
         """What writes for a claim."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from telemetry.clock import Clock
+from workers.home import writing
 from workers.stack.errors import StackRunning
 
 #: Seconds to try for the lock: whoever only looks whether it is held holds it for a moment.
@@ -52,8 +53,10 @@ class SupervisorLock:
 
         Raises:
             StackRunning: Another supervisor holds it.
+            HomeUnwritable: There can be no such file.
         """
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with writing(self._path.parent):
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _take(self._fd):
             self.close()
             raise _already_running(self._path.parent, self._home)

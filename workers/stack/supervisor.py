@@ -24,7 +24,7 @@ import structlog
 from telemetry.clock import Clock
 from telemetry.errors import WeirError
 from telemetry.logs import configure_logs
-from workers.home import Home
+from workers.home import Home, writing
 from workers.processes import EmbeddedServer, spawn
 from workers.settings import ServerSettings
 from workers.stack.errors import StartFailed
@@ -128,6 +128,9 @@ class Stack:
         console: Where lines are also shown; None in the background.
         stop_within: How long services may take to finish running work.
         withheld: Closed in every child.
+
+    Raises:
+        HomeUnwritable: There can be no log file.
     """
 
     def __init__(  # noqa: PLR0913 - the composition root names each part once
@@ -150,7 +153,8 @@ class Stack:
         self._log_format = "json" if settings.log_format == "json" else "console"
         self._loop = Loop()
         self._lifeline = Lifeline()
-        file = LogFile(home.logs / "weir.log", settings.log_max_bytes, settings.log_files)
+        with writing(home.logs):
+            file = LogFile(home.logs / "weir.log", settings.log_max_bytes, settings.log_files)
         style = JsonLines(clock) if self._log_format == "json" else PrefixedLines(NAME_WIDTH)
         self._output = Output(self._loop.selector, file, style, console)
         self._withheld = (*withheld, self._output, self._loop)

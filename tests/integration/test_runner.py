@@ -1,0 +1,113 @@
+"""A lane is run to its end, and whatever a command does, its execution ends in a state that says so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from dsl.testing import make_command
+from telemetry.events import ExecutionCompleted, ExecutionFailed
+from telemetry.testing import ManualClock
+from workers.testing import World
+
+GREET = """
+slug: greet
+inputs: {name: {type: string, required: true}}
+steps:
+  - {id: quiet, type: respond, if: inputs.name == '', with: {value: nobody}}
+  - {id: say, type: respond, with: {value: "Hello {{ inputs.name }}"}}
+"""
+
+KEEP_THEN_FAIL = """
+slug: half
+steps:
+  - {id: keep, type: fragment.create, with: {type: note, title: kept}}
+  - {id: check, type: validate, with: {rules: [{value: "", required: true, message: secret reason}]}}
+  - {id: never, type: respond, with: {value: 1}}
+"""
+
+
+@pytest.mark.req("C-01", "C-02", "C-04")
+def test_a_command_that_succeeds(world: World) -> None:
+    execution = world.run(GREET, {"name": "Ada"})
+
+    assert (execution.state, execution.result, execution.error) == ("succeeded", "Hello Ada", None)
+    assert world.recorder.types == [
+        "command.execution.queued",
+        "command.execution.started",
+        "dsl.step.skipped",
+        "dsl.step.executed",
+        "command.execution.completed",
+    ]
+    completed = world.recorder.events[-1]
+    assert isinstance(completed, ExecutionCompleted)
+    assert (completed.steps_executed, completed.steps_successful, completed.steps_skipped) == (1, 1, 1)
+    assert len({event.scope.correlation_id for event in world.recorder.events}) == 1
+
+
+@pytest.mark.req("C-01", "C-04")
+def test_a_command_that_fails_half_way_keeps_what_it_did_and_counts_right(world: World) -> None:
+    execution = world.run(KEEP_THEN_FAIL)
+
+    assert (execution.state, execution.result) == ("failed", None)
+    assert execution.error is not None
+    assert (execution.error["step"], execution.error["type"]) == ("check", "StepFailed")
+    assert (execution.steps_executed, execution.steps_successful, execution.steps_failed) == (2, 1, 1)
+    assert [step.outcome for step in world.executions.steps(execution.id, limit=10)] == ["succeeded", "failed"]
+    failed = world.recorder.events[-1]
+    assert isinstance(failed, ExecutionFailed)
+    assert (failed.outcome, failed.steps_failed, failed.mutations_count) == ("failed", 1, 1)
+    assert "secret reason" not in repr(world.recorder.events)
+
+
+@pytest.mark.req("C-10")
+def test_a_dry_run_changes_nothing_and_reports_what_it_would_have(world: World, connection: Connection[Any]) -> None:
+    execution = world.run(KEEP_THEN_FAIL, dry_run=True)
+
+    assert (execution.state, execution.dry_run, execution.mutations_count) == ("failed", True, 1)
+    assert connection.execute("select count(*) from fragments").fetchone() == (0,)
+    assert [(effect.entity, effect.rows) for effect in world.executions.effects(execution.id)] == [("fragment", 1)]
+    assert "fragment.created" not in world.recorder.types
+
+
+def test_a_lane_is_run_until_nothing_is_due(world: World, clock: ManualClock) -> None:
+    runner = world.runner()
+    for _ in range(5):
+        world.submit()
+        clock.advance(timedelta(milliseconds=1))
+
+    assert runner.run_lane("default") == 5
+    assert runner.run_lane("default") == 0
+
+
+def test_a_runner_that_is_stopping_claims_nothing_more(world: World) -> None:
+    world.submit()
+    runner = world.runner()
+    runner.stop()
+
+    assert runner.run_lane("default") == 0
+
+
+def test_a_definition_that_no_longer_loads_fails_its_execution(world: World) -> None:
+    execution_id = world.submit(make_command(source="slug: gone\nsteps: [{id: a, type: no.longer}]"))
+
+    world.runner().run_lane("default")
+
+    execution = world.executions.get(execution_id)
+    assert (execution.state, execution.steps_executed) == ("failed", 0)
+    assert execution.error is not None
+    assert execution.error["code"] == "command.invalid"
+    assert "no.longer" in str(execution.error["faults"])
+
+
+def test_an_execution_taken_away_meanwhile_is_left_as_it_is(world: World, connection: Connection[Any]) -> None:
+    claim = world.claim()
+    connection.execute("update command_executions set fence = fence + 1 where id = %s", [claim.id])
+
+    world.runner().run(claim)
+
+    assert world.executions.get(claim.id).state == "running"
+    assert world.recorder.types == ["command.execution.queued", "command.execution.started"]

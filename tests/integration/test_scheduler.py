@@ -1,0 +1,114 @@
+"""The scheduler leads alone, does what is due, and heals lanes nobody was told about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from threading import Event, Thread
+
+import pytest
+
+from telemetry.errors import StoreUnavailable
+from telemetry.testing import ManualClock
+from workers.broker import BellBroker, queue_of
+from workers.hints import Hints
+from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.services.sweeper import PATIENCE, Sweeper, SweepResult
+from workers.testing import World
+
+
+@pytest.fixture
+def leadership(database_url: str) -> Iterator[Leadership]:
+    leadership = Leadership(database_url)
+    yield leadership
+    leadership.release()
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Iterator[BellBroker]:
+    broker = BellBroker(redis_url, [])
+    yield broker
+    broker.close()
+
+
+def test_only_one_of_two_leads_until_it_goes(database_url: str, leadership: Leadership) -> None:
+    other = Leadership(database_url)
+
+    assert [leadership.is_held(), other.is_held(), leadership.is_held()] == [True, False, True]
+    leadership.release()
+    assert other.is_held()
+    other.release()
+
+
+def test_nobody_leads_while_postgres_is_away() -> None:
+    assert not Leadership("postgresql://nobody@127.0.0.1:1/none").is_held()
+
+
+def test_work_is_done_when_due_and_again_after_its_interval(leadership: Leadership, clock: ManualClock) -> None:
+    done: list[str] = []
+    often = Periodic("often", timedelta(seconds=2), lambda: done.append("often"))
+    seldom = Periodic("seldom", timedelta(seconds=5), lambda: done.append("seldom"))
+    scheduler = Scheduler(leadership, [often, seldom], clock)
+
+    for _ in range(7):
+        scheduler.run_once()
+        clock.advance(timedelta(seconds=1))
+
+    assert (done.count("often"), done.count("seldom")) == (4, 2)
+
+
+def test_work_that_fails_is_tried_again_and_keeps_nothing_else_from_its_turn(
+    leadership: Leadership, clock: ManualClock
+) -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        done.append("failed")
+        raise StoreUnavailable("away")
+
+    work = [
+        Periodic("bad", timedelta(seconds=1), fail),
+        Periodic("good", timedelta(seconds=1), lambda: done.append("x")),
+    ]
+    scheduler = Scheduler(leadership, work, clock)
+
+    scheduler.run_once()
+    clock.advance(timedelta(seconds=1))
+    scheduler.run_once()
+
+    assert done == ["failed", "x", "failed", "x"]
+
+
+def test_a_scheduler_stops_when_told(leadership: Leadership, clock: ManualClock) -> None:
+    stop = Event()
+    begun = Event()
+    scheduler = Scheduler(leadership, [Periodic("work", timedelta(hours=1), begun.set)], clock)
+    thread = Thread(target=scheduler.run, args=(stop,))
+    thread.start()
+    assert begun.wait(5)
+
+    stop.set()
+    thread.join(5)
+
+    assert not thread.is_alive()
+
+
+@pytest.mark.req("D-01")
+def test_a_lane_whose_hint_was_lost_is_hinted_once_more(world: World, broker: BellBroker, clock: ManualClock) -> None:
+    sweeper = Sweeper(world.executions, broker, Hints(broker), clock)
+    world.submit()
+
+    assert sweeper.run_once() == SweepResult((), 0)  # its own hint may still be on its way
+    clock.advance(PATIENCE + timedelta(milliseconds=1))
+    assert sweeper.run_once() == SweepResult(("default",), 1)
+    assert broker.depth(queue_of("default")) == 1
+    assert sweeper.run_once() == SweepResult((), 1)  # the queue is not empty: somebody will come
+
+
+def test_a_sweep_without_a_queue_raises_nothing(world: World, clock: ManualClock) -> None:
+    broker = BellBroker("redis://127.0.0.1:1/0", [])
+    world.submit()
+    clock.advance(PATIENCE + timedelta(milliseconds=1))
+
+    assert Sweeper(world.executions, broker, Hints(broker), clock).run_once() == SweepResult((), 1)
+    broker.close()
