@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from contextlib import ExitStack
 from http import HTTPStatus
+from threading import Semaphore
 from typing import Any
 
 import flask_smorest
@@ -15,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import problems, tracing
 from api.resources import commands, context, documents, executions, fragments, health, telemetry
-from api.schemas import ProblemShape
+from api.schemas.answers import ProblemShape
 from api.settings import Settings
 from telemetry.errors import StoreUnavailable, WeirError
 from workers.boot import Resources, open_resources
@@ -60,7 +61,7 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     )
     app.url_map.strict_slashes = False
     app.extensions[_CLOSE] = stack
-    context.give(app, context.Context(settings, resources))
+    context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
     tracing.install(app, resources.clock, resources.recorder)
     api = _Api(app)
     for blueprint in _BLUEPRINTS:

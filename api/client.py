@@ -95,15 +95,21 @@ class Client:
     ) -> None:
         self._connection.close()
 
-    def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - any JSON
+    def get(self, path: str, query: Mapping[str, object] | None = None, *, wait_s: int = 0) -> Any:  # noqa: ANN401 - any JSON
         """The body of `GET path`; parameters that are none are left out.
+
+        Args:
+            path: Below the base URL.
+            query: Parameters.
+            wait_s: Sent as `Prefer: wait`; the answer may take that much longer.
 
         Raises:
             ApiUnreachable: Nobody answered.
             ApiRefused: The answer was a problem.
         """
         given = {key: value for key, value in (query or {}).items() if value is not None}
-        return self._request("GET", f"{path}?{urlencode(given)}" if given else path, None, {}).body
+        target = f"{path}?{urlencode(given)}" if given else path
+        return self._request("GET", target, None, _preference(wait_s), self._timeout_s + wait_s).body
 
     def post(self, path: str, body: object, *, headers: Mapping[str, str] | None = None, wait_s: int = 0) -> Answer:
         """The answer to `POST path`. Never sent twice: who lost the answer cannot know whether it counted.
@@ -118,9 +124,7 @@ class Client:
             ApiUnreachable: Nobody answered.
             ApiRefused: The answer was a problem.
         """
-        extra = {"Content-Type": "application/json", **(headers or {})}
-        if wait_s:
-            extra["Prefer"] = f"wait={wait_s}"
+        extra = {"Content-Type": "application/json", **(headers or {}), **_preference(wait_s)}
         encoded = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
         return self._request("POST", path, encoded, extra, self._timeout_s + wait_s)
 
@@ -135,22 +139,21 @@ class Client:
                 return
 
     def _request(
-        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float | None = None
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Answer:
         connection = self._connection
-        wanted = self._timeout_s if timeout_s is None else timeout_s
-        connection.timeout = wanted
+        connection.timeout = timeout_s
         if connection.sock is not None:
             # A kept connection with something to read, before anything was asked, was closed by the server.
             if select.select([connection.sock], [], [], 0)[0]:
                 connection.close()
             else:
-                connection.sock.settimeout(wanted)
+                connection.sock.settimeout(timeout_s)
         try:
             return self._exchange(method, target, body, headers)
         except TimeoutError as error:
             connection.close()
-            raise ApiUnreachable(f"{self.url} did not answer within {wanted:g} s", hint=self._hint) from error
+            raise ApiUnreachable(f"{self.url} did not answer within {timeout_s:g} s", hint=self._hint) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise ApiUnreachable(f"nothing answers at {self.url}", hint=self._hint) from error
@@ -170,6 +173,10 @@ class Client:
 def segment(text: str) -> str:
     """A text as one segment of a path."""
     return quote(text, safe="")
+
+
+def _preference(wait_s: int) -> dict[str, str]:
+    return {"Prefer": f"wait={wait_s}"} if wait_s else {}
 
 
 def _parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON

@@ -12,6 +12,7 @@ import flask_smorest
 import marshmallow as ma
 from flask import Request
 from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.problems import BodyMalformed, MediaTypeRefused, RequestInvalid
 from dsl.errors import Fault
@@ -31,6 +32,9 @@ class Parser(FlaskParser):
     def load_json(self, req: Request, schema: ma.Schema) -> Any:  # noqa: ANN401 - any JSON
         """The body; no body at all counts as `{}`."""
         raw = req.get_data(cache=True)
+        if req.content_length is None and len(raw) >= (req.max_content_length or math.inf):
+            # werkzeug refuses a longer body by its header; one without it, sent in chunks, it cuts off in silence.
+            raise RequestEntityTooLarge
         if not raw:
             return {}
         if not req.is_json:

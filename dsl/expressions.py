@@ -28,7 +28,7 @@ from dsl.nodes import ListNode, Locator, MappingNode, Node, Path, ScalarNode, po
 from dsl.settings import DslSettings
 from dsl.templates.analysis import FilterUse, Locate, Name, Usage, analyse
 from dsl.templates.grammar import TAGS, Context, Grammar
-from dsl.values import plain
+from dsl.templates.native import plain
 
 #: What is compiled: a node of a file, or a text of its own.
 Source: TypeAlias = ScalarNode | str

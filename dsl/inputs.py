@@ -199,11 +199,11 @@ def _as_type(text: str, name: str) -> Any:  # noqa: ANN401 - any JSON value
     if name == "boolean":
         return {"true": True, "false": False}.get(text.strip().lower())
     if name in {"integer", "number"} and _INTEGER.fullmatch(text.strip()):
-        return int(text)
+        return int(text.strip())
+    kind = {"number": float, "array": list, "object": dict}.get(name)
     try:
-        value = float(text) if name == "number" else json.loads(text) if name in {"array", "object"} else None
+        value = None if kind is None else float(text) if kind is float else json.loads(text)
+        json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError):
         return None
-    if name == "number":
-        return value if value is not None and math.isfinite(value) else None
-    return value if isinstance(value, list if name == "array" else dict) else None
+    return value if kind is not None and isinstance(value, kind) else None

@@ -147,7 +147,7 @@ def _offsets(node: ScalarNode) -> Iterator[int]:
     elif node.style:
         at = raw.find("\n") + 1
     for char in node.scalar if isinstance(node.scalar, str) else "":
-        at = _skip_layout(raw, at, char)
+        at = _skip_layout(raw, at, char, node.style)
         yield at
         if node.style == '"' and raw[at : at + 1] == "\\":
             at += _ESCAPES.get(raw[at + 1 : at + 2], 2)
@@ -158,13 +158,15 @@ def _offsets(node: ScalarNode) -> Iterator[int]:
     yield at
 
 
-def _skip_layout(raw: str, at: int, char: str) -> int:
+def _skip_layout(raw: str, at: int, char: str, style: str) -> int:
     """Past indentation, line ends and folding that are not `char` itself."""
-    while at < len(raw) and raw[at] != char:
-        if raw[at].isspace() and not (char.isspace() and not raw[at + 1 : at + 2].isspace()):
-            at += 1
-        elif raw.startswith("\\\n", at):
+    while at < len(raw):
+        if style == '"' and raw.startswith("\\\n", at):
             at += 2
-        else:
+            while raw[at : at + 1] in {" ", "\t"}:
+                at += 1
+        elif raw[at] == char or not raw[at].isspace() or (char.isspace() and not raw[at + 1 : at + 2].isspace()):
             break
+        else:
+            at += 1
     return at

@@ -9,4 +9,6 @@ pytest_plugins = [
     "fixtures.databases",
     "fixtures.stacks",
     "fixtures.worlds",
+    "fixtures.apis",
+    "fixtures.installations",
 ]

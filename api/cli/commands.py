@@ -19,6 +19,7 @@ from telemetry.errors import WeirError
 from workers.home import find_home
 
 if TYPE_CHECKING:
+    from dsl.command import Command
     from dsl.errors import Fault
     from dsl.library import Library
 
@@ -148,29 +149,30 @@ def _check(settings: Settings, what: Iterable[str]) -> Iterator[Checked]:
         yield from _all_of(library)
     for name in what:
         path = Path(name)
-        is_path = os.sep in name or path.suffix in {".yaml", ".yml"}
-        try:
-            command = None if is_path else library.get(name)
-        except CommandInvalid as invalid:
-            yield Checked(invalid.source, invalid.faults)
-            continue
-        except UnknownCommand:
-            if not path.exists():
-                raise
-            is_path = True
-        if command is not None and not is_path:
-            yield Checked(command.origin if command.origin != "pack" else f"{command.slug} (pack)", ())
-        elif path.is_dir():
+        if os.sep not in name and path.suffix not in {".yaml", ".yml"}:
+            try:
+                yield _fine(library.get(name))
+                continue
+            except CommandInvalid as invalid:
+                yield Checked(invalid.source, invalid.faults)
+                continue
+            except UnknownCommand:
+                if not path.exists():
+                    raise
+        if path.is_dir():
             yield from _all_of(_library(settings, path))
         else:
             yield _check_file(settings, path)
 
 
 def _all_of(library: Library) -> Iterator[Checked]:
-    for command in library.all():
-        yield Checked(command.origin if command.origin != "pack" else f"{command.slug} (pack)", ())
+    yield from map(_fine, library.all())
     for invalid in library.faults():
         yield Checked(invalid.source, invalid.faults)
+
+
+def _fine(command: Command) -> Checked:
+    return Checked(f"{command.slug} (pack)" if command.origin == "pack" else command.origin, ())
 
 
 def _check_file(settings: Settings, path: Path) -> Checked:

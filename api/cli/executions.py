@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from api.cli.follow import FINAL_STATES, step_line
@@ -80,9 +82,20 @@ def show_outcome(execution: Item, terminal: Terminal) -> None:
         verb = "would have been" if execution["dry_run"] else "were" if effect["rows"] != 1 else "was"
         terminal.say(f"  {plural(effect['rows'], effect['entity'])} {verb} {effect['operation']}")
     if execution["error"] is not None:
-        terminal.say(block(execution["error"].get("message") or execution["error"]), "failed")
+        for line in _error_lines(execution["error"]):
+            terminal.say(line, "failed")
     elif execution["result"] is not None:
         terminal.say(block(execution["result"]))
+
+
+def _error_lines(error: Item) -> Iterator[str]:
+    """Where, what, every fault of it, and what to do: the particulars are in `--format json`."""
+    where = f"{error['step']}: " if error.get("step") else ""
+    yield clean(f"  {where}{error.get('message') or error.get('type', '')}")
+    for fault in error.get("faults", ()):
+        yield clean(f"    {fault.get('path', '')}: {fault.get('message', '')}")
+    if error.get("hint"):
+        yield clean(f"  {error['hint']}")
 
 
 def _facts(execution: Item, terminal: Terminal) -> list[tuple[str, str]]:

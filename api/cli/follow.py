@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from api.cli.output import Item
@@ -17,8 +19,10 @@ SHOWN_ITEMS = 5
 
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "expired", "dead"})
 
-#: Seconds between two looks: short at first, for most executions are.
-_FIRST_LOOK_S, _LAST_LOOK_S, _GROWTH = 0.01, 0.5, 1.5
+#: Seconds the API may hold back an answer that has no news.
+_HELD_BACK_S = 10
+#: Seconds between two questions when it does not hold them back: too many wait there, or time is nearly up.
+_FIRST_LOOK_S, _LAST_LOOK_S, _GROWTH = 0.02, 0.5, 1.5
 _PAGE = 1000
 _INDEX = re.compile(r"\[(\d+)\]")
 
@@ -26,21 +30,24 @@ _INDEX = re.compile(r"\[(\d+)\]")
 def follow(client: Client, execution: Item, printer: StepPrinter, *, wait_s: float | None) -> Item:
     """Print steps as they finish; the execution as it was last seen: final, or `wait_s` seconds have passed."""
     feed = StepFeed(client, execution["id"])
-    deadline = None if wait_s is None else time.monotonic() + wait_s
+    deadline = math.inf if wait_s is None else time.monotonic() + wait_s
     pause_s = _FIRST_LOOK_S
     while True:
-        # The state first: what is final now has all its steps in the ledger.
-        execution = client.get(f"/api/executions/{execution['id']}")
-        is_final = execution["state"] in FINAL_STATES
-        news = list(feed.poll())
+        left_s = deadline - time.monotonic()
+        asked_at = time.monotonic()
+        news = feed.poll(wait_s=int(min(max(left_s, 0), _HELD_BACK_S)))
         for step in news:
             printer.show(step)
-        now = time.monotonic()
-        if is_final or (deadline is not None and now >= deadline):
-            printer.finish()
-            return execution
+        if not news:
+            execution = client.get(f"/api/executions/{execution['id']}")
+            if execution["state"] in FINAL_STATES or time.monotonic() >= deadline:
+                break
         pause_s = _FIRST_LOOK_S if news else min(pause_s * _GROWTH, _LAST_LOOK_S)
-        time.sleep(pause_s if deadline is None else min(pause_s, deadline - now))
+        time.sleep(max(0, min(pause_s - (time.monotonic() - asked_at), deadline - time.monotonic())))
+    for step in feed.remaining():
+        printer.show(step)
+    printer.finish()
+    return execution
 
 
 @dataclass(slots=True)
@@ -57,30 +64,39 @@ class StepFeed:
     _last: int = 0
     _begun: set[int] = field(default_factory=set)
 
-    def poll(self) -> Iterator[dict[str, Any]]:
-        """What has ended since the last call."""
-        fresh = list(self._after(self._last))
-        ordinals = {step["ordinal"] for step in fresh}
+    def poll(self, *, wait_s: int = 0) -> list[dict[str, Any]]:
+        """What has ended since the last call; nothing, when nothing ends within `wait_s` seconds or is left to."""
+        fresh: list[dict[str, Any]] = []
+        while True:
+            query = {"after": self._last, "limit": _PAGE}
+            page = self.client.get(self._path, query, wait_s=0 if fresh else wait_s)["items"]
+            for step in page:
+                self._begun.update(range(self._last + 1, step["ordinal"]))
+                self._last = step["ordinal"]
+            fresh += page
+            if len(page) < _PAGE:
+                break
+        return _as_ended([*fresh, *self._ended()]) if fresh else []
+
+    def remaining(self) -> list[dict[str, Any]]:
+        """When the execution is final: what has ended and was not told yet."""
+        return _as_ended([*self.poll(), *self._ended()])
+
+    def _ended(self) -> Iterator[dict[str, Any]]:
+        """Steps that had begun before others that were told, and have ended now."""
         for ordinal in sorted(self._begun):
-            page = self.client.get(self._path, {"after": ordinal - 1, "limit": 1})
-            fresh += [step for step in page["items"] if step["ordinal"] == ordinal]
-        last = max(ordinals, default=self._last)
-        self._begun |= set(range(self._last + 1, last + 1))
-        self._begun -= {step["ordinal"] for step in fresh}
-        self._last = last
-        yield from sorted(fresh, key=lambda step: (step["occurred_at"], -step["ordinal"]))
+            for step in self.client.get(self._path, {"after": ordinal - 1, "limit": 1})["items"]:
+                if step["ordinal"] == ordinal:
+                    self._begun.discard(ordinal)
+                    yield step
 
     @property
     def _path(self) -> str:
         return f"/api/executions/{self.execution_id}/steps"
 
-    def _after(self, ordinal: int) -> Iterator[dict[str, Any]]:
-        while True:
-            items = self.client.get(self._path, {"after": ordinal, "limit": _PAGE})["items"]
-            yield from items
-            if len(items) < _PAGE:
-                return
-            ordinal = items[-1]["ordinal"]
+
+def _as_ended(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(steps, key=lambda step: datetime.fromisoformat(step["occurred_at"]))
 
 
 class StepPrinter:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Notes of one request, and characters of their contents together, at most.
 BATCH_NOTES, BATCH_CHARACTERS = 200, 2_000_000
 
+#: Statuses of a batch that may be for one note of it: too large, not storable.
+_OF_NOTES = frozenset({413, 422})
+
 _FIELDS = ("id", "type", "title", "space", "tags", "source", "created_at", "updated_at")
 
 _VIEW = View(
@@ -89,7 +92,6 @@ def import_fragments(folder: Path, space: str, form: str) -> None:
     """
     from dsl.notes import count_notes, read_notes
 
-    terminal = Terminal.of_stream(sys.stderr)
     counts: Counter[str] = Counter()
     faults: list[Fault] = []
     with (
@@ -110,7 +112,7 @@ def import_fragments(folder: Path, space: str, form: str) -> None:
             f"{counts['updated']} updated, {counts['unchanged']} unchanged"
         )
     for fault in faults:
-        terminal.say(f"{clean(fault.path)}: {clean(fault.message)}", "failed", sys.stderr)
+        Terminal.of_stderr().say(f"{clean(fault.path)}: {clean(fault.message)}", "failed")
     if faults and not imported:
         raise click.exceptions.Exit(EXPECTED)
 
@@ -121,7 +123,7 @@ def _send(client: Client, space: str, batch: list[Note], counts: Counter[str], f
     try:
         answer = client.post("/api/fragments/import", body).body
     except ApiRefused as refused:
-        if refused.status not in {413, 422}:
+        if refused.status not in _OF_NOTES or not _is_about_notes(refused):
             raise
         if len(batch) == 1:
             faults.append(Fault("note.refused", refused.detail, path=batch[0].source))
@@ -131,6 +133,11 @@ def _send(client: Client, space: str, batch: list[Note], counts: Counter[str], f
         return
     for name in ("created", "updated", "unchanged"):
         counts[name] += answer[name]
+
+
+def _is_about_notes(refused: ApiRefused) -> bool:
+    """Whether leaving out a note could help: not when something else of the request is wrong."""
+    return all(fault.get("path", "").startswith("notes") for fault in refused.problem.get("errors", ()))
 
 
 def _batches(notes: Iterable[Note]) -> Iterator[list[Note]]:

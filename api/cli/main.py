@@ -110,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: Any = weir.main(
             args=None if arguments is None else list(arguments), prog_name="weir", standalone_mode=False
         )
+        sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         _close_stdout()
-        return 0
+        return EXPECTED
     except WeirError as error:
         _explain(error)
         return EXPECTED
@@ -132,8 +133,18 @@ def _explain(error: WeirError) -> None:
 
     detail = "\n".join(clean(line) for line in error.detail.splitlines())
     print(f"weir: {detail}", file=sys.stderr)
+    for fault in getattr(error, "problem", {}).get("errors", ()):
+        print(f"  - {clean(_fault_line(fault))}", file=sys.stderr)
     if error.hint:
         print(f"      {clean(error.hint)}", file=sys.stderr)
+
+
+def _fault_line(fault: Mapping[str, Any]) -> str:
+    """One fault of a problem: where, what, and what was meant."""
+    line, column, path = (fault.get(name) for name in ("line", "column", "path"))
+    place = f"{line}:{column}" if line else path
+    meant = f"; did you mean {fault['nearest']}?" if fault.get("nearest") else ""
+    return f"{place}: {fault['message']}{meant}" if place else f"{fault['message']}{meant}"
 
 
 def _close_stdout() -> None:

@@ -73,7 +73,7 @@ def show_page(page: Item, view: View, form: str, terminal: Terminal) -> None:
     else:
         _print_table(page["items"], view, terminal)
         if page["next_cursor"]:
-            terminal.say(f"more with --cursor {page['next_cursor']}", "dim", sys.stderr)
+            Terminal.of_stderr().say(f"more with --cursor {page['next_cursor']}", "dim")
 
 
 def print_json(body: object) -> None:

@@ -50,15 +50,19 @@ def _section(command: click.Command, path: str, context: click.Context) -> Itera
     usage = " ".join([path, *command.collect_usage_pieces(context)])
     yield f"    {usage}\n"
     yield f"{_paragraphs(command.help or '')}\n"
-    rows = []
-    for option in command.params:
-        shown = option.get_help_record(context)
-        if shown is not None and option.name != "help":
-            rows.append(
-                f"| `{shown[0]}` | {' '.join(shown[1].split())} |".replace("[default:", "Default:").replace("] |", " |")
-            )
+    options = [option for option in command.params if isinstance(option, click.Option) and option.name != "help"]
+    rows = [_row(option, context) for option in options]
     if rows:
         yield "| option | what it does |\n|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _row(option: click.Option, context: click.Context) -> str:
+    shown, _ = option.get_help_record(context) or ("", "")
+    shown = shown.replace(" RANGE", "").replace("|", "\\|")
+    facts = option.get_help_extra(context)
+    default = f" Default: {facts['default']}." if "default" in facts else ""
+    limits = f" ({facts['range']})" if "range" in facts else ""
+    return f"| `{shown}` | {option.help or ''}{limits}{default} |"
 
 
 def _paragraphs(text: str) -> str:

@@ -63,11 +63,11 @@ def run(  # noqa: PLR0913 - one argument per option
 def _follow(client: Client, execution: Item, wait_s: float | None, form: str) -> int:
     """Wait, show, and say with which code to exit."""
     # JSON has standard output to itself.
-    terminal = Terminal.of_stream(sys.stderr if form == "json" else sys.stdout)
+    terminal = Terminal.of_stderr() if form == "json" else Terminal.of_stdout()
     try:
         execution = follow(client, execution, StepPrinter(terminal), wait_s=wait_s)
     except KeyboardInterrupt:
-        terminal.say(f"\nIt goes on running: weir executions show {execution['id']}", stream=sys.stderr)
+        Terminal.of_stderr().say(f"\nIt goes on running: weir executions show {execution['id']}")
         return INTERRUPTED
     if form == "json":
         print_json(execution)
@@ -75,9 +75,8 @@ def _follow(client: Client, execution: Item, wait_s: float | None, form: str) ->
         show_outcome(execution, terminal)
         terminal.say(f"  weir telemetry trace {execution['id']}", "dim")
     if execution["state"] not in FINAL_STATES:
-        terminal.say(
-            f"weir: still {execution['state']} after {wait_s:g} s; see weir executions show {execution['id']}",
-            stream=sys.stderr,
+        Terminal.of_stderr().say(
+            f"weir: still {execution['state']} after {wait_s:g} s; see weir executions show {execution['id']}"
         )
     return 0 if execution["state"] == "succeeded" else EXPECTED
 

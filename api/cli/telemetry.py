@@ -115,6 +115,10 @@ def list_events(form: str, **query: object) -> None:
     show_page(page, _view(terminal), form, terminal)
 
 
+def _where(item: Item) -> str:
+    return item["step_path"] or (item["operation"] if item["component"] == "http" else "")
+
+
 def _view(terminal: Terminal) -> View:
     def duration(item: Item) -> str:
         return human_duration(item["duration_ms"], unicode=terminal.unicode)
@@ -128,7 +132,7 @@ def _view(terminal: Terminal) -> View:
             Column("OCCURRED", lambda item: local_time(item["occurred_at"])),
             Column("EVENT", lambda item: item["event_type"]),
             Column("COMMAND", lambda item: item["command_slug"] or "", shrinks=True),
-            Column("STEP", lambda item: item["step_path"] or "", shrinks=True),
+            Column("WHERE", _where, shrinks=True),
             Column("OUTCOME", told, tone=lambda item: item["outcome"] or ""),
             Column("DURATION", duration, right=True),
             Column("CORRELATION ID", lambda item: item["correlation_id"]),

@@ -58,12 +58,14 @@ class Terminal:
         interactive: Whether a person looks at it; a table is cut to the width only then.
         unicode: Whether its encoding has more than ASCII.
         colour: Whether to colour; off with `NO_COLOR`.
+        stream: Where `say` says it; standard output if none.
     """
 
     width: int = 80
     interactive: bool = False
     unicode: bool = True
     colour: bool = False
+    stream: TextIO | None = None
 
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str]) -> Terminal:
@@ -73,12 +75,17 @@ class Terminal:
         width = shutil.get_terminal_size((80, 24)).columns if interactive or given else PIPE_WIDTH
         colour = interactive and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         encoding = (getattr(stream, "encoding", None) or "ascii").lower()
-        return cls(width, interactive, encoding.startswith("utf"), colour)
+        return cls(width, interactive, encoding.startswith("utf"), colour, stream)
 
     @classmethod
     def of_stdout(cls) -> Terminal:
         """Standard output."""
         return cls.of_stream(sys.stdout)
+
+    @classmethod
+    def of_stderr(cls) -> Terminal:
+        """Standard error: for what is said beside the result."""
+        return cls.of_stream(sys.stderr)
 
     @classmethod
     def of_stream(cls, stream: TextIO) -> Terminal:
@@ -98,9 +105,9 @@ class Terminal:
         colour = _COLOURS.get(tone)
         return click.style(text, fg=colour) if colour else text
 
-    def say(self, text: str = "", tone: str = "", stream: TextIO | None = None) -> None:
+    def say(self, text: str = "", tone: str = "") -> None:
         """One line; what the encoding lacks becomes `?`, never an error."""
-        stream = stream or sys.stdout
+        stream = self.stream or sys.stdout
         encoding = getattr(stream, "encoding", None) or "utf-8"
         shown = text.encode(encoding, "replace").decode(encoding)
         print(self.paint(shown, tone), file=stream, flush=True)

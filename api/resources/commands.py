@@ -12,7 +12,7 @@ from api.parsing import Blueprint
 from api.problems import fault_json
 from api.resources.answers import json_answer
 from api.resources.context import resources
-from api.schemas import CommandDetailShape, CommandListShape
+from api.schemas.answers import CommandDetailShape, CommandListShape
 from dsl.command import Command, StepSpec
 
 blueprint = Blueprint("commands", __name__, url_prefix="/api/commands", description="What can be run.")

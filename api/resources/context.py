@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Semaphore
 from typing import cast
 
 from flask import Flask, current_app
@@ -15,10 +16,17 @@ _KEY = "weir"
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What one application was made with."""
+    """What one application was made with.
+
+    Attributes:
+        settings: Complete.
+        resources: What the process holds.
+        waiters: One for each request that may be held back at a time.
+    """
 
     settings: Settings
     resources: Resources
+    waiters: Semaphore
 
 
 def give(app: Flask, context: Context) -> None:
@@ -34,3 +42,8 @@ def settings() -> Settings:
 def resources() -> Resources:
     """What the application that serves the current request holds."""
     return cast("Context", current_app.extensions[_KEY]).resources
+
+
+def waiters() -> Semaphore:
+    """To be acquired by a request that is held back."""
+    return cast("Context", current_app.extensions[_KEY]).waiters

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from flask import Response, request
+from flask import Response
 from flask.views import MethodView
 
 from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, number_from_cursor, page, page_limit
-from api.resources.context import resources, settings
-from api.schemas import (
-    ExecutionDetailShape,
-    ExecutionPage,
-    ExecutionQuery,
-    StepPage,
-    StepQuery,
-    SubmissionShape,
-)
+from api.resources.context import resources
+from api.resources.waiting import PREFER_HEADER, wait_until, wished_wait_s
+from api.schemas.answers import ExecutionDetailShape, ExecutionPage, StepPage
+from api.schemas.requests import ExecutionQuery, StepQuery, SubmissionShape
 from api.tracing import RequestTrace, current_trace
 from dsl.command import Command
 from dsl.errors import Fault, InputsInvalid
@@ -35,11 +28,6 @@ from workers.executions import Effect, Execution, StepRecord, Submission
 
 blueprint = Blueprint("executions", __name__, url_prefix="/api", description="What was run, and how it went.")
 
-_WAIT = re.compile(r'\s*wait\s*=\s*"?(?P<seconds>\d{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
-
-#: Seconds between two looks at a row somebody waits for: short at first, for most executions are.
-_FIRST_LOOK_S, _LAST_LOOK_S, _GROWTH = 0.002, 0.1, 1.4
-
 _SUBMISSION_HEADERS = {
     "Location": {"schema": {"type": "string"}, "description": "Where the execution is."},
     "Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`, if it became final in time."},
@@ -50,16 +38,7 @@ _SUBMISSION_HEADERS = {
 class Submissions(MethodView):
     """Executions to be."""
 
-    @blueprint.doc(
-        parameters=[
-            {
-                "in": "header",
-                "name": "Prefer",
-                "schema": {"type": "string"},
-                "description": "`wait=N`: answer when the execution is final, or after N seconds.",
-            }
-        ]
-    )
+    @blueprint.doc(parameters=[PREFER_HEADER])
     @blueprint.arguments(SubmissionShape, required=False)
     @blueprint.response(202, ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
     @blueprint.alt_response(200, schema=ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
@@ -107,35 +86,15 @@ def _check(command: Command, inputs: Mapping[str, Any], trace: RequestTrace) -> 
 def _accepted(execution_id: UUID, submission: Submission) -> Response:
     """200 when it became final while we waited, else 202. It was accepted, so nothing is an error from here on."""
     headers = {"Location": f"/api/executions/{execution_id}"}
-    wait_s = _wished_wait_s()
+    wait_s, executions = wished_wait_s(), resources().executions
     try:
-        execution = _wait(execution_id, wait_s)
-        body = execution_json(execution, effects=resources().executions.effects(execution_id))
+        execution = wait_until(lambda: executions.get(execution_id), _is_final, wait_s)
+        body = execution_json(execution, effects=executions.effects(execution_id))
     except StoreUnavailable:
         return json_answer(_unseen(execution_id, submission), 202, headers)
     if wait_s and execution.is_final:
         return json_answer(body, 200, headers | {"Preference-Applied": f"wait={wait_s}"})
     return json_answer(body, 202, headers)
-
-
-def _wished_wait_s() -> int:
-    """Whole seconds of `Prefer: wait=N` (RFC 7240 § 4.3), as far as they are granted; 0 without."""
-    wishes = [_WAIT.fullmatch(wish) for header in request.headers.getlist("Prefer") for wish in header.split(",")]
-    longest = int(settings().api.max_wait.total_seconds())
-    return next((min(int(wish["seconds"]), longest) for wish in wishes if wish is not None), 0)
-
-
-def _wait(execution_id: UUID, wait_s: int) -> Execution:
-    """The execution when it is final, or as it is after `wait_s` seconds."""
-    deadline = time.monotonic() + wait_s
-    pause_s = _FIRST_LOOK_S
-    while True:
-        execution = resources().executions.get(execution_id)
-        left_s = deadline - time.monotonic()
-        if execution.is_final or left_s <= 0:
-            return execution
-        time.sleep(min(pause_s, left_s))
-        pause_s = min(pause_s * _GROWTH, _LAST_LOOK_S)
 
 
 @blueprint.route("/executions")
@@ -175,19 +134,28 @@ class OneExecution(MethodView):
 class Steps(MethodView):
     """Steps of one execution."""
 
+    @blueprint.doc(parameters=[PREFER_HEADER])
     @blueprint.arguments(StepQuery, location="query")
     @blueprint.response(200, StepPage)
     @blueprint.alt_response(400, "BAD_REQUEST")
     @blueprint.alt_response(404, "NOT_FOUND")
     def get(self, query: Mapping[str, Any], execution_id: UUID) -> Response:
-        """List the steps that have ended, in the order in which they began."""
+        """List the steps that have ended, in the order in which they began.
+
+        With `Prefer: wait=N`, an empty page is held back until a step has ended, or the execution is final.
+        """
         if query["after"] is not None and query["cursor"] is not None:
             raise RequestInvalid([Fault("request.invalid_value", "after and cursor exclude each other", path="after")])
         executions = resources().executions
-        executions.get(execution_id)
         limit = page_limit(query["limit"])
         after = query["after"] or number_from_cursor("step", query["cursor"]) or 0
-        rows = executions.steps(execution_id, after=after, limit=limit + 1)
+
+        def look() -> tuple[bool, list[StepRecord]]:
+            # The state first: what is final now has all its steps in the ledger.
+            is_final = executions.get(execution_id).is_final
+            return is_final, executions.steps(execution_id, after=after, limit=limit + 1)
+
+        _, rows = wait_until(look, any, wished_wait_s())
         return json_answer(page(rows, limit, step_json, lambda row: make_cursor("step", row.ordinal)))
 
 
@@ -265,6 +233,10 @@ def _unseen(execution_id: UUID, submission: Submission) -> dict[str, Any]:
         "correlation_id": submission.correlation_id,
         "links": _links(execution_id),
     }
+
+
+def _is_final(execution: Execution) -> bool:
+    return execution.is_final
 
 
 def _links(execution_id: UUID) -> dict[str, str]:

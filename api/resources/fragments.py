@@ -12,7 +12,8 @@ from flask.views import MethodView
 from api.parsing import Blueprint
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, page, page_limit
 from api.resources.context import resources
-from api.schemas import FragmentDetailShape, FragmentPage, FragmentQuery, ImportedShape, ImportShape
+from api.schemas.answers import FragmentDetailShape, FragmentPage, ImportedShape
+from api.schemas.requests import FragmentQuery, ImportShape
 from api.tracing import current_trace
 from dsl import fragments
 from dsl.fragment_selection import Field, Filter

@@ -14,7 +14,7 @@ from api.parsing import Blueprint
 from api.problems import NotReady
 from api.resources.answers import json_answer
 from api.resources.context import resources, settings
-from api.schemas import HealthShape, ReadyShape
+from api.schemas.answers import HealthShape, ReadyShape
 from migrations.runner import require_current
 from telemetry.connections import open_redis
 from telemetry.errors import SchemaOutOfDate, StoreUnavailable

@@ -14,7 +14,8 @@ from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, page_limit
 from api.resources.context import resources
-from api.schemas import EventPage, EventQuery, TraceShape
+from api.schemas.answers import EventPage, TraceShape
+from api.schemas.requests import EventQuery
 from dsl import fragments
 from dsl.errors import Fault
 from telemetry import query as store

@@ -136,28 +136,14 @@ class StepChecker:
 
     def _step(self, fields: Fields, step_id: str | None, scope: Scope) -> StepSpec | None:
         fields.only(_STEP_KEYS, of="a step")
-        name = fields.text("type", max_length=64) if fields.required("type", of="a step") is not None else None
+        name, step_type = self._type(fields)
         condition_node = fields.node.get("if")
-        condition = self.condition(condition_node, (*fields.path, "if"), scope) if condition_node is not None else None
+        condition = None if condition_node is None else self.condition(condition_node, (*fields.path, "if"), scope)
         timeout, retry = fields.duration("timeout"), read_retry(fields)
-        step_type = None if name is None else self._registry.get(name)
-        if name is not None and step_type is None:
-            self._faults.add(
-                "command.unknown_step_type",
-                f"there is no step type `{name}`",
-                (*fields.path, "type"),
-                fields.node.entries["type"].value.position,
-                found=name,
-                known=sorted(self._registry),
-            )
-        if step_type is None or name is None:
+        given = self._given(fields)
+        if step_type is None or given is None:
             return None
-        given = fields.mapping("with")
-        if given is None:
-            nothing = MappingNode(fields.node.source, fields.node.start, fields.node.end, MappingProxyType({}))
-            given = Fields(nothing, (*fields.path, "with"), self._faults)
         self._check_keys(given, name, step_type)
-        literals = self._literals(given, step_type)
         item = self._item_name(given, step_type)
         return StepSpec(
             id=step_id or "",
@@ -167,10 +153,27 @@ class StepChecker:
             condition=condition,
             blocks=self._blocks(given, step_type, scope if item is None else scope.naming((item, _LOOP))),
             conditions=self._conditions(given, step_type, scope),
-            literals=literals,
+            literals=self._literals(given, step_type),
             timeout=timeout,
             retry=retry,
         )
+
+    def _type(self, fields: Fields) -> tuple[str, StepType | None]:
+        node = fields.required("type", of="a step")
+        name = fields.text("type", max_length=64)
+        if node is None or name is None:
+            return "", None
+        if name not in self._registry:
+            message, path, known = f"there is no step type `{name}`", (*fields.path, "type"), sorted(self._registry)
+            self._faults.add("command.unknown_step_type", message, path, node.position, found=name, known=known)
+        return name, self._registry.get(name)
+
+    def _given(self, fields: Fields) -> Fields | None:
+        """The `with:` of a step; empty when there is none."""
+        if "with" in fields.node.entries:
+            return fields.mapping("with")
+        nothing = MappingNode(fields.node.source, fields.node.start, fields.node.end, MappingProxyType({}))
+        return Fields(nothing, (*fields.path, "with"), self._faults)
 
     def _check_keys(self, given: Fields, name: str, step_type: StepType) -> None:
         required = {

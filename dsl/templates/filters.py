@@ -17,8 +17,9 @@ from liquid.exceptions import FilterArgumentError
 from liquid.filter import sequence_filter, with_context
 from liquid.undefined import FalsyStrictUndefined
 
+from dsl.templates.native import NotPlain, plain, to_json, to_text
 from dsl.templates.patterns import Pattern, PatternError
-from dsl.values import MAX_INT, MIN_INT, NotPlain, canonical_json, plain, to_json, to_text
+from dsl.values import MAX_INT, MIN_INT, canonical_json
 
 #: What one step of matching a pattern costs, in characters handled by any other filter.
 _PATTERN_STEP = 128

@@ -43,7 +43,7 @@ from liquid.utils import ReadOnlyChainMap
 
 from dsl.settings import DslSettings
 from dsl.templates.filters import LEFT_OUT, OWN_FILTERS, guarded, size_of
-from dsl.values import to_text
+from dsl.templates.native import to_text
 
 #: Tags of a template. Left out: those that load files, print HTML, count across the text or run other tags in a line.
 TAGS = ("#", "assign", "break", "capture", "case", "comment", "continue", "for", "if", "raw", "unless")

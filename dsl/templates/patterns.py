@@ -163,6 +163,9 @@ class Pattern:
                     if state in failed:
                         break
                     failed.add(state)
+                    if steps > _STEPS_BETWEEN_COUNTS:
+                        count(steps)
+                        steps = 0
                     stack.append((second, at, spans))
                     pc = argument - 1
                 elif op == _JUMP:
@@ -175,9 +178,6 @@ class Pattern:
                 elif not argument(text, at):
                     break
                 pc += 1
-            if steps > _STEPS_BETWEEN_COUNTS:
-                count(steps)
-                steps = 0
         count(steps)
         return None
 

@@ -56,6 +56,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pages()
+def test_files_of_the_code_that_are_named_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:api|workers|dsl|telemetry|migrations|tests|benchmarks)/[\w./-]*)`", page.read_text("utf-8")
+    )
+    assert [path for path in named if "NNNN" not in path and not (ROOT / path).exists()] == []
+
+
+@pages()
 def test_pages_name_no_package_index(page: Path) -> None:
     assert not re.search(r"pypi\.org|pythonhosted|/simple/?\b", page.read_text(encoding="utf-8"))
 

@@ -88,7 +88,7 @@ def test_a_stream_without_unicode_gets_ascii_marks_and_no_errors() -> None:
     stream = io.TextIOWrapper(raw, encoding="ascii")
     terminal = Terminal.of(stream, {})
 
-    terminal.say("Übung", stream=stream)
+    terminal.say("Übung")
 
     assert raw.getvalue() == b"?bung\n"
     assert terminal.marks.failed == "x"

@@ -8,13 +8,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workers.home import write_private
 from workers.stack.lock import find_holder
-from workers.stack.process import State
 
 # In the place for it of a URL, and as a parameter of one (or of a libpq connection string).
+if TYPE_CHECKING:
+    from workers.stack.process import State  # the command line need not import how processes are run
+
 _PASSWORD = re.compile(r"(?<=://)(?P<user>[^/@:]*):[^/@]*@|(?P<key>password=)[^&\s]*")
 
 

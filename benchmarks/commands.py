@@ -1,0 +1,108 @@
+"""The commands that are run, and a worker inside this process that runs them one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from benchmarks.servers import PSEUDONYM_KEY, BenchmarkFailed
+from dsl.check import load
+from dsl.command import Command
+from dsl.settings import DslSettings
+from dsl.steps import REGISTRY
+from telemetry.ids import new_id
+from telemetry.settings import TelemetrySettings
+from workers.boot import Resources, open_resources
+from workers.executions import Submission
+from workers.ledger import Flusher
+from workers.runner import Runner
+from workers.settings import ServerSettings, WorkerSettings
+from workers.tools import WorkerTools
+
+#: Inputs of every execution.
+INPUTS = {"body": "buy milk and bread", "n": 7}
+
+
+def light_command(steps: int) -> Command:
+    """A command of steps without effect: a template over an input, each with its own ledger row and event."""
+    lines = [
+        f'  - {{id: step-{number}, type: transform, with: {{template: "{{{{ inputs.body | upcase }}}} {number}"}}}}'
+        for number in range(1, steps + 1)
+    ]
+    return _command(f"bench.light-{steps}", lines)
+
+
+def database_command(steps: int) -> Command:
+    """A command of database steps: each stores a fragment in a transaction of its own, behind the fence."""
+    lines = [
+        f"  - {{id: step-{number}, type: fragment.create, with: {{type: note, "
+        f'title: "{{{{ inputs.body }}}}", content: "{{{{ inputs.body }}}} {number}", tags: [bench]}}}}'
+        for number in range(1, steps + 1)
+    ]
+    return _command(f"bench.database-{steps}", lines)
+
+
+def _command(slug: str, steps: list[str]) -> Command:
+    inputs = ["inputs:", "  body: {type: string, required: true}", "  n: {type: integer, default: 1}"]
+    text = "\n".join([f"slug: {slug}", *inputs, "steps:", *steps]) + "\n"
+    return load(text, REGISTRY, DslSettings(), origin="benchmarks")
+
+
+class InlineWorker:
+    """Submits and runs executions in the caller's thread, by the code that API and worker processes run.
+
+    Args:
+        resources: Of a process.
+    """
+
+    def __init__(self, resources: Resources, flusher: Flusher) -> None:
+        self.resources = resources
+        self.id = new_id(resources.clock.unix_us())
+        self.runner = Runner(
+            worker_id=self.id,
+            registry=REGISTRY,
+            library=resources.library,
+            executions=resources.executions,
+            pool=resources.pool,
+            clock=resources.clock,
+            recorder=resources.recorder,
+            tools=WorkerTools(resources.clock, resources.pseudonyms, resources.workers.dsl),
+            flusher=flusher,
+            settings=resources.workers.dsl,
+        )
+
+    def submit(self, command: Command) -> UUID:
+        """As the API does once the inputs are checked; without a hint."""
+        correlation_id = new_id(self.resources.clock.unix_us())
+        return self.resources.executions.submit(
+            Submission(command, INPUTS, "benchmark", "default", "api", correlation_id)
+        )
+
+    def run(self) -> None:
+        """Claim the best due execution and run it to its end, as a worker's thread does.
+
+        Raises:
+            BenchmarkFailed: Nothing was due.
+        """
+        claim = self.resources.executions.claim("default", self.id)
+        if claim is None:
+            raise BenchmarkFailed("no execution was due")
+        self.runner.run(claim)
+
+
+@contextmanager
+def inline_worker(
+    database_url: str, redis_url: str, telemetry: TelemetrySettings | None = None
+) -> Iterator[InlineWorker]:
+    """A worker inside this process; closed, its events handed over, at the end."""
+    telemetry = telemetry or TelemetrySettings(pseudonym_key=PSEUDONYM_KEY)
+    servers = ServerSettings(database_url=database_url, redis_url=redis_url)
+    workers = WorkerSettings(dsl=DslSettings(telemetry=telemetry))
+    with open_resources(servers, workers, "benchmark") as resources:
+        flusher = Flusher(workers.flush_interval)
+        flusher.start()
+        try:
+            yield InlineWorker(resources, flusher)
+        finally:
+            flusher.stop()

@@ -1,0 +1,154 @@
+"""What `kill -9` does to a running stack: no accepted execution is lost, and no stored event is lost or doubled."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+
+import pytest
+from fixtures.installations import Installation, awaited
+
+#: Key of the queue that wakes the worker, and prefix of all keys of the queue.
+QUEUE, QUEUE_KEYS = "weir:queue:lane.default", "weir:queue:*"
+
+#: Submissions before and after something is killed.
+BEFORE, AFTER = 20, 20
+
+
+class Load:
+    """Submissions one after the other, from several clients, for as long as a test wants.
+
+    Attributes:
+        accepted: Ids of executions that were answered with 202.
+        refused: Submissions that were answered otherwise, or not at all: nobody promised anything for those.
+    """
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._stop = Event()
+        self.accepted: list[str] = []
+        self.refused = 0
+
+    def submit_until_stopped(self) -> None:
+        while not self._stop.is_set():
+            try:
+                answer = self._installation.request(
+                    "POST", "/api/commands/todo.add/executions", {"inputs": {"body": "under load"}}
+                )
+            except (OSError, http.client.HTTPException):
+                self.refused += 1
+                continue
+            if answer.status == 202:
+                self.accepted.append(str(answer.json["id"]))
+            else:
+                self.refused += 1
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def wait_for(self, more: int) -> None:
+        """Until that many more were accepted."""
+        wanted = len(self.accepted) + more
+        awaited(lambda: len(self.accepted) >= wanted)
+
+
+@contextmanager
+def load_on(installation: Installation, clients: int = 2) -> Iterator[Load]:
+    """Submissions go on meanwhile."""
+    load = Load(installation)
+    with ThreadPoolExecutor(clients) as clients_at_work:
+        working = [clients_at_work.submit(load.submit_until_stopped) for _ in range(clients)]
+        try:
+            yield load
+        finally:
+            load.stop()
+    for client in working:
+        client.result()
+
+
+def wait_succeeded(installation: Installation, executions: list[str]) -> None:
+    """Until all of them did."""
+
+    def unfinished() -> list[tuple[str, int]]:
+        return installation.rows(
+            "select state, count(*) from command_executions where id = any(%(ids)s) and state <> 'succeeded' group by 1",
+            ids=executions,
+        )
+
+    awaited(lambda: not unfinished())
+
+
+@pytest.mark.req("D-01")
+def test_an_idle_worker_that_is_killed_comes_back_and_runs_the_next_command(installation: Installation) -> None:
+    restarts = {process.name: process.restarts for process in installation.status.processes}["worker"]
+
+    killed = installation.kill("worker")
+    execution = installation.run("todo.add", {"body": "after the worker died"})
+
+    assert execution["state"] == "succeeded"
+    assert installation.pid_of("worker") not in {killed, None}
+    assert {process.name: process.restarts for process in installation.status.processes}["worker"] == restarts + 1
+
+
+@pytest.mark.req("D-01", "C-13", "S-02")
+def test_with_valkey_killed_under_load_every_accepted_execution_succeeds_and_is_recorded_once(
+    installation: Installation,
+) -> None:
+    with load_on(installation) as load:
+        load.wait_for(BEFORE)
+        installation.kill("valkey")
+        load.wait_for(AFTER)
+
+    assert load.refused == 0
+    wait_succeeded(installation, load.accepted)
+    installation.wait_healthy()
+    installation.wait_stored(load.accepted)
+    assert installation.stored_events(load.accepted) == installation.ledger_events(load.accepted)
+
+
+@pytest.mark.req("S-01", "S-02", "C-13")
+def test_with_the_sink_killed_under_load_every_event_is_stored_exactly_once(installation: Installation) -> None:
+    with load_on(installation) as load:
+        for _ in range(3):
+            load.wait_for(BEFORE)
+            installation.kill("sink")
+            installation.wait_healthy()
+        load.wait_for(AFTER)
+
+    assert load.refused == 0
+    wait_succeeded(installation, load.accepted)
+    installation.wait_stored(load.accepted)
+    stored = installation.stored_events(load.accepted)
+    assert stored == installation.ledger_events(load.accepted)
+    assert len(stored) == len(set(stored)) == 9 * len(load.accepted)
+
+
+@pytest.mark.req("D-01")
+def test_when_the_queue_is_emptied_the_sweeper_hints_again(installation: Installation) -> None:
+    with installation.redis() as redis:
+        with installation.paused("worker"):
+            queued = [installation.submit("todo.add", {"body": "forgotten by the queue"}) for _ in range(5)]
+            redis.delete(*redis.keys(QUEUE_KEYS))
+            awaited(lambda: redis.llen(QUEUE))
+            states = installation.rows(
+                "select distinct state from command_executions where id = any(%(ids)s)", ids=queued
+            )
+        assert states == [("queued",)]
+
+        wait_succeeded(installation, queued)
+
+
+@pytest.mark.req("D-01")
+def test_with_postgres_killed_nothing_accepted_is_lost(installation: Installation) -> None:
+    """Submissions are refused meanwhile; those that were accepted and had not begun run when it is back."""
+    with installation.paused("worker"):
+        queued = [installation.submit("todo.add", {"body": "waits for Postgres"}) for _ in range(5)]
+        installation.kill("postgres")
+    awaited(lambda: installation.request("GET", "/readyz").status == 200)
+
+    wait_succeeded(installation, queued)
+    installation.wait_stored(queued)
+    assert installation.stored_events(queued) == installation.ledger_events(queued)

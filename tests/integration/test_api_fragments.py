@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fixtures.apis import Api
+
+from api.schemas.answers import FragmentDetailShape, FragmentPage, ImportedShape
+
+
+def note(source: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    return {"source": source, "title": source.title(), "content": f"About {source}.", **fields}
+
+
+def test_notes_come_in_and_a_second_time_change_nothing(api: Api) -> None:
+    notes = [note("one", tags=["a"], created_at="2020-02-03T04:05:06Z"), note("two", type="idea", metadata={"k": 1})]
+
+    first = api.post("/api/fragments/import", {"notes": notes})
+    second = api.post("/api/fragments/import", {"notes": notes})
+
+    assert ImportedShape().validate(first.json) == {}
+    assert first.json == {"created": 2, "updated": 0, "unchanged": 0}
+    assert second.json == {"created": 0, "updated": 0, "unchanged": 2}
+
+
+def test_an_import_is_on_record_under_the_requests_correlation_id(api: Api) -> None:
+    api.post("/api/fragments/import", {"notes": [note("one"), note("two")], "user": "ada"})
+    changed = api.post("/api/fragments/import", {"notes": [note("one", content="else"), note("three")], "user": "ada"})
+
+    events = api.get(f"/api/telemetry/traces/{changed.headers['X-Correlation-ID']}").json["items"]
+    with api.resources.pool.connection() as connection:
+        rows = connection.execute(
+            "select operation, entity_id::text, event_id::text from mutations"
+            " where correlation_id = %s and execution_id is null",
+            (changed.headers["X-Correlation-ID"],),
+        ).fetchall()
+
+    told = {
+        (event["operation"], event["fragment_id"], event["event_id"])
+        for event in events
+        if event["component"] == "fragment"
+    }
+    assert {operation for operation, _, _ in told} == {"created", "updated"}
+    assert set(rows) == told
+    assert {event["user_id"] is not None and event["space_id"] is not None for event in events} == {True}
+    assert [event["operation"] for event in events if event["component"] == "http"] == ["/api/fragments/import"]
+
+
+def test_a_large_import_is_told_in_one_event_per_operation_and_kept_in_one_row_per_fragment(api: Api) -> None:
+    answer = api.post("/api/fragments/import", {"notes": [note(f"n{number}") for number in range(150)]})
+
+    [created] = api.get("/api/telemetry/events", event_type="fragment.created").json["items"]
+    with api.resources.pool.connection() as connection:
+        kept = connection.execute("select count(*), count(event_id) from mutations").fetchone()
+
+    assert answer.json["created"] == created["mutations_count"] == 150
+    assert created["fragment_id"] is None
+    assert kept == (150, 1)
+
+
+def test_one_bad_note_keeps_the_others_of_its_request_out(api: Api) -> None:
+    answer = api.post("/api/fragments/import", {"notes": [note("good"), note("bad", tags=[""])]})
+
+    assert (answer.status_code, answer.json["code"]) == (422, "record.invalid")
+    assert "bad" in answer.json["detail"]
+    assert api.get("/api/fragments").json["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "notes"),
+        ({"notes": [{}]}, "notes[0].source"),
+        ({"notes": [note("a", created_at="2020-01-01")]}, "notes[0].created_at"),
+        ({"notes": [note("a", tgas=[])]}, "notes[0].tgas"),
+        ({"notes": [note("a", tags="x")]}, "notes[0].tags"),
+        ({"notes": [note(str(number)) for number in range(501)]}, "notes"),
+    ],
+)
+def test_an_import_of_another_shape_is_refused_by_name(api: Api, body: object, path: str) -> None:
+    answer = api.post("/api/fragments/import", body)
+
+    assert answer.status_code == 422
+    assert [fault["path"] for fault in answer.json["errors"]] == [path]
+
+
+def test_fragments_are_listed_newest_first_in_pages_with_the_beginning_of_their_content(api: Api) -> None:
+    api.post("/api/fragments/import", {"notes": [note(f"n{number}", content="x" * 1000) for number in range(5)]})
+
+    first = api.get("/api/fragments", limit=3).json
+    second = api.get("/api/fragments", limit=3, cursor=first["next_cursor"]).json
+
+    assert FragmentPage().validate(first) == {}
+    ids = [item["id"] for item in first["items"] + second["items"]]
+    assert ids == sorted(ids, reverse=True)
+    assert len(set(ids)) == 5
+    assert {item["excerpt"] for item in first["items"]} == {"x" * 500}
+
+
+def test_a_fragment_is_shown_in_full(api: Api) -> None:
+    api.post("/api/fragments/import", {"notes": [note("one", content="x" * 1000)]})
+    [listed] = api.get("/api/fragments").json["items"]
+
+    shown = api.get(f"/api/fragments/{listed['id']}").json
+
+    assert FragmentDetailShape().validate(shown) == {}
+    assert shown["content"] == "x" * 1000
+
+
+def test_fragments_are_found_by_type_tag_space_and_text(api: Api) -> None:
+    api.post("/api/fragments/import", {"notes": [note("one", tags=["a", "b"]), note("two", type="idea", tags=["a"])]})
+    api.post("/api/fragments/import", {"space": "lab", "notes": [note("three", content="100%_sure")]})
+
+    def found(**query: str) -> set[str]:
+        return {item["source"] for item in api.get("/api/fragments", **query).json["items"]}
+
+    assert found(type="idea") == {"two"}
+    assert found(tag="a") == {"one", "two"}
+    assert found(tag="a, b") == {"one"}
+    assert found(space="lab") == {"three"}
+    assert found(q="%_") == {"three"}
+    assert found(q="ABOUT one") == {"one"}
+    assert found(space="nowhere") == set()

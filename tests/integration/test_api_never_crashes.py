@@ -1,0 +1,87 @@
+"""Whatever is asked, the API answers: with what was asked for, or with a problem that is not its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from fixtures.apis import Api
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from api.schemas.answers import ProblemShape
+from api.schemas.requests import EventQuery, ExecutionQuery, FragmentQuery, ImportShape, StepQuery, SubmissionShape
+
+PATHS = ("/api/executions", "/api/fragments", "/api/telemetry/events", "/api/executions/{id}/steps", "/api/commands")
+NAMES = sorted({name for shape in (EventQuery, ExecutionQuery, FragmentQuery, StepQuery) for name in shape().fields})
+FIELDS = sorted({*SubmissionShape().fields, *ImportShape().fields})
+ID = "0198a000-0000-7000-8000-0000000000aa"
+
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    [ID, "1h", "1", "2026-01-01T00:00:00Z", "%", "\\", "a:b", "ZXhlY3V0aW9uOg"]
+)
+ANY_TEXTS = TEXTS | st.text(st.characters(), max_size=5) | st.sampled_from(["\ud800", "\udc00\ud800", "a\0b"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+SOME = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def answered(api: Api, method: str, path: str, **options: Any) -> None:  # noqa: ANN401 - of werkzeug's EnvironBuilder
+    answer = api.open(method, path, **options)
+    if answer.status_code >= 400:
+        assert answer.mimetype == "application/problem+json"
+        assert ProblemShape().validate(answer.json) == {}
+    assert answer.status_code < 500, answer.data
+
+
+@SOME
+@given(path=st.sampled_from(PATHS), query=st.dictionaries(st.sampled_from(NAMES) | TEXTS, TEXTS, max_size=4))
+def test_any_query_is_answered(api: Api, path: str, query: dict[str, str]) -> None:
+    answered(api, "GET", path.format(id=ID), query_string=query)
+
+
+@SOME
+@given(method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]), parts=st.lists(TEXTS, max_size=4))
+def test_any_path_is_answered(api: Api, method: str, parts: list[str]) -> None:
+    path = "/".join(quote(part, safe="", errors="replace") for part in parts)
+    answered(api, method, f"/api/{path}")
+
+
+@SOME
+@given(
+    path=st.sampled_from(["/api/commands/todo.add/executions", "/api/fragments/import"]),
+    body=VALUES | st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4),
+)
+def test_any_body_is_answered(api: Api, path: str, body: object) -> None:
+    answered(api, "POST", path, data=json.dumps(body).encode(), content_type="application/json")
+
+
+@SOME
+@given(note=st.fixed_dictionaries({"source": ANY_TEXTS}, optional=dict.fromkeys(
+    ("title", "content", "type", "tags", "metadata", "created_at", "updated_at"), VALUES)))  # fmt: skip
+def test_any_note_is_answered(api: Api, note: dict[str, Any]) -> None:
+    data = json.dumps({"notes": [note]}).encode()
+    answered(api, "POST", "/api/fragments/import", data=data, content_type="application/json")
+
+
+@SOME
+@given(
+    inputs=st.dictionaries(st.sampled_from(["body", "tags", "priority"]) | TEXTS, VALUES, max_size=3), user=ANY_TEXTS
+)
+def test_any_inputs_are_answered(api: Api, inputs: dict[str, Any], user: str) -> None:
+    data = json.dumps({"inputs": inputs, "user": user}).encode()
+    answered(api, "POST", "/api/commands/todo.add/executions", data=data, content_type="application/json")
+
+
+@SOME
+@given(headers=st.dictionaries(
+    st.sampled_from(["X-Correlation-ID", "traceparent", "Prefer", "X-Weir-Source"]),
+    st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=40),
+))  # fmt: skip
+def test_any_headers_are_answered(api: Api, headers: dict[str, str]) -> None:
+    answered(api, "GET", "/api/commands", headers=headers)

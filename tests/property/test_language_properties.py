@@ -1,0 +1,314 @@
+"""Whatever is written, the language answers with a command or with faults; and what it evaluates, it leaves alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import re
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dsl.check import load
+from dsl.document import read
+from dsl.errors import CommandInvalid, ExpressionError, Fault, InputsInvalid
+from dsl.expressions import Compiler
+from dsl.inputs import check_inputs, coerce
+from dsl.library import PACKS
+from dsl.nodes import Locator, ScalarNode, find
+from dsl.settings import DslSettings
+from dsl.steps import REGISTRY
+from dsl.templates.patterns import Pattern, PatternError
+
+SETTINGS = DslSettings()
+COMPILER = Compiler(SETTINGS)
+EXAMPLES = settings(
+    max_examples=200 if os.environ.get("CI") else 60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+PACK_TEXTS = tuple(path.read_bytes() for path in sorted(PACKS.glob("*.yaml")))
+WORDS = st.sampled_from(
+    [
+        *(
+            b"{{",
+            b"}}",
+            b"{%",
+            b"%}",
+            b"- ",
+            b": ",
+            b"\n",
+            b"\n  ",
+            b"&a ",
+            b"*a",
+            b"<<: ",
+            b"!!str ",
+            b"'",
+            b'"',
+            b"[",
+        ),
+        *(
+            b"]",
+            b"{",
+            b"}",
+            b"|",
+            b">",
+            b"#",
+            b"\t",
+            b"\0",
+            b"\xff",
+            b"\xc3\xa9",
+            b"steps",
+            b"with: ",
+            b"id: ",
+            b"if: ",
+        ),
+        *(b"inputs.", b"1e999", b"~", b"? ", b"---\n", b"%YAML"),
+    ]
+)
+SCRAPS = st.sampled_from(
+    [
+        *(
+            "{{",
+            "}}",
+            "{%",
+            "%}",
+            " ",
+            "-",
+            "inputs.a",
+            ".b",
+            "[0]",
+            "[",
+            "]",
+            "(1..3)",
+            "(",
+            ")",
+            "|",
+            "size",
+            ": ",
+            ",",
+        ),
+        *("for i in ", "endfor", "if ", "endif", "else", "assign x = ", "capture y", "endcapture", "case ", "when "),
+        *("raw", "endraw", "comment", "endcomment", "not ", " and ", "==", "contains", "'", '"', "é", "\n", "break"),
+    ]
+)
+VALUE = st.sampled_from(
+    [
+        *(
+            "inputs.a",
+            "inputs.b.b",
+            "inputs.b",
+            "inputs.nope",
+            "inputs.a[0]",
+            "inputs.a.size",
+            "now",
+            "x",
+            "'now'",
+            "''",
+        ),
+        *("'a b,c'", "'(a|b)*'", "0", "9", "-1.5", "true", "nil", "empty", "(1..3)", "99999999999999999999"),
+    ]
+)
+FILTER = st.builds(
+    lambda name, values: f" | {name}" + (f": {', '.join(values)}" if values else ""),
+    st.sampled_from(sorted(COMPILER.filters)),
+    st.lists(VALUE, max_size=3),
+)
+OUTPUT = st.builds(lambda value, uses: f"{{{{ {value}{''.join(uses)} }}}}", VALUE, st.lists(FILTER, max_size=3))
+TAGS = st.recursive(
+    OUTPUT | st.sampled_from(["text", " ", "{% break %}"]),
+    lambda inner: (
+        st.builds(lambda value, body: f"{{% for x in {value} %}}{body}{{% endfor %}}", VALUE, inner)
+        | st.builds(lambda value, body: f"{{% if {value} %}}{body}{{% else %}}n{{% endif %}}", VALUE, inner)
+        | st.builds(lambda value, body: f"{{% assign x = {value} %}}{body}", VALUE, inner)
+        | st.builds(lambda value, body: f"{{% case {value} %}}{{% when 9 %}}{body}{{% endcase %}}", VALUE, inner)
+        | st.builds(lambda body: f"{{% capture x %}}{body}{{% endcapture %}}{{{{ x }}}}", inner)
+        | st.builds("".join, st.lists(inner, max_size=3))
+    ),
+    max_leaves=4,
+)
+MARKUP = OUTPUT | TAGS | st.lists(SCRAPS, max_size=14).map("".join)
+TEXT = st.text(alphabet=st.characters(categories=("L", "N", "P", "Zs", "So"), exclude_characters="{}%"), max_size=12)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+#: Texts that YAML 1.1, which the writer speaks, and YAML 1.2 agree on.
+WRITTEN = TEXT.map(lambda text: f"x{text}")
+TREE = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | WRITTEN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WRITTEN, inner, max_size=3),
+    max_leaves=8,
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def load_or_faults(data: bytes | str) -> None:
+    faults: tuple[Fault, ...] = ()
+    try:
+        assert load(data, REGISTRY, SETTINGS, origin="any").steps
+    except CommandInvalid as invalid:
+        faults = invalid.faults or (Fault("", ""),)
+    for fault in faults:
+        assert fault.code
+        assert fault.message
+        assert (fault.line is None) == (fault.column is None)
+        assert fault.line is None or min(fault.line, fault.column or 0) > 0
+
+
+@EXAMPLES
+@given(st.binary(max_size=400))
+def test_arbitrary_bytes_are_a_command_or_faults(data: bytes) -> None:
+    load_or_faults(data)
+
+
+@EXAMPLES
+@given(st.lists(WORDS, max_size=40))
+def test_arbitrary_yaml_is_a_command_or_faults(words: list[bytes]) -> None:
+    load_or_faults(b"slug: a\nsteps:\n  - " + b"".join(words))
+
+
+@EXAMPLES
+@given(st.text(max_size=200))
+def test_arbitrary_text_is_a_command_or_faults(text: str) -> None:
+    load_or_faults(text)
+
+
+@EXAMPLES
+@given(
+    st.sampled_from(PACK_TEXTS),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 0.1), WORDS | st.just(b"")), max_size=5),
+)
+def test_mutated_packs_are_a_command_or_faults(pack: bytes, cuts: list[tuple[float, float, bytes]]) -> None:
+    for place, length, inserted in cuts:
+        start = int(place * len(pack))
+        pack = pack[:start] + inserted + pack[start + int(length * len(pack)) :]
+    load_or_faults(pack)
+
+
+@EXAMPLES
+@given(st.sampled_from(PACK_TEXTS), st.randoms(use_true_random=False))
+def test_packs_with_their_lines_moved_are_a_command_or_faults(pack: bytes, chance: random.Random) -> None:
+    lines = pack.splitlines(keepends=True)
+    for _ in range(3):
+        line = lines.pop(chance.randrange(len(lines)))
+        lines.insert(chance.randrange(len(lines) + 1), line * chance.randrange(3))
+    load_or_faults(b"".join(lines))
+
+
+def shuffled(value: Any, chance: random.Random) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        keys = list(value)
+        chance.shuffle(keys)
+        return {key: shuffled(value[key], chance) for key in keys}
+    return [shuffled(item, chance) for item in value] if isinstance(value, list) else value
+
+
+@EXAMPLES
+@given(TEXT.filter(bool), JSON, st.randoms(use_true_random=False))
+def test_the_hash_is_independent_of_layout_comments_and_key_order(
+    description: str,
+    value: Any,  # noqa: ANN401 - any JSON value
+    chance: random.Random,
+) -> None:
+    document = {
+        "slug": "a",
+        "description": description,
+        "steps": [{"id": "s", "type": "respond", "with": {"value": value}, "timeout": "3s"}],
+    }
+    texts = [
+        json.dumps(document, ensure_ascii=False),
+        "# a remark\n" + json.dumps(shuffled(document, chance), ensure_ascii=False, indent=chance.randrange(1, 5)),
+    ]
+    commands = [load(text, REGISTRY, SETTINGS, origin="any") for text in texts]
+    assert commands[0].definition_hash == commands[1].definition_hash
+    assert commands[0].document == commands[1].document == document
+
+
+@EXAMPLES
+@given(TREE)
+def test_what_a_yaml_writer_writes_is_read_as_it_was_meant(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    text = yaml.safe_dump({"value": value}, allow_unicode=True, width=20)
+    document = read(text, SETTINGS)
+    assert document.faults == ()
+    assert document.root is not None
+    assert document.root.value() == {"value": value}
+
+
+@EXAMPLES
+@given(st.text(alphabet="ab \n'\"\\é#:-", max_size=40), st.sampled_from(["'", '"', "|", ">", None]))
+def test_every_character_of_a_text_is_found_in_the_file(value: str, style: str | None) -> None:
+    text = yaml.dump({"k": [value + "Z"]}, default_style=style, allow_unicode=True, width=15).replace("!!str ", "")
+    root = read(text, SETTINGS).root
+    if root is None:
+        return  # a writer's quirk that the reader refuses
+    node = find(root, ("k", 0))
+    if isinstance(node, ScalarNode) and isinstance(node.scalar, str):
+        position = Locator(node)(node.scalar.index("Z"))
+        assert text.split("\n")[position.line - 1][position.column - 1] == "Z"
+
+
+@EXAMPLES
+@given(MARKUP, JSON)
+def test_arbitrary_templates_evaluate_or_say_what_is_wrong_and_leave_their_scope_alone(
+    text: str,
+    value: Any,  # noqa: ANN401 - any JSON value
+) -> None:
+    names = {"inputs": {"a": value, "b": {"b": [value]}}, "now": "2026-11-20T18:32:00Z"}
+    before = copy.deepcopy(names)
+    for compiled in (COMPILER.template, COMPILER.condition):
+        try:
+            result = compiled(text).evaluate(names)
+        except ExpressionError as error:
+            result = error.facts["line"]
+        json.dumps(result, allow_nan=False)
+    assert names == before
+
+
+@EXAMPLES
+@given(ANYTHING)
+def test_arbitrary_inputs_are_taken_or_faulty(value: Any) -> None:  # noqa: ANN401 - any value
+    text = (
+        "slug: a\ninputs: {a: {type: string, format: email}, b: {type: array, items: {type: integer}}, c: {}}\n"
+        "steps: [{id: s, type: respond, with: {value: 1}}]\n"
+    )
+    command = load(text, REGISTRY, SETTINGS, origin="any")
+    for given_inputs in ({"a": value}, {"b": value}, {"c": value}, value):
+        if isinstance(given_inputs, dict):
+            with suppress(InputsInvalid):
+                json.dumps(check_inputs(command, given_inputs), allow_nan=False).encode()
+
+
+@EXAMPLES
+@given(st.text(max_size=20), st.sampled_from(["integer", "number", "boolean", "array", "object", "string", "null"]))
+def test_coercing_never_fails(text: str, declared: str) -> None:
+    coerced = coerce({"type": "object", "properties": {"a": {"type": declared}}}, {"a": text})
+    json.dumps(coerced, allow_nan=False)
+
+
+@EXAMPLES
+@given(
+    st.lists(st.sampled_from("ab.[]()|*+?\\w\\d^${}1,"), max_size=10).map("".join),
+    st.text(alphabet="ab1\n ", max_size=20),
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_arbitrary_patterns_find_what_python_finds_or_are_refused(pattern: str, text: str) -> None:
+    try:
+        found = Pattern(pattern).search(text, lambda _: None)
+    except PatternError:
+        return
+    assert found == bool(re.search(pattern, text))
