@@ -200,7 +200,7 @@ def test_a_detached_stack_outlives_its_starter_and_is_stopped_from_outside(start
     assert "stack_ready" in (starter.home / "logs" / "weir.log").read_text()
 
     assert stop_stack(starter.home / "run", within=10)
-    assert not is_alive(status.pid or 0)
+    wait_gone(status.pid or 0)
     assert not stop_stack(starter.home / "run", within=10)
 
 
