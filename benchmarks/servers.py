@@ -30,8 +30,6 @@ PATIENCE_S = 60.0
 #: Key of the hash that stands for users, wherever `weir up` did not make one.
 PSEUDONYM_KEY = "a key for measurements"
 
-_INTERVAL_S = 0.02
-
 
 class BenchmarkFailed(Exception):
     """What should be measured did not happen."""
@@ -129,13 +127,16 @@ def running_service(servers: Servers, name: str, service: str) -> Iterator[subpr
         yield process
 
 
-def wait_until(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S, *, interval_s: float = 0.02
+) -> None:
     """Ask again and again.
 
     Args:
         condition: Waited for until it returns something true.
         what: Named if it does not come true.
-        patience_s: How long.
+        patience_s: For how long.
+        interval_s: How often.
 
     Raises:
         BenchmarkFailed: It did not come true in time.
@@ -144,7 +145,7 @@ def wait_until(condition: Callable[[], object], what: str, patience_s: float = P
     while not condition():
         if monotonic() > deadline:
             raise BenchmarkFailed(f"after {patience_s:g} s still not: {what}")
-        pause.wait(_INTERVAL_S)
+        pause.wait(interval_s)
 
 
 def _start_server(stack: ExitStack, server: EmbeddedServer, log: Path) -> None:

@@ -28,7 +28,7 @@ class DslSettings:
     max_execution_output_bytes: int = setting(8_388_608, "JSON bytes of all outputs of an execution.", minimum=1024)
     query_max_rows: int = setting(1000, "Rows a query step may return.", minimum=1, maximum=100_000)
     statement_timeout: timedelta = setting(
-        timedelta(seconds=30), "How long one SQL statement of a step may run.", minimum=timedelta(milliseconds=100)
+        timedelta(seconds=30), "How long one SQL statement may run.", minimum=timedelta(milliseconds=100)
     )
     dry_run_lock_timeout: timedelta = setting(
         timedelta(seconds=1), "How long a dry run waits for a row that another transaction holds."

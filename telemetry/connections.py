@@ -32,15 +32,18 @@ _KEEPALIVES = {
 _BLOCK_MARGIN = timedelta(seconds=5)
 
 
-def connection_options(url: str, *, name: str) -> dict[str, Any]:
+def connection_options(url: str, *, name: str, statement_timeout: timedelta | None = None) -> dict[str, Any]:
     """Keyword arguments of every connection of ours: timeouts, keepalives, UTC; what the URL asks for is kept.
 
     Args:
         url: `postgresql://...`, or any libpq connection string.
         name: Shown as application_name in pg_stat_activity.
+        statement_timeout: How long one statement may run.
     """
     given = conninfo_to_dict(url)
     options = f"{given.get('options') or ''} -c TimeZone=UTC".strip()
+    if statement_timeout is not None:
+        options += f" -c statement_timeout={statement_timeout // timedelta(milliseconds=1)}"
     ours: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": name, **_KEEPALIVES}
     return {key: value for key, value in ours.items() if key not in given} | {"options": options}
 
@@ -66,6 +69,7 @@ def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides
     autocommit: bool = False,
     checkout_timeout: timedelta = timedelta(seconds=5),
     wait: timedelta | None = timedelta(seconds=5),
+    statement_timeout: timedelta | None = None,
 ) -> ConnectionPool[psycopg.Connection]:
     """An open pool of connections to Postgres; close it, or use it as a context manager.
 
@@ -81,13 +85,17 @@ def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides
         checkout_timeout: How long `pool.connection()` waits for a free one before psycopg_pool.PoolTimeout.
         wait: How long to wait for the first `min_size` connections; None returns at once and connects behind the
             caller's back, for processes that should start although Postgres is away.
+        statement_timeout: How long one statement may run, unless a transaction says otherwise.
 
     Raises:
         StoreUnavailable: Postgres did not answer within `wait`. Nothing is left open.
     """
     pool = ConnectionPool(
         url,
-        kwargs={**connection_options(url, name=name), "autocommit": autocommit},
+        kwargs={
+            **connection_options(url, name=name, statement_timeout=statement_timeout),
+            "autocommit": autocommit,
+        },
         open=False,
         name=name,
         min_size=min_size,

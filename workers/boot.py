@@ -87,7 +87,14 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
     clock = SystemClock()
     with ExitStack() as stack:
         pool = stack.enter_context(
-            open_pool(database_url, name=f"weir-{process}", max_size=servers.database_pool, autocommit=True, wait=None)
+            open_pool(
+                database_url,
+                name=f"weir-{process}",
+                max_size=servers.database_pool,
+                autocommit=True,
+                wait=None,
+                statement_timeout=workers.dsl.statement_timeout,
+            )
         )
         client = open_redis(redis_url)
         stack.callback(client.close)

@@ -21,12 +21,6 @@ class WorkerSettings:
 
     threads: int = setting(4, "Executions one worker process runs at a time.", minimum=1, maximum=256)
     lane: str = setting("default", "Lane the worker takes executions from.")
-    poll_interval: timedelta = setting(
-        timedelta(milliseconds=100),
-        "Longest wait of an idle worker between two looks at its queue.",
-        minimum=timedelta(milliseconds=5),
-        maximum=timedelta(seconds=10),
-    )
     flush_interval: timedelta = setting(
         timedelta(milliseconds=50), "How long a finished step's ledger row may wait in memory.", minimum=timedelta(0)
     )

@@ -7,16 +7,14 @@ import os
 import pytest
 from fixtures.installations import Installation
 
+_SAYS = (
+    "{id: x, type: validate, with: {rules: [{value: '', required: true, message: '{{ inputs.text | from_json }}'}]}}"
+)
+
 #: A step, and a text given to it that neither Postgres nor a terminal likes.
 STEPS = {
-    "NUL in what a rule says": (
-        "{id: x, type: validate, with: {rules: [{value: '', required: true, message: '{{ inputs.text | from_json }}'}]}}",
-        r'"why\u0000"',
-    ),
-    "half a character in what a rule says": (
-        "{id: x, type: validate, with: {rules: [{value: '', required: true, message: '{{ inputs.text | from_json }}'}]}}",
-        r'"why\ud800"',
-    ),
+    "NUL in what a rule says": (_SAYS, r'"why\u0000"'),
+    "half a character in what a rule says": (_SAYS, r'"why\ud800"'),
     "NUL in the name of a parameter": (
         "{id: x, type: validate, with: {rules: '{{ inputs.text | from_json }}'}}",
         r'[{"value": 1, "\u0000": 1}]',
@@ -51,6 +49,20 @@ def test_a_text_about_a_nul_character_is_a_text(installation: Installation) -> N
     execution = installation.run("todo.add", {"body": r"what does \u0000 mean?"})
 
     assert execution["state"] == "succeeded", execution["error"]
+
+
+def test_a_body_that_breaks_off_is_the_callers_fault(installation: Installation) -> None:
+    post = b"POST /api/commands/todo.add/executions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
+    assert installation.send(post + b"Content-Length: 100\r\n\r\n{}") == 400
+    assert installation.send(post + b"Transfer-Encoding: chunked\r\n\r\nno size\r\n\r\n") == 400
+
+
+def test_the_command_line_says_that_a_body_is_too_large(installation: Installation) -> None:
+    ran = installation.weir("run", "note.add", "--input-file", "-", stdin='{"content": "' + 17_000_000 * "x" + '"}')
+
+    assert ran.returncode == 1
+    assert "nothing answers" not in ran.stderr
 
 
 @pytest.mark.parametrize(

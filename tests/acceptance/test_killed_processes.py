@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -74,7 +75,8 @@ def wait_succeeded(installation: Installation, executions: list[str]) -> None:
 
     def unfinished() -> list[tuple[str, int]]:
         return installation.rows(
-            "select state, count(*) from command_executions where id = any(%(ids)s) and state <> 'succeeded' group by 1",
+            "select state, count(*) from command_executions "
+            "where id = any(%(ids)s) and state <> 'succeeded' group by state",
             ids=executions,
         )
 
@@ -139,6 +141,18 @@ def test_when_the_queue_is_emptied_the_sweeper_hints_again(installation: Install
         assert states == [("queued",)]
 
         wait_succeeded(installation, queued)
+
+
+@pytest.mark.req("D-01", "C-13")
+def test_with_a_valkey_that_says_nothing_a_submission_is_accepted_in_time(installation: Installation) -> None:
+    """The command line waits 10 s for an answer; whoever gets none submits again what was accepted."""
+    with installation.paused("valkey"):
+        began = time.monotonic()
+        accepted = installation.submit("todo.add", {"body": "while Valkey hangs"})
+        took_s = time.monotonic() - began
+
+    wait_succeeded(installation, [accepted])
+    assert took_s < 5
 
 
 @pytest.mark.req("D-01")

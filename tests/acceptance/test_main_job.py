@@ -244,7 +244,10 @@ def test_a_command_that_fails_half_way_is_counted_right(installation: Installati
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}, "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (
+            {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+        ),
         ({"X_Correlation_ID": "not an id"}, None),
         ({"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"}, None),
         ({}, None),

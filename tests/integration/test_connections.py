@@ -127,3 +127,12 @@ def test_a_command_that_takes_too_long_fails_when_it_was_told_to(redis_url: str)
         pytest.raises(RedisError, match="Timeout"),
     ):
         client.blpop(["nothing"], timeout=5)
+
+
+def test_a_statement_that_runs_too_long_is_ended(database_url: str) -> None:
+    with (
+        open_pool(database_url, name="weir test", max_size=1, statement_timeout=timedelta(milliseconds=100)) as pool,
+        pool.connection() as connection,
+        pytest.raises(psycopg.errors.QueryCanceled),
+    ):
+        connection.execute("select pg_sleep(10)")

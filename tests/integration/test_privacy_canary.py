@@ -79,8 +79,9 @@ def test_nothing_that_was_written_anywhere_is_in_events_on_the_way(planted: Plan
 def test_what_was_written_is_with_its_owner(planted: Planted) -> None:
     """The other half: the secrets did get in, and those who own them find them."""
     stored = planted.installation.rows(
-        "select string_agg(t::text, ' ') from (select f::text from fragments f union all select e::text from "
-        "command_executions e union all select s::text from command_steps s union all select n::text from notifications n) t"
+        "select string_agg(t::text, ' ') from (select f::text from fragments f "
+        "union all select e::text from command_executions e union all select s::text from command_steps s "
+        "union all select n::text from notifications n) as t"
     )
 
     kept = {found.partition(" (plain")[0] for found in planted.secrets.found_in(stored[0][0].encode())}
@@ -112,7 +113,8 @@ def test_the_canary_dies_when_something_leaks(planted: Planted) -> None:
     assert [place for place in PLACES if leaks_in(place)] == []
     with installation.database() as connection:
         connection.execute(
-            "update telemetry_events set step_path = %s where event_id = (select min(event_id) from telemetry_events)",
+            "update telemetry_events set step_path = %s where event_id = "
+            "(select event_id from telemetry_events order by event_id limit 1)",
             [leak],
         )
         connection.execute(f"do $$ begin raise log '{leak}'; end $$")

@@ -126,7 +126,9 @@ class Commands:
             settings=self._settings,
         )
 
-    def run(self, source: str = COMMAND, inputs: Mapping[str, Any] | None = None, *, dry_run: bool = False) -> list[Any]:
+    def run(
+        self, source: str = COMMAND, inputs: Mapping[str, Any] | None = None, *, dry_run: bool = False
+    ) -> list[Any]:
         """Run a command to its end; what it left behind."""
         command = load(source, self._registry, self._settings, origin="test")
         execution_id = self._executions.submit(
@@ -142,11 +144,14 @@ class Commands:
         )
         assert self._runner.run_lane("default") == 1
         with self._pool.connection() as connection:
-            return connection.execute(LEFT_BEHIND, {"id": execution_id}).fetchall()
+            left: list[Any] = connection.execute(LEFT_BEHIND, {"id": execution_id}).fetchall()
+        return left
 
     def run_each_way(self) -> list[list[Any]]:
         """One that succeeds, one that fails half-way, and a dry run of each."""
-        return [self.run(inputs={"fails": fails}, dry_run=dry_run) for dry_run in (False, True) for fails in (False, True)]
+        return [
+            self.run(inputs={"fails": fails}, dry_run=dry_run) for dry_run in (False, True) for fails in (False, True)
+        ]
 
 
 @pytest.fixture
