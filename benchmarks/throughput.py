@@ -98,11 +98,12 @@ class _Weir:
         return float(count / found[1])
 
     def warm_up(self) -> None:
-        """Until every worker has run some."""
-        command = light_command(_STEPS)
+        """Until every worker has run some, and all that came of it is stored."""
+        command, submitted = light_command(_STEPS), counter()
 
         def all_have_run() -> bool:
             for _ in range(100):
+                next(submitted)
                 self.door.submit(command)
             self.wake()
             found = self.connection.execute("select count(distinct worker_id) from command_executions").fetchone()
@@ -110,6 +111,8 @@ class _Weir:
 
         wait_until(all_have_run, "both workers run executions")
         wait_until(lambda: not self._is_any_open(), "the warm-up ends")
+        events = next(submitted) * (_STEPS + _AROUND)
+        wait_until(lambda: self._events() >= events, "the events of the warm-up are stored")
 
     def wake(self) -> None:
         """As many hints as all workers together take at a time."""

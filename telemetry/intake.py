@@ -194,3 +194,6 @@ class Intake:
             log.warning("telemetry_events_malformed", count=tally.malformed.total(), reasons=dict(tally.malformed))
         if tally.outside and self._throttle.allows("outside"):
             log.warning("telemetry_events_outside", count=tally.outside)
+        if self._rows.dropped_measures and self._throttle.allows("measures"):
+            log.warning("telemetry_measures_dropped", count=self._rows.dropped_measures)
+            self._rows.dropped_measures = 0

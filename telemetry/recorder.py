@@ -207,9 +207,7 @@ class BufferedRecorder:
                 log.warning("telemetry_recorder_not_stopped", waiting=self.stats().waiting)
                 return
         self._give_up()
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        self._close_stream()
 
     def stats(self) -> RecorderStats:
         return RecorderStats(
@@ -331,6 +329,14 @@ class BufferedRecorder:
         self._buffer.clear()
         self._held = 0
         self._report_losses()
+
+    def _close_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        try:
+            if stream is not None:
+                stream.close()
+        except Exception as error:  # noqa: BLE001 - a process that ends must not fail for its telemetry
+            log.warning("telemetry_stream_not_closed", error=type(error).__name__)
 
     def _report_losses(self) -> None:
         lost = self._dropped.total()

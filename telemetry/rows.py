@@ -17,7 +17,8 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from telemetry.events import CATALOGUE, MEASURES, ErrorFacts, Event, Scope, event_type
+from telemetry.events import CATALOGUE, ErrorFacts, Event, Scope, event_type
+from telemetry.measures import allowed_measures
 
 #: Columns in the order of an encoded row.
 COLUMNS: Final = (
@@ -54,10 +55,6 @@ _FINGERPRINT_BYTES: Final = 8
 #: Names that are registered somewhere: no blanks, so that a sentence is not one.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:/<>\[\]-]{1,1000}")
 
-#: Measures that are numbers, and the values of those that are words.
-_NUMBERS: Final = frozenset(key for key, values in MEASURES.items() if values is None)
-_ENUMS: Final = {key: values for key, values in MEASURES.items() if values is not None}
-
 _json = msgspec.json.Encoder()
 
 Encode: TypeAlias = Callable[[Any], bytes]
@@ -71,7 +68,7 @@ class RowEncoder:
     """Turns events into rows; one compiled function for each type of event.
 
     Attributes:
-        dropped_measures: Measures left out so far because `telemetry.events.MEASURES` does not allow them.
+        dropped_measures: Measures left out because they are not allowed; whoever reports the number resets it.
     """
 
     def __init__(self) -> None:
@@ -119,11 +116,7 @@ class RowEncoder:
     def _step_measures(self, measures: Mapping[str, int | float | str] | None) -> bytes:
         if not measures:
             return _NULL
-        known = {
-            key: value
-            for key, value in measures.items()
-            if (key in _NUMBERS and not isinstance(value, str)) or value in _ENUMS.get(key, ())
-        }
+        known = allowed_measures(measures)
         self.dropped_measures += len(measures) - len(known)
         return _jsonb(known) if known else _NULL
 

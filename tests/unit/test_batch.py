@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from telemetry.batch import FORMAT, BatchHeader, BatchMalformed, Limits, cut, decode_batch, encode_batch
+
+LIMITS = Limits(events=3, size_bytes=100, age_us=50_000)
+HEADER = BatchHeader(FORMAT, "worker-1", bytes(16), 123, {"dsl.step.executed": 7})
+
+
+@pytest.mark.parametrize(
+    ("events", "size_bytes", "age_us", "ready"),
+    [
+        (0, 0, 1_000_000, False),
+        (1, 10, 49_999, False),
+        (1, 10, 50_000, True),
+        (3, 10, 0, True),
+        (1, 100, 0, True),
+    ],
+)
+def test_a_batch_is_ready_by_count_bytes_or_age_and_never_empty(
+    events: int, size_bytes: int, age_us: int, ready: bool
+) -> None:
+    assert LIMITS.are_reached(events, size_bytes, age_us) is ready
+
+
+@pytest.mark.parametrize(("mean_bytes", "events"), [(1, 3), (40, 2), (5000, 1), (0, 3)])
+def test_bytes_limit_how_many_events_make_a_batch(mean_bytes: int, events: int) -> None:
+    assert LIMITS.events_of(mean_bytes) == events
+
+
+def test_events_are_cut_in_order_by_count_and_by_bytes() -> None:
+    events = [(number, b"x" * size) for number, size in enumerate([10, 10, 10, 10, 60, 60, 500, 1])]
+
+    batches = list(cut(events, LIMITS))
+
+    assert [[len(event) for event in batch.events] for batch in batches] == [[10, 10, 10], [10, 60], [60], [500], [1]]
+    assert [batch.size_bytes for batch in batches] == [30, 70, 60, 500, 1]
+
+
+def test_a_batch_knows_its_oldest_event_whatever_the_order() -> None:
+    (batch,) = cut([(30, b"a"), (10, b"b"), (20, b"c")], LIMITS)
+
+    assert batch.oldest_us == 10
+
+
+def test_an_entry_gives_back_what_was_put_into_it() -> None:
+    assert decode_batch(encode_batch(HEADER, [b"one", b"", b"three"])) == (HEADER, [b"one", b"", b"three"])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"",
+        b"\xc1",
+        b"hello",
+        encode_batch(HEADER, [b"one"])[:-1],
+        encode_batch(HEADER, [b"one"]) + b"\0",
+        msgspec.msgpack.encode([HEADER, ["text"]]),
+        msgspec.msgpack.encode({"header": 1}),
+        msgspec.msgpack.encode([[FORMAT + 1, "worker-1", bytes(16), 0, {}], []]),
+    ],
+)
+def test_anything_else_is_refused_without_being_quoted(entry: bytes) -> None:
+    with pytest.raises(BatchMalformed) as refused:
+        decode_batch(entry)
+
+    assert str(refused.value) in {"not a batch", f"format {FORMAT + 1}"}
+    assert refused.value.__cause__ is None
+
+
+def test_a_header_that_says_more_than_we_know_is_read() -> None:
+    longer = msgspec.msgpack.encode([[FORMAT, "worker-1", bytes(16), 5, {}, "a later field"], [b"one"]])
+
+    assert decode_batch(longer) == (BatchHeader(FORMAT, "worker-1", bytes(16), 5, {}), [b"one"])

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from fixtures.samples import make_scope, make_step, one_of_each
+
+from telemetry.events import CATALOGUE, ErrorFacts, Event
+from telemetry.rows import COLUMNS, MalformedEvent, RowEncoder
+
+encode = RowEncoder().encode
+
+
+def columns_of(event: Event) -> dict[str, bytes | None]:
+    """The row of an event, taken apart again: each column's bytes, None for null."""
+    row = encode(event)
+    assert int.from_bytes(row[:2]) == len(COLUMNS)
+    at, values = 2, []
+    while at < len(row):
+        length = int.from_bytes(row[at : at + 4], signed=True)
+        at += 4
+        values.append(None if length < 0 else row[at : at + length])
+        at += max(0, length)
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def test_there_is_a_sample_of_every_event_type() -> None:
+    assert tuple(type(event) for event in one_of_each()) == CATALOGUE
+
+
+@pytest.mark.req("S-01", "C-03")
+@pytest.mark.parametrize("event", one_of_each(), ids=lambda event: type(event).__name__)
+def test_every_event_type_makes_a_row_of_all_columns_with_its_scope(event: Event) -> None:
+    columns = columns_of(event)
+
+    assert columns["event_id"] == event.event_id
+    assert columns["correlation_id"] == event.scope.correlation_id
+    assert columns["execution_id"] == event.scope.execution_id
+    assert columns["command_slug"] == b"todo.add"
+    assert columns["user_id"] == event.scope.user_id
+    assert columns["request_source"] == b"api"
+    assert columns["dry_run"] == b"\0"
+    assert columns["attempt"] == b"\0\1"
+    assert columns["parent_id"] is None
+
+
+@pytest.mark.req("S-01")
+def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
+    operations = {type(event).__name__: columns_of(event)["operation"] for event in one_of_each()}
+
+    assert operations == {
+        "HttpRequestCompleted": b"/api/commands/<slug>/executions",
+        "CommandValidationFailed": b"todo.add",
+        "ExecutionQueued": b"todo.add",
+        "ExecutionStarted": b"todo.add",
+        "StepExecuted": b"fragment.create",
+        "StepFailed": b"validate",
+        "StepSkipped": b"notify",
+        "FragmentCreated": b"created",
+        "FragmentUpdated": b"updated",
+        "FragmentDeleted": b"deleted",
+        "ExecutionCompleted": b"todo.add",
+        "ExecutionFailed": b"todo.add",
+    }
+
+
+@pytest.mark.req("C-04", "C-08")
+def test_what_has_no_column_is_a_measure() -> None:
+    measures = {
+        type(event).__name__: msgspec.json.decode(found[1:])
+        for event in one_of_each()
+        if (found := columns_of(event)["measures"])
+    }
+
+    counts = {
+        "queue_wait_us": 3000,
+        "elapsed_us": 130_000,
+        "steps_executed": 4,
+        "steps_successful": 3,
+        "steps_failed": 1,
+        "steps_skipped": 1,
+    }
+    assert measures == {
+        "HttpRequestCompleted": {"method": "POST", "status": 202},
+        "CommandValidationFailed": {"faults_count": 2},
+        "ExecutionQueued": {"priority": 5},
+        "ExecutionStarted": {"queue_wait_us": 3000},
+        "StepExecuted": {"items": 3, "branch": "then"},
+        "StepFailed": {"faults": 1},
+        "ExecutionCompleted": counts,
+        "ExecutionFailed": counts,
+    }
+
+
+@pytest.mark.req("C-04")
+def test_the_duration_of_an_execution_is_its_running_time() -> None:
+    completed = next(event for event in one_of_each() if type(event).__name__ == "ExecutionCompleted")
+
+    assert columns_of(completed)["duration_us"] == (120_000).to_bytes(8)
+
+
+@pytest.mark.req("C-14")
+def test_measures_that_are_not_allowed_are_left_out_and_counted() -> None:
+    encoder = RowEncoder()
+    event = make_step(measures={"rows": 2, "title": "a secret", "branch": "a secret"})
+
+    row = encoder.encode(event)
+
+    assert b"secret" not in row
+    assert row.endswith(b'\x01{"rows":2}')
+    assert encoder.dropped_measures == 2
+
+
+SCOPE = make_scope()
+FACTS = ErrorFacts("ValueError", "internal", bytes(8))
+
+
+@pytest.mark.req("C-14", "S-02")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"event_id": b"short"},
+        {"event_id": bytes(16)},  # not minted from occurred_at
+        {"occurred_at_us": 1 << 70},
+        {"occurred_at_us": "today"},
+        {"duration_us": 1 << 63},
+        {"duration_us": "long"},
+        {"duration_us": None},
+        {"step_try": 40_000},
+        {"mutations_count": 1 << 40},
+        {"fragment_id": b"short"},
+        {"fragment_id": "text"},
+        {"step_path": "buy milk at the corner"},
+        {"step_path": "x" * 1001},
+        {"step_path": "nul\0"},
+        {"step_path": "\ud800"},
+        {"step_path": ""},
+        {"step_type": "a sentence of somebody"},
+        {"step_type": None},
+        {"step_type": ["list"]},
+        {"measures": 5},
+        {"scope": None},
+        {"scope": msgspec.structs.replace(SCOPE, correlation_id=b"short")},
+        {"scope": msgspec.structs.replace(SCOPE, correlation_id=None)},
+        {"scope": msgspec.structs.replace(SCOPE, user_id=b"alice")},
+        {"scope": msgspec.structs.replace(SCOPE, command_slug="my secret plan")},
+        {"scope": msgspec.structs.replace(SCOPE, attempt=1 << 20)},
+    ],
+    ids=str,
+)
+def test_an_event_that_is_no_row_is_refused_without_being_quoted(changes: dict[str, Any]) -> None:
+    event = msgspec.structs.replace(make_step(SCOPE), **changes)
+
+    with pytest.raises(MalformedEvent) as refused:
+        encode(event)
+
+    assert refused.value.__cause__ is None
+    assert not any(str(value) in str(refused.value) for value in changes.values() if value not in ("", 5))
+
+
+def test_what_is_no_event_at_all_is_refused() -> None:
+    with pytest.raises(MalformedEvent):
+        encode(FACTS)  # type: ignore[arg-type]  # on purpose
