@@ -11,6 +11,7 @@ from typing import Any
 import flask_smorest
 import structlog
 from flask import Flask, Response, json
+from gunicorn.http.errors import ParseException
 from psycopg_pool import PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -112,6 +113,8 @@ def _answer_error(error: WeirError) -> Response:
 def _answer_unforeseen(error: Exception) -> Response:
     if isinstance(error, PoolTimeout) or is_connection_loss(error):
         return _answer_error(StoreUnavailable("Postgres does not answer"))
+    if isinstance(error, ParseException):
+        return _answer(problems.of_status(HTTPStatus.BAD_REQUEST, "the body is not what its headers say"))
     log.error("request_crashed", exc_info=error)
     return _answer(problems.internal())
 

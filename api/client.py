@@ -26,6 +26,12 @@ class ApiUnreachable(WeirError):
     retryable = True
 
 
+class Unsendable(WeirError):
+    """What the caller wants to send is not what JSON, or a URL, can hold."""
+
+    code = "api.unsendable"
+
+
 class ApiRefused(WeirError):
     """The API answered with a problem.
 
@@ -125,7 +131,12 @@ class Client:
             ApiRefused: The answer was a problem.
         """
         extra = {"Content-Type": "application/json", **(headers or {}), **_preference(wait_s)}
-        encoded = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        try:
+            encoded = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise Unsendable(
+                "what was given cannot be sent as JSON", hint="JSON has no NaN, no infinity and no broken characters."
+            ) from error
         return self._request("POST", path, encoded, extra, self._timeout_s + wait_s)
 
     def pages(self, path: str, query: Mapping[str, object]) -> Iterator[dict[str, Any]]:
@@ -159,7 +170,12 @@ class Client:
             raise ApiUnreachable(f"nothing answers at {self.url}", hint=self._hint) from error
 
     def _exchange(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        self._connection.request(method, self._base + target, body, {**self._headers, **headers})
+        try:
+            self._connection.request(method, self._base + target, body, {**self._headers, **headers})
+        except (BrokenPipeError, ConnectionResetError):
+            # It may have answered before it had read everything (a body that is too large), and closed: hear it out.
+            if self._connection.sock is None:
+                raise
         response = self._connection.getresponse()
         text = response.read()
         parsed = _parsed(text)
@@ -171,8 +187,15 @@ class Client:
 
 
 def segment(text: str) -> str:
-    """A text as one segment of a path."""
-    return quote(text, safe="")
+    """A text as one segment of a path.
+
+    Raises:
+        Unsendable: It holds half of a character.
+    """
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise Unsendable("what was given is not text that a URL can hold") from error
 
 
 def _preference(wait_s: int) -> dict[str, str]:

@@ -14,6 +14,7 @@ import msgspec
 
 from dsl.command import StepSpec
 from dsl.errors import StepFailed
+from dsl.records import JSON_NUL
 from dsl.step import Mutation, Outcome, StepResult, StepRow
 from telemetry.clock import Clock
 from telemetry.events import (
@@ -30,6 +31,7 @@ from telemetry.events import (
     StepFailed as StepFailedEvent,
 )
 from telemetry.ids import mint
+from telemetry.measures import allowed_measures
 
 #: Fragment events one step may cause before one summary stands for all of them.
 MAX_FRAGMENT_EVENTS = 100
@@ -102,7 +104,7 @@ class StepMeter:
             text = msgspec.json.encode(output).decode()
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise StepFailed("the output cannot be kept as JSON") from error
-        if "\\u0000" in text:
+        if JSON_NUL.search(text):
             raise StepFailed("the output holds a NUL character, which cannot be kept")
         if len(text) > self._max_output_bytes:
             raise StepFailed(
@@ -140,7 +142,7 @@ class StepMeter:
             facts=None if error is None else self._errors.facts(error),
             mutations=result.mutations,
             fragment_id=result.fragment_id,
-            measures=result.measures,
+            measures=allowed_measures(result.measures),
             event_id=mint(now_us) if self._telemetry_on else None,
             mutation_event_ids=self._mutation_event_ids(result.mutations, now_us),
         )

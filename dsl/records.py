@@ -24,7 +24,7 @@ MAX_JSON = 262_144
 MAX_TAGS, MAX_TAG = 100, 100
 
 #: A NUL inside JSON text: an escape whose backslash is not itself escaped.
-_JSON_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+JSON_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def checked_name(what: str, name: str) -> str:
@@ -81,7 +81,7 @@ def json_text(what: str, value: object) -> str:
         raise RecordInvalid(f"the {what} cannot be stored as JSON: {error}") from error
     if len(text) > MAX_JSON:
         raise RecordInvalid(f"the {what} has {len(text)} characters as JSON; {MAX_JSON} is the most")
-    if _JSON_NUL.search(text):
+    if JSON_NUL.search(text):
         raise RecordInvalid(f"the {what} holds a NUL character, which cannot be stored")
     _check_encodable(what, text)
     return text

@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 #: Prefix of every key of the queue in Redis.
 NAMESPACE = "weir:queue"
 
+#: How long one command to the queue may take. A hint that is lost is sent again; a submission must not wait for it.
+SEND_TIMEOUT = timedelta(milliseconds=500)
+
 #: Longest time a consumer blocks on the bell; a stopping worker waits at most this long for it.
 BELL_WAIT = timedelta(seconds=1)
 
@@ -48,7 +51,7 @@ class BellBroker(RedisBroker):
 
     def __init__(self, url: str, middleware: list[dramatiq.Middleware]) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            client=open_redis(url),
+            client=open_redis(url, timeout=SEND_TIMEOUT, retries=0),
             middleware=middleware,
             namespace=NAMESPACE,
             heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,

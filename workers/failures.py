@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -34,22 +35,34 @@ class Failures:
             "type": facts.error_type,
             "category": facts.error_category,
             "fingerprint": facts.error_fingerprint.hex(),
-            "message": storable(_message(error)),
+            "message": _message(error),
             "frames": frames(error),
         }
         if isinstance(error, WeirError):
             details["code"] = error.code
             if error.hint:
-                details["hint"] = storable(error.hint)
+                details["hint"] = error.hint
         faults = _faults(error)
         if faults:
             details["faults"] = faults
-        return details
+        kept: dict[str, Any] = _all_storable(details)
+        return kept
 
 
 def storable(text: str) -> str:
     """A text as Postgres can keep it in jsonb: no NUL, no lone surrogates, not endless."""
     return text[:MAX_MESSAGE].replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def _all_storable(value: Any) -> Any:  # noqa: ANN401 - any JSON-able value
+    """A JSON-able value whose every text, keys included, is storable."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {storable(str(key)): _all_storable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_all_storable(inner) for inner in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else storable(str(value))
 
 
 def _message(error: BaseException) -> str:
@@ -63,7 +76,7 @@ def _faults(error: BaseException) -> list[Any]:
         return [
             {
                 "path": "with." + ".".join(str(part) for part in fault["loc"]),
-                "message": storable(fault["msg"]),
+                "message": fault["msg"],
                 "code": f"step.{fault['type']}",
             }
             for fault in error.errors(include_url=False, include_context=False, include_input=False)

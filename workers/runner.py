@@ -107,8 +107,10 @@ class Runner:
         except LedgerError as error:
             log.warning("execution_abandoned", slug=claim.slug, attempt=claim.attempt, reason=error.code)
             return
-        except Exception:
+        except Exception as error:
+            # A fault of ours, or rows that Postgres refuses: what was committed stays, the execution must still end.
             log.exception("execution_broken", slug=claim.slug, attempt=claim.attempt)
+            self._give_up(fence, error)
             return
         log.info(
             "execution_finished",
@@ -118,6 +120,13 @@ class Runner:
             steps=outcome.totals.count("succeeded") + outcome.totals.count("failed"),
             duration_ms=round((self._clock.monotonic_us() - claimed_us) / 1000, 1),
         )
+
+    def _give_up(self, fence: Fence, error: Exception) -> None:
+        """End an execution as failed with nothing but its error."""
+        try:
+            WriteBehindLedger(fence).finish(Outcome(None, error, None, Totals()))
+        except Exception:
+            log.exception("execution_left_running", slug=fence.claim.slug, attempt=fence.claim.attempt)
 
     def _real_run(self, fence: Fence) -> Outcome:
         ledger = WriteBehindLedger(fence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,19 @@ from api.cli.output import Item, item_format, print_json
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
 from api.client import Client, segment
+
+#: Seconds one may ask to wait: a year.
+LONGEST_WAIT_S = 366 * 86_400
+
+
+class _Seconds(click.FloatRange):
+    """Seconds within the range; click's own range lets `nan` pass, which compares with nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
 
 
 @click.command(short_help="Run a command and show its steps as they finish.")
@@ -31,7 +45,13 @@ from api.client import Client, segment
 @click.option("--user", help="On whose behalf.")
 @click.option("--space", help="Which space it works in.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 is the most urgent, 9 the least.")
-@click.option("--wait", "wait_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than this.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=_Seconds(min=0, max=LONGEST_WAIT_S),
+    metavar="SECONDS",
+    help="Wait no longer than this.",
+)
 @item_format
 def run(  # noqa: PLR0913 - one argument per option
     slug: str,
@@ -89,6 +109,8 @@ def _read_inputs(path: Path | None) -> dict[str, Any]:
         inputs = json.loads(text)
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"{path}: {error}", param_hint="--input-file") from error
+    except RecursionError as error:
+        raise click.BadParameter(f"{path}: nested too deeply", param_hint="--input-file") from error
     if not isinstance(inputs, dict):
         raise click.BadParameter(f"{path}: expected a JSON object", param_hint="--input-file")
     return inputs

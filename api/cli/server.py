@@ -93,6 +93,10 @@ class _Logger(Logger):  # type: ignore[misc]  # gunicorn has no types
         self.error_log.handlers.clear()
         self.error_log.propagate = True
 
+    def warning(self, msg: str, *_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+        """Gunicorn quotes a request that is no HTTP, and that is somebody's text: only say that there was one."""
+        log.warning("request_malformed" if msg.startswith("Invalid request") else "server_warned")
+
 
 def _close_app(_arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
     """A worker ends without Python's own exit when its arbiter was forked: what it holds is handed over here."""

@@ -94,4 +94,7 @@ def _instant(text: str, now: datetime) -> datetime:
         return now - parse_duration(text)
     except (ValueError, OverflowError):
         instant = datetime.fromisoformat(text.strip())
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    try:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time between the years 1 and 9999, in UTC too") from None

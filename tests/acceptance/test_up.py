@@ -15,7 +15,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from fixtures.stacks import ROOT, eventually, is_alive, wait_gone
+from fixtures.stacks import ROOT, eventually, is_alive, wait_gone, without_weir
 
 Weir = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,7 +30,7 @@ def weir(stack_home: Path, tmp_path: Path) -> Iterator[Weir]:
         return subprocess.run(  # noqa: S603 - our own program
             [sys.executable, "-m", "api.cli", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "WEIR_HOME": str(stack_home), **environ},
+            env={**without_weir(os.environ), "PYTHONPATH": str(ROOT), "WEIR_HOME": str(stack_home), **environ},
             capture_output=True,
             text=True,
             timeout=90,

@@ -33,7 +33,7 @@ def test_a_uuid_or_32_hex_digits_is_a_correlation_id(text: str) -> None:
         ID.hex + "0",
         "0" * 32,
         "0af76519-16cd43dd-8448-eb211c80319c",
-        "٠" * 32,  # digits, but not hexadecimal ones
+        "\u0660" * 32,  # Arabic digits, but not hexadecimal ones
     ],
 )
 def test_anything_else_is_not(text: str | None) -> None:

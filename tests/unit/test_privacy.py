@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 import psycopg
@@ -143,7 +144,7 @@ def test_a_fingerprint_survives_edits_elsewhere_and_tells_places_apart() -> None
     source = "def run(bad):\n    if bad == 1:\n        raise ValueError(1)\n    raise ValueError(2)\n"
     before, after = module_of("dsl.odd", source), module_of("dsl.odd", "# a comment\n\n\n" + source)
 
-    one, moved, other = (raised(lambda: m.run(n)) for m, n in [(before, 1), (after, 1), (before, 2)])
+    one, moved, other = raised(partial(before.run, 1)), raised(partial(after.run, 1)), raised(partial(before.run, 2))
 
     assert error_facts(one) == error_facts(moved)
     assert error_facts(one) != error_facts(other)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from fixtures.samples import make_scope, make_step, one_of_each
 
-from telemetry.events import CATALOGUE, ErrorFacts, Event
+from telemetry.events import CATALOGUE, Event
 from telemetry.rows import COLUMNS, MalformedEvent, RowEncoder
 
 encode = RowEncoder().encode
@@ -26,7 +26,7 @@ def columns_of(event: Event) -> dict[str, bytes | None]:
 
 
 def test_there_is_a_sample_of_every_event_type() -> None:
-    assert tuple(type(event) for event in one_of_each()) == CATALOGUE
+    assert {type(event) for event in one_of_each()} == set(CATALOGUE)
 
 
 @pytest.mark.req("S-01", "C-03")
@@ -113,7 +113,6 @@ def test_measures_that_are_not_allowed_are_left_out_and_counted() -> None:
 
 
 SCOPE = make_scope()
-FACTS = ErrorFacts("ValueError", "internal", bytes(8))
 
 
 @pytest.mark.req("C-14", "S-02")
@@ -157,8 +156,3 @@ def test_an_event_that_is_no_row_is_refused_without_being_quoted(changes: dict[s
 
     assert refused.value.__cause__ is None
     assert not any(str(value) in str(refused.value) for value in changes.values() if value not in ("", 5))
-
-
-def test_what_is_no_event_at_all_is_refused() -> None:
-    with pytest.raises(MalformedEvent):
-        encode(FACTS)  # type: ignore[arg-type]  # on purpose
