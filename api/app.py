@@ -12,16 +12,15 @@ import flask_smorest
 import structlog
 from flask import Flask, Response, json
 from gunicorn.http.errors import ParseException
-from psycopg_pool import PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from api import problems, tracing
+from api import access, problems, tracing
 from api.resources import commands, context, documents, executions, fragments, health, telemetry
 from api.schemas.answers import ProblemShape
 from api.settings import Settings
+from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
 from workers.boot import Resources, open_resources
-from workers.executions import is_connection_loss
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +63,7 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     app.extensions[_CLOSE] = stack
     context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
     tracing.install(app, resources.clock, resources.recorder)
+    access.install(app)
     api = _Api(app)
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
@@ -111,7 +111,7 @@ def _answer_error(error: WeirError) -> Response:
 
 
 def _answer_unforeseen(error: Exception) -> Response:
-    if isinstance(error, PoolTimeout) or is_connection_loss(error):
+    if is_connection_loss(error):
         return _answer_error(StoreUnavailable("Postgres does not answer"))
     if isinstance(error, ParseException):
         return _answer(problems.of_status(HTTPStatus.BAD_REQUEST, "the body is not what its headers say"))

@@ -6,6 +6,7 @@ WeirError
    |- BodyMalformed            the body is not JSON
    |- MediaTypeRefused         the body is said to be something else than JSON
    |- CursorInvalid            not a cursor of this list
+   |- CrossSite                a page of another site asks
    `- NotReady(checks)         something this process needs is away
 
 `docs/reference/problems.md` is `reference()`; a test keeps them together.
@@ -64,6 +65,12 @@ class CursorInvalid(RequestError):
     code = "request.cursor_invalid"
 
 
+class CrossSite(RequestError):
+    """A browser asks on behalf of a page of another site."""
+
+    code = "request.cross_site"
+
+
 class NotReady(WeirError):
     """Something this process needs is away or out of date.
 
@@ -112,6 +119,8 @@ KINDS: tuple[Kind, ...] = (
          " twice, a number or a nesting without bounds.", "Send one JSON object in UTF-8."),
     Kind("request.cursor_invalid", 400, "Cursor is not valid", "`cursor` was not made by this list.",
          "Take `next_cursor` of the page before, unchanged, with the same filters; or leave it out to start again."),
+    Kind("request.cross_site", 403, "Not for other sites", "A browser sent the request for a page of another site: by"
+         " `Sec-Fetch-Site` or by `Origin`.", "Ask from a program, or from a page of the same address."),
     Kind("request.media_type", 415, "Body must be JSON", "The body came without `Content-Type: application/json`.",
          "Send the header; curl does with `--json`."),
     Kind("request.too_large", 413, "Body is too large", "The body has more bytes than `WEIR_API_MAX_BODY_BYTES`.",
@@ -124,6 +133,8 @@ KINDS: tuple[Kind, ...] = (
          "See `/api/openapi.json` for what is."),
     Kind("method.not_allowed", 405, "Method not allowed", "The path exists, with other methods.", "See `Allow`."),
     Kind("http", 400, "Request refused", "The HTTP layer refused the request; `status` says how.", "Read `detail`."),
+    Kind("secrets.missing", 422, "Secrets are missing", "The command lists secrets under `requires.secrets` that this"
+         " installation does not have.", "Make the command do without; a store for secrets does not exist yet."),
     Kind("command.unknown", 404, "No such command", "No loaded command file has this slug.",
          "`weir commands list` shows all; `weir commands validate` shows why a file does not load."),
     Kind("command.invalid", 422, "Command file has faults", "The file of this command does not load. `errors` names"
@@ -162,8 +173,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("ledger", 500, "Run was stopped", _RUN_ONLY + "Nothing more of the run could be kept.", "See the log."),
     Kind("ledger.fence_lost", 409, "Another worker has the execution", _RUN_ONLY + "Another claim owns the execution.",
          "Nothing; the other run goes on."),
+    Kind("ledger.broken", 500, "Ledger refused a row", _RUN_ONLY + "Postgres refused a row of the step ledger.",
+         "The log has the particulars; run the command again when the cause is gone."),
     Kind("ledger.unavailable", 503, "Run lost Postgres", _RUN_ONLY + "Postgres went away in the middle of a run.",
-         "Nothing; the execution is taken up again."),
+         "Run it again: it was ended as failed once Postgres was back. What it had done is kept."),
     Kind("internal", 500, "Internal error", "Something went wrong that Weir did not foresee. The answer says nothing of"
          " it; the API's log does, under the `X-Correlation-ID` of the answer.", "Look in the log, and report it."),
 )  # fmt: skip

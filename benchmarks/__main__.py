@@ -61,7 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="few rounds: whether it works, not how fast it is")
     parser.add_argument("--results", metavar="FILE", type=Path, default=RESULTS, help="where the figures go")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave as with Ctrl-C: nothing stays behind
+    for number in (signal.SIGINT, signal.SIGTERM):  # nothing stays behind, whichever it is
+        signal.signal(number, signal.default_int_handler)
     try:
         results = _measure(options.only, quick=options.quick)
     except (BenchmarkFailed, WeirError) as error:

@@ -22,6 +22,8 @@ create table if not exists bare_messages (
     ended_at timestamptz not null default clock_timestamp()
 )
 """
+#: Milliseconds that a stop may take; without its servers Dramatiq would not end.
+_STOP_MS = 5000
 _INSERT = "insert into bare_messages (id) values (%s)"
 _UPDATE = "update bare_messages set ended_at = clock_timestamp(), commits = commits + 1 where id = %s"
 
@@ -52,7 +54,7 @@ def main(database_url: str, redis_url: str, threads: int) -> None:
         worker = dramatiq.Worker(actor.broker, worker_threads=threads)
         worker.start()
         stop.wait()
-        worker.stop()
+        worker.stop(timeout=_STOP_MS)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,11 @@ from workers.runner import Runner
 from workers.settings import ServerSettings, WorkerSettings
 from workers.tools import WorkerTools
 
+_UNSUCCESSFUL = """
+select slug, state, error ->> 'message' from command_executions
+where state <> 'succeeded' and lane = 'default' limit 1
+"""
+
 #: Inputs of every execution.
 INPUTS = {"body": "buy milk and bread", "n": 7}
 
@@ -90,12 +95,27 @@ class InlineWorker:
             raise BenchmarkFailed("no execution was due")
         self.runner.run(claim)
 
+    def require_success(self) -> None:
+        """See that everything that was run did what it should have done; what fails early would look fast.
+
+        Raises:
+            BenchmarkFailed: An execution failed, or did not end.
+        """
+        with self.resources.pool.connection() as connection:
+            found = connection.execute(_UNSUCCESSFUL).fetchone()
+        if found is not None:
+            raise BenchmarkFailed(f"an execution of {found[0]} is {found[1]}: {found[2]}")
+
 
 @contextmanager
 def inline_worker(
     database_url: str, redis_url: str, telemetry: TelemetrySettings | None = None
 ) -> Iterator[InlineWorker]:
-    """A worker inside this process; closed, its events handed over, at the end."""
+    """A worker inside this process; closed, its events handed over, at the end.
+
+    Raises:
+        BenchmarkFailed: Something it was given did not succeed.
+    """
     telemetry = telemetry or TelemetrySettings(pseudonym_key=PSEUDONYM_KEY)
     servers = ServerSettings(database_url=database_url, redis_url=redis_url)
     workers = WorkerSettings(dsl=DslSettings(telemetry=telemetry))
@@ -103,6 +123,8 @@ def inline_worker(
         flusher = Flusher(workers.flush_interval)
         flusher.start()
         try:
-            yield InlineWorker(resources, flusher)
+            worker = InlineWorker(resources, flusher)
+            yield worker
+            worker.require_success()
         finally:
             flusher.stop()

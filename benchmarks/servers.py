@@ -27,6 +27,8 @@ from workers.processes import SERVER_ENVIRONMENT, EmbeddedServer, Launch, find_s
 
 #: Seconds that anything may take to start, and to stop.
 PATIENCE_S = 60.0
+#: What is measured: the code beside this harness, whatever else may be installed.
+_CHECKOUT = Path(__file__).parents[1]
 #: Key of the hash that stands for users, wherever `weir up` did not make one.
 PSEUDONYM_KEY = "a key for measurements"
 
@@ -98,12 +100,12 @@ def running_process(
         home: Prepared, or empty and made by the process itself.
         name: Of the log file.
         arguments: What Python is to run.
-        environment: All it gets.
+        environment: Added to what every server gets.
     """
     launch = Launch(
         argv=(sys.executable, *arguments),
         stop_signal=signal.SIGTERM,
-        env={**SERVER_ENVIRONMENT, **environment},
+        env={**SERVER_ENVIRONMENT, "PYTHONPATH": str(_CHECKOUT), **environment},
         user=None,
         directory=home.root.parent,
     )

@@ -37,7 +37,7 @@ _STEPS = 5
 _AROUND = 3
 
 _WINDOW = """
-select count(*), extract(epoch from max(finished_at) - min(claimed_at))::float
+select count(*), extract(epoch from max(finished_at) - min(started_at))::float
 from command_executions where slug = %s and state = 'succeeded' and queued_at >= %s
 """
 

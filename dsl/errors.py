@@ -3,6 +3,7 @@
 LanguageError
 |- CommandInvalid(faults)   a file, every fault of it
 |- InputsInvalid(faults)    a submission's inputs, every fault of them
+|- SecretsMissing           a command needs secrets that are not there
 |- UnknownCommand           did you mean ...?
 `- ExpressionError          a template or condition that cannot be evaluated
 StepError
@@ -79,6 +80,12 @@ class InputsInvalid(LanguageError):
         self.faults = faults
 
 
+class SecretsMissing(LanguageError):
+    """The command requires secrets that this installation does not have."""
+
+    code = "secrets.missing"
+
+
 class UnknownCommand(LanguageError):
     """No loaded command file has this slug."""
 
@@ -138,6 +145,12 @@ class FenceLost(LedgerError):
     """Another claim owns the execution, or it is final; this run's transaction was not made."""
 
     code = "ledger.fence_lost"
+
+
+class LedgerBroken(LedgerError):
+    """Postgres refuses a row of the ledger: a fault of ours, or of the database; never of the step that ran."""
+
+    code = "ledger.broken"
 
 
 class LedgerUnavailable(LedgerError):

@@ -14,15 +14,13 @@ import msgspec
 
 from dsl.command import StepSpec
 from dsl.errors import StepFailed
+from dsl.fragment_events import fragment_event, mint_events
 from dsl.records import JSON_NUL
-from dsl.step import Mutation, Outcome, StepResult, StepRow
+from dsl.step import Mutation, MutationEvent, Outcome, StepResult, StepRow
 from telemetry.clock import Clock
 from telemetry.events import (
     ErrorFacts,
     Event,
-    FragmentCreated,
-    FragmentDeleted,
-    FragmentUpdated,
     Scope,
     StepExecuted,
     StepSkipped,
@@ -32,15 +30,6 @@ from telemetry.events import (
 )
 from telemetry.ids import mint
 from telemetry.measures import allowed_measures
-
-#: Fragment events one step may cause before one summary stands for all of them.
-MAX_FRAGMENT_EVENTS = 100
-
-_FRAGMENT_EVENTS: dict[str, type[FragmentCreated | FragmentUpdated | FragmentDeleted]] = {
-    "created": FragmentCreated,
-    "updated": FragmentUpdated,
-    "deleted": FragmentDeleted,
-}
 
 
 class DescribeError(Protocol):
@@ -66,6 +55,7 @@ class StepMeter:
         dry_run: A dry run's mutations never happened, so they have no events of their own.
         max_output_bytes: JSON bytes of one output.
         max_total_bytes: JSON bytes of all outputs together.
+        first_ordinal: Of this attempt's first row; ordinals go on over attempts.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator or limit each
@@ -78,6 +68,7 @@ class StepMeter:
         dry_run: bool,
         max_output_bytes: int,
         max_total_bytes: int,
+        first_ordinal: int = 1,
     ) -> None:
         self._clock = clock
         self._attempt = attempt
@@ -86,7 +77,7 @@ class StepMeter:
         self._dry_run = dry_run
         self._max_output_bytes = max_output_bytes
         self._left = max_total_bytes
-        self._ordinal = 0
+        self._ordinal = first_ordinal - 1
         self.totals = Totals()
 
     def start(self, spec: StepSpec, path: str) -> StepRun:
@@ -101,22 +92,24 @@ class StepMeter:
             StepFailed: It is not JSON-able, holds what Postgres cannot keep, or is too large.
         """
         try:
-            text = msgspec.json.encode(output).decode()
+            encoded = msgspec.json.encode(output)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise StepFailed("the output cannot be kept as JSON") from error
+        size = len(encoded)
+        text = encoded.decode()
         if JSON_NUL.search(text):
             raise StepFailed("the output holds a NUL character, which cannot be kept")
-        if len(text) > self._max_output_bytes:
+        if size > self._max_output_bytes:
             raise StepFailed(
-                f"the output has {len(text)} bytes; a step may keep {self._max_output_bytes}",
+                f"the output has {size} bytes; a step may keep {self._max_output_bytes}",
                 hint="Keep what later steps need, or raise WEIR_DSL_MAX_OUTPUT_BYTES.",
             )
-        if len(text) > self._left:
+        if size > self._left:
             raise StepFailed(
                 "the outputs of this execution are too large together",
                 hint="Raise WEIR_DSL_MAX_EXECUTION_OUTPUT_BYTES, or split the command.",
             )
-        self._left -= len(text)
+        self._left -= size
         return text
 
     def _row(
@@ -144,25 +137,13 @@ class StepMeter:
             fragment_id=result.fragment_id,
             measures=allowed_measures(result.measures),
             event_id=mint(now_us) if self._telemetry_on else None,
-            mutation_event_ids=self._mutation_event_ids(result.mutations, now_us),
+            mutation_events=self._mutation_events(result.mutations, now_us),
         )
 
-    def _mutation_event_ids(self, mutations: tuple[Mutation, ...], now_us: int) -> tuple[bytes | None, ...]:
-        """Each fragment change has its event, up to a bound; past it the first of each operation stands for all."""
-        if not mutations:
-            return ()
+    def _mutation_events(self, mutations: tuple[Mutation, ...], now_us: int) -> tuple[MutationEvent | None, ...]:
         if not self._telemetry_on or self._dry_run:
             return (None,) * len(mutations)
-        fragments = [mutation.entity == "fragment" for mutation in mutations]
-        if sum(fragments) <= MAX_FRAGMENT_EVENTS:
-            return tuple(mint(now_us) if is_fragment else None for is_fragment in fragments)
-        seen: set[str] = set()
-        ids: list[bytes | None] = []
-        for mutation, is_fragment in zip(mutations, fragments, strict=True):
-            first = is_fragment and mutation.operation not in seen
-            ids.append(mint(now_us) if first else None)
-            seen.add(mutation.operation)
-        return tuple(ids)
+        return mint_events(mutations, now_us)
 
 
 class StepRun:
@@ -205,8 +186,12 @@ class Totals:
 
     def add(self, row: StepRow) -> None:
         """Count a row; a later run of the same path replaces the earlier one."""
-        self._outcomes[row.path] = row.outcome
-        self.mutations += row.mutations_count
+        self.count_path(row.path, row.outcome, row.mutations_count)
+
+    def count_path(self, path: str, outcome: Outcome, mutations: int) -> None:
+        """Count how a path ended last, and what it changed."""
+        self._outcomes[path] = outcome
+        self.mutations += mutations
 
     def count(self, outcome: Outcome) -> int:
         """Paths whose last run ended so."""
@@ -218,10 +203,9 @@ def events_of(scope: Scope, row: StepRow) -> Iterator[Event]:
     if row.event_id is None:
         return
     yield _step_event(scope, row, row.event_id)
-    summary = sum(mutation.entity == "fragment" for mutation in row.mutations) > MAX_FRAGMENT_EVENTS
-    for mutation, event_id in zip(row.mutations, row.mutation_event_ids, strict=True):
-        if event_id is not None:
-            yield _fragment_event(scope, row, mutation, event_id, summary=summary)
+    for mutation, event in zip(row.mutations, row.mutation_events, strict=True):
+        if event is not None:
+            yield fragment_event(scope, mutation, event, row.occurred_at_us, row.path)
 
 
 def _step_event(scope: Scope, row: StepRow, event_id: bytes) -> Event:
@@ -255,13 +239,3 @@ def _step_event(scope: Scope, row: StepRow, event_id: bytes) -> Event:
         fragment,
         measures,
     )
-
-
-def _fragment_event(scope: Scope, row: StepRow, mutation: Mutation, event_id: bytes, *, summary: bool) -> Event:
-    kind = _FRAGMENT_EVENTS[mutation.operation]
-    if summary:
-        alike = ("fragment", mutation.operation)
-        rows = sum(other.count for other in row.mutations if (other.entity, other.operation) == alike)
-        return kind(event_id, row.occurred_at_us, scope, None, row.path, rows)
-    entity = None if mutation.entity_id is None else mutation.entity_id.bytes
-    return kind(event_id, row.occurred_at_us, scope, entity, row.path, mutation.count)

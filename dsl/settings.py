@@ -31,5 +31,7 @@ class DslSettings:
         timedelta(seconds=30), "How long one SQL statement may run.", minimum=timedelta(milliseconds=100)
     )
     dry_run_lock_timeout: timedelta = setting(
-        timedelta(seconds=1), "How long a dry run waits for a row that another transaction holds."
+        timedelta(seconds=1),
+        "How long a dry run waits for a row that another transaction holds.",
+        minimum=timedelta(milliseconds=1),
     )

@@ -72,6 +72,19 @@ class Mutation:
 
 
 @dataclass(frozen=True, slots=True)
+class MutationEvent:
+    """The event of a mutation; its row keeps both, so that the event can be made from the row alone.
+
+    Attributes:
+        event_id: 16 bytes.
+        rows: How many it stands for: more than one in a summary.
+    """
+
+    event_id: bytes
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """What a step made.
 
@@ -237,7 +250,7 @@ class StepRow:
         error: The whole error for the execution's owner; operational, never telemetry.
         facts: What telemetry may know of it.
         event_id: 16 bytes; none while telemetry is off.
-        mutation_event_ids: One for each of `mutations`: the id of its fragment event, or none without one.
+        mutation_events: For each of `mutations` its event, if it has one.
     """
 
     path: str
@@ -255,7 +268,7 @@ class StepRow:
     fragment_id: UUID | None = None
     measures: Mapping[str, int | float | str] = field(default_factory=dict)
     event_id: bytes | None = None
-    mutation_event_ids: tuple[bytes | None, ...] = ()
+    mutation_events: tuple[MutationEvent | None, ...] = ()
 
     @property
     def mutations_count(self) -> int:

@@ -79,8 +79,8 @@ create table command_executions (
     queued_at timestamptz not null,
     run_at timestamptz not null,
     started_at timestamptz,
-    claimed_at timestamptz,
     finished_at timestamptz,
+    queue_wait_us bigint,
     running_us bigint not null default 0,
     steps_executed integer not null default 0,
     steps_successful integer not null default 0,
@@ -88,7 +88,6 @@ create table command_executions (
     steps_skipped integer not null default 0,
     mutations_count integer not null default 0,
     queued_event_id uuid,
-    started_event_id uuid,
     finished_event_id uuid,
     constraint command_executions_state_known check (
         state in ('scheduled', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled', 'expired', 'dead')
@@ -107,9 +106,22 @@ create table command_executions (
 
 -- The claim: best due execution of a lane, by priority, then age. Holds only what waits, so it stays small.
 create index command_executions_due on command_executions (lane, priority, run_at, id) where state = 'queued';
+-- States that are rare, or that somebody watches; the many that succeeded are found by time.
+create index command_executions_by_state on command_executions (state, id desc) where state <> 'succeeded';
 create index command_executions_by_slug on command_executions (slug, id desc);
 create index command_executions_by_correlation on command_executions (correlation_id);
 create index command_executions_by_parent on command_executions (parent_id) where parent_id is not null;
+
+-- Claims: one row per attempt at an execution.
+create table command_attempts (
+    execution_id uuid not null references command_executions (id) on delete cascade,
+    attempt integer not null,
+    worker_id uuid not null,
+    claimed_at timestamptz not null,
+    queue_wait_us bigint not null,
+    event_id uuid,
+    constraint command_attempts_pkey primary key (execution_id, attempt)
+);
 
 -- The step ledger: one row per run of a step.
 create table command_steps (
@@ -149,7 +161,8 @@ create table command_step_items (
     constraint command_step_items_is_list check (jsonb_typeof(items) = 'array')
 );
 
--- What changed, by whom: one row per fragment or notification, one per statement for declared tables.
+-- What changed, by whom: one row per fragment or notification, one per statement for declared tables. `event_rows` is how
+-- many rows its event stands for. A change without an execution (an import) says itself who made it.
 create table mutations (
     id uuid primary key,
     execution_id uuid references command_executions (id) on delete cascade,
@@ -166,8 +179,16 @@ create table mutations (
     dry_run boolean not null default false,
     occurred_at timestamptz not null,
     event_id uuid,
+    event_rows integer,
+    request_source text,
+    user_name text,
+    space_id uuid references spaces (id),
     constraint mutations_operation_known check (operation in ('created', 'updated', 'deleted')),
-    constraint mutations_step_has_execution check (step_path is null or execution_id is not null)
+    constraint mutations_step_has_execution check (step_path is null or execution_id is not null),
+    constraint mutations_event_has_rows check ((event_id is null) = (event_rows is null)),
+    constraint mutations_say_who check (
+        execution_id is not null or (request_source is not null and user_name is not null and space_id is not null)
+    )
 );
 
 create index mutations_by_execution on mutations (execution_id, id) where execution_id is not null;

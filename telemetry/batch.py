@@ -15,6 +15,9 @@ from msgspec import Struct
 #: Version of the entry's form (not of the events in it); another number is not read.
 FORMAT = 1
 
+#: Later than anything occurs.
+NEVER_US = (1 << 63) - 1
+
 
 class BatchMalformed(ValueError):
     """An entry is not a batch of the form this program reads. Says why without quoting it."""
@@ -69,32 +72,51 @@ class Batch:
     Attributes:
         events: Each encoded by itself.
         size_bytes: Their sum.
-        oldest_us: Least `occurred_at_us` among them.
+        oldest_us: Least `occurred_at_us` among them; `NEVER_US` if none of them says.
     """
 
     events: list[bytes] = field(default_factory=list)
     size_bytes: int = 0
-    oldest_us: int = 0
+    oldest_us: int = NEVER_US
 
-    def add(self, occurred_at_us: int, event: bytes) -> None:
+    def add(self, event: bytes) -> None:
         """Append one event."""
-        self.oldest_us = min(self.oldest_us, occurred_at_us) if self.events else occurred_at_us
+        self.oldest_us = min(self.oldest_us, _occurred_at_us(event))
         self.events.append(event)
         self.size_bytes += len(event)
 
 
-def cut(events: Iterable[tuple[int, bytes]], limits: Limits) -> Iterator[Batch]:
-    """Cut (occurred_at_us, event) pairs into batches within `limits`, keeping their order.
+class _Stamp(Struct, array_like=True):
+    """How every encoded event begins; what follows is not looked at."""
+
+    event_type: str
+    event_id: bytes
+    occurred_at_us: int
+
+
+_stamp_of = msgspec.msgpack.Decoder(_Stamp).decode
+
+
+def _occurred_at_us(event: bytes) -> int:
+    """Read from the encoded event, so that while it waits nothing needs to be kept beside it."""
+    try:
+        return _stamp_of(event).occurred_at_us
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return NEVER_US  # the sink counts it as malformed
+
+
+def cut(events: Iterable[bytes], limits: Limits) -> Iterator[Batch]:
+    """Cut encoded events into batches within `limits`, keeping their order.
 
     An event larger than `limits.size_bytes` travels alone.
     """
     batch = Batch()
-    for occurred_at_us, event in events:
+    for event in events:
         full = len(batch.events) >= limits.events or batch.size_bytes + len(event) > limits.size_bytes
         if batch.events and full:
             yield batch
             batch = Batch()
-        batch.add(occurred_at_us, event)
+        batch.add(event)
     if batch.events:
         yield batch
 

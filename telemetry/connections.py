@@ -17,6 +17,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from telemetry.errors import StoreUnavailable
+from telemetry.privacy import CONNECTION_LOST
 
 #: Seconds to establish one connection, to either server.
 CONNECT_TIMEOUT_S = 5
@@ -157,3 +158,15 @@ def _client(url: str, *, timeout: timedelta, connect_timeout: timedelta, retry: 
         socket_connect_timeout=min(connect_timeout.total_seconds(), CONNECT_TIMEOUT_S),
         retry=retry,
     )
+
+
+def is_connection_loss(error: BaseException | None) -> bool:
+    """Whether the server, rather than the statement, was the problem: no SQLSTATE, class 08 or 57P, or too many.
+
+    A pool that gives none (PoolTimeout) counts too: it has no SQLSTATE.
+    """
+    if isinstance(error, psycopg.InterfaceError):
+        return True
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith(CONNECTION_LOST)

@@ -153,7 +153,7 @@ class Intake:
         for data in events:
             try:
                 event = decode(data)
-                if not holds(event.event_id):
+                if not holds(event.occurred_at_us):
                     tally.outside += 1
                     continue
                 row = encode(event)

@@ -17,7 +17,7 @@ SQL = queries(__file__)
 
 _PREFIX: Final = "telemetry_events_p"
 _NAME: Final = re.compile(_PREFIX + r"(\d{8})")
-_DAY_MS: Final = 86_400_000
+_DAY_US: Final = 86_400_000_000
 _DAY: Final = timedelta(days=1)
 
 #: Key of the advisory lock: "weirpart" in ASCII.
@@ -78,14 +78,14 @@ class Horizon:
         matches = (_NAME.fullmatch(name) for name in partitions)
         self._days = frozenset(_day_number(match[1]) for match in matches if match is not None)
 
-    def holds(self, event_id: bytes) -> bool:
-        """Whether an event with this id has a partition to go to."""
-        return int.from_bytes(event_id[:6]) // _DAY_MS in self._days
+    def holds(self, unix_us: int) -> bool:
+        """Whether what occurred at this instant has a partition to go to."""
+        return unix_us // _DAY_US in self._days
 
 
 def _day_number(text: str) -> int:
     day = datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC)
-    return to_unix_us(day) // 1000 // _DAY_MS
+    return to_unix_us(day) // _DAY_US
 
 
 def _make(connection: Connection[Any], name: str, day: datetime) -> None:

@@ -26,6 +26,9 @@ MAX_CLASS_NAME = 100
 #: Frames of an exception that are looked at, innermost last: enough to tell errors apart, also in a recursion.
 MAX_FRAMES = 50
 
+#: How SQLSTATE begins when the server was lost, shuts down, or takes no more connections.
+CONNECTION_LOST = ("08", "57P", "53300")
+
 _CATEGORIES = frozenset(get_args(Category))
 
 #: Category by class, as `module.name`; the nearest base class that is listed decides. Names instead of classes, so that
@@ -105,12 +108,12 @@ def category(exception: BaseException) -> Category:
 
 
 def _is_lost_connection(exception: BaseException) -> bool:
-    """Whether Postgres was not reached: psycopg's OperationalError itself, with no SQLSTATE or one of class 08."""
+    """Whether Postgres was not reached: psycopg's OperationalError with no SQLSTATE or one that says so."""
     bases = {f"{base.__module__}.{base.__qualname__}" for base in type(exception).__mro__}
     if "psycopg.OperationalError" not in bases or "psycopg_pool.PoolTimeout" in bases:
         return False
     sqlstate = getattr(exception, "sqlstate", None)
-    return sqlstate is None or str(sqlstate).startswith("08")
+    return sqlstate is None or str(sqlstate).startswith(CONNECTION_LOST)
 
 
 def fingerprint(exception: BaseException) -> bytes:

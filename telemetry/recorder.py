@@ -22,7 +22,7 @@ import structlog
 from telemetry.batch import FORMAT, Batch, BatchHeader, Limits, cut, encode_batch
 from telemetry.clock import Clock
 from telemetry.errors import StreamUnavailable
-from telemetry.events import Event, event_type
+from telemetry.events import CATALOGUE, Event, event_type
 from telemetry.forks import renew_in_children
 from telemetry.ids import mint
 from telemetry.settings import TelemetrySettings
@@ -30,6 +30,7 @@ from telemetry.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 
+_TYPES: Final = frozenset(CATALOGUE)
 #: A mark that no buffer reaches: the thread is at work and need not be woken.
 _NEVER: Final = 1 << 60
 #: How often the stream is asked how long it is, at most, in microseconds.
@@ -155,7 +156,7 @@ class BufferedRecorder:
         self._producer = f"{self._name}-{os.getpid()}"
         self._epoch = mint(self._clock.unix_us())
         self._bound = self._settings.buffer_max_events
-        self._buffer: deque[tuple[int, bytes]] = deque()
+        self._buffer: deque[bytes] = deque()
         self._batches: deque[Batch] = deque()  # cut, not handed over
         self._held = 0  # events in them
         self._cut_at_us = 0
@@ -176,12 +177,11 @@ class BufferedRecorder:
 
     def record(self, event: Event) -> None:
         try:
-            data = self._encode(event)
             buffer = self._buffer
-            if len(buffer) + self._held >= self._bound:
+            if type(event) not in _TYPES or len(buffer) + self._held >= self._bound:
                 self._drop(event)
                 return
-            buffer.append((event.occurred_at_us, data))
+            buffer.append(self._encode(event))
             if len(buffer) >= self._ring_at:
                 self._ring()
         except Exception:  # noqa: BLE001 - nothing about telemetry may fail its caller; it is counted
@@ -322,7 +322,7 @@ class BufferedRecorder:
 
     def _give_up(self) -> None:
         """Count as dropped what could not be handed over before the end."""
-        left = [event for batch in self._batches for event in batch.events] + [event for _, event in self._buffer]
+        left = [event for batch in self._batches for event in batch.events] + list(self._buffer)
         with self._lock:
             self._dropped.update(str(msgspec.msgpack.decode(event)[0]) for event in left)
         self._batches.clear()

@@ -1,9 +1,10 @@
 """An event as a row of `telemetry_events`, in PostgreSQL's binary COPY form. Pure: no I/O.
 
-A row is encoded here and not by the driver because most of it repeats: what its type fixes, what its scope fixes, and
-names that were seen before are bytes that are already there. So the sink keeps up with what Postgres can take in
+A row is encoded here and not by the driver because most of it repeats. What its type fixes, what its scope fixes, its
+words (step path, step type, outcome, error) and its measures were seen before, nearly always, and are bytes that are
+already there; only ids, times and numbers are written anew. So the sink keeps up with what Postgres can take in
 (benchmarks/telemetry.py). The form is that of PostgreSQL's manual, COPY, "Binary Format": per column its length and
-its bytes; a property test holds it against what Postgres reads back.
+its bytes.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ COLUMNS: Final = (
     # what its scope fixes
     *("correlation_id", "request_source", "user_id", "space_id", "execution_id", "parent_id"),
     *("command_slug", "definition_hash", "dry_run", "attempt"),
-    # its own
-    *("event_id", "occurred_at"),
-    *("operation", "duration_us", "mutations_count", "step_try", "fragment_id", "step_path", "step_type", "outcome"),
-    *("error_type", "error_category", "error_fingerprint"),
-    "measures",
+    # its words
+    *("operation", "step_path", "step_type", "outcome", "error_type", "error_category", "error_fingerprint"),
+    # what is its own
+    *("event_id", "occurred_at", "duration_us", "mutations_count", "step_try", "fragment_id", "measures"),
 )
 
 #: Fields of events whose column has another name.
@@ -45,6 +45,7 @@ _POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 _NULL: Final = b"\xff\xff\xff\xff"
 _HEAD: Final = struct.pack(">h", len(COLUMNS))
 _STAMP: Final = struct.Struct(">i16siq")
+_STEP_NUMBERS: Final = struct.Struct(">iqiiih")
 _INT2: Final = struct.Struct(">ih")
 _INT4: Final = struct.Struct(">ii")
 _INT8: Final = struct.Struct(">iq")
@@ -90,55 +91,48 @@ class RowEncoder:
 
     def _compile(self, cls: type[Event]) -> Callable[[Event], bytes]:
         head = _HEAD + b"".join(map(_name, (event_type(cls), cls.component, cls.level)))
-        sources, encoders = zip(*_own_fields(cls), strict=True)
-        own = attrgetter(*sources)
-        measures = self._measures_of(cls)
+        words, numbers, fragment, measures = _words_of(cls), _numbers_of(cls), _fragment_of(cls), self._measures_of(cls)
 
         def row(event: Event) -> bytes:
             event_id, occurred_at_us = event.event_id, event.occurred_at_us
             if len(event_id) != _ID_BYTES or int.from_bytes(event_id[:6]) != occurred_at_us // 1000:
                 raise MalformedEvent(f"{event_type(cls)}: event_id")
             stamp = _STAMP.pack(_ID_BYTES, event_id, 8, occurred_at_us - _POSTGRES_EPOCH_US)
-            fields = [encode(value) for encode, value in zip(encoders, own(event), strict=True)]
-            return b"".join((head, _scope(event.scope), stamp, *fields, measures(event)))
+            scope = _scope(event.scope)
+            return b"".join((head, scope, words(event), stamp, numbers(event), fragment(event), measures(event)))
 
         return row
 
-    def _measures_of(self, cls: type[Event]) -> Callable[[Event], bytes]:
+    def _measures_of(self, cls: type[Event]) -> Encode:
         """What makes the measures column: a step's own, the numbers of the class that have no column, or nothing."""
         if "measures" in cls.__struct_fields__:
-            return lambda event: self._step_measures(event.measures)  # type: ignore[attr-defined]  # just seen
+            return self._step_measures
         keys = tuple(name for name in cls.__struct_fields__ if name not in _NOT_MEASURES)
         if not keys:
-            return lambda _: _NULL
+            return _always(_NULL)
         return lambda event: _jsonb({key: getattr(event, key) for key in keys})
 
-    def _step_measures(self, measures: Mapping[str, int | float | str] | None) -> bytes:
-        if not measures:
+    def _step_measures(self, event: Any) -> bytes:  # noqa: ANN401 - any class with measures
+        if not event.measures:
             return _NULL
-        known = allowed_measures(measures)
-        self.dropped_measures += len(measures) - len(known)
-        return _jsonb(known) if known else _NULL
+        encoded, dropped = _measures(tuple(event.measures.items()))
+        self.dropped_measures += dropped
+        return encoded
 
 
-def _own_fields(cls: type[Event]) -> list[tuple[str, Encode]]:
-    """Attribute and encoder for each column between stamp and measures; nulls are written by the one before them."""
-    attributes = {_RENAMED.get(name, name): name for name in cls.__struct_fields__}
+def _words_of(cls: type[Event]) -> Encode:
+    """From operation to error_fingerprint; rows remember them by their values, of which there are few."""
     fields = [_operation(cls)]
-    nulls = b""
-    for column, encode in reversed(_OWN_COLUMNS.items()):
-        if column in attributes:
-            fields.insert(1, (attributes[column], _followed_by(nulls, encode)))
-            nulls = b""
-        else:
-            nulls += _NULL * _WIDTH.get(column, 1)
-    fields[0] = (fields[0][0], _followed_by(nulls, fields[0][1]))
-    # attrgetter gives no tuple for a single attribute.
-    return fields if len(fields) > 1 else [*fields, ("event_id", lambda _: b"")]
+    for field, (encode, columns) in _WORDS.items():
+        known = field in cls.__struct_fields__
+        fields.append((field, encode) if known else ("component", _always(_NULL * columns)))
+    values_of = attrgetter(*(source for source, _ in fields))
 
+    @lru_cache(maxsize=8192)
+    def words(values: tuple[Any, ...]) -> bytes:
+        return b"".join(encode(value) for value, (_, encode) in zip(values, fields, strict=True))
 
-def _followed_by(nulls: bytes, encode: Encode) -> Encode:
-    return (lambda value: encode(value) + nulls) if nulls else encode
+    return lambda event: words(values_of(event))
 
 
 def _operation(cls: type[Event]) -> tuple[str, Encode]:
@@ -149,8 +143,57 @@ def _operation(cls: type[Event]) -> tuple[str, Encode]:
         return "step_type", _name
     if cls.component == "http":
         return "route", _name
-    verb = _name(event_type(cls).rpartition(".")[2])
-    return "event_id", lambda _: verb
+    return "component", _always(_name(event_type(cls).rpartition(".")[2]))
+
+
+def _numbers_of(cls: type[Event]) -> Encode:
+    """From duration_us to step_try."""
+    sources = {_RENAMED.get(name, name): name for name in cls.__struct_fields__}
+    if all(column in sources for column in _NUMBERS):  # steps: nearly all events
+        pack = _STEP_NUMBERS.pack
+        return lambda event: pack(8, event.duration_us, 4, event.mutations_count, 2, event.step_try)
+    parts = [
+        _number(sources[column], number) if column in sources else _always(_NULL) for column, number in _NUMBERS.items()
+    ]
+    return lambda event: b"".join([part(event) for part in parts])
+
+
+def _number(source: str, number: struct.Struct) -> Encode:
+    get, size = attrgetter(source), number.size - 4
+    return lambda event: number.pack(size, get(event))
+
+
+def _fragment_of(cls: type[Event]) -> Encode:
+    if "fragment_id" not in cls.__struct_fields__:
+        return _always(_NULL)
+    return lambda event: _optional_id(event.fragment_id)
+
+
+def _always(encoded: bytes) -> Encode:
+    return lambda _: encoded
+
+
+@lru_cache(maxsize=4096)
+def _measures(measures: tuple[tuple[str, Any], ...]) -> tuple[bytes, int]:
+    """The column, and how many were left out."""
+    allowed = allowed_measures(dict(measures))
+    return _jsonb(allowed) if allowed else _NULL, len(measures) - len(allowed)
+
+
+@lru_cache(maxsize=4096)
+def _scope(scope: Scope) -> bytes:
+    ids = (scope.user_id, scope.space_id, scope.execution_id, scope.parent_id)
+    return b"".join(
+        (
+            _id(scope.correlation_id),
+            _name(scope.request_source),
+            *map(_optional_id, ids),
+            _optional_name(scope.command_slug),
+            _optional_id(scope.definition_hash),
+            b"\0\0\0\x01\x01" if scope.dry_run else b"\0\0\0\x01\0",
+            _INT2.pack(2, scope.attempt),
+        )
+    )
 
 
 @lru_cache(maxsize=16_384)
@@ -159,6 +202,10 @@ def _name(name: str) -> bytes:
         raise MalformedEvent("a name of another form than registered ones")
     encoded = name.encode()
     return len(encoded).to_bytes(4) + encoded
+
+
+def _optional_name(value: str | None) -> bytes:
+    return _NULL if value is None else _name(value)
 
 
 def _bytes(value: bytes, size: int) -> bytes:
@@ -171,24 +218,8 @@ def _id(value: bytes) -> bytes:
     return _bytes(value, _ID_BYTES)
 
 
-def _int2(value: int) -> bytes:
-    return _INT2.pack(2, value)
-
-
-def _int4(value: int) -> bytes:
-    return _INT4.pack(4, value)
-
-
-def _int8(value: int) -> bytes:
-    return _INT8.pack(8, value)
-
-
 def _optional_id(value: bytes | None) -> bytes:
     return _NULL if value is None else _id(value)
-
-
-def _optional_name(value: str | None) -> bytes:
-    return _NULL if value is None else _name(value)
 
 
 def _error(facts: ErrorFacts | None) -> bytes:
@@ -203,32 +234,12 @@ def _jsonb(value: Mapping[str, Any]) -> bytes:
     return len(encoded).to_bytes(4) + encoded
 
 
-@lru_cache(maxsize=4096)
-def _scope(scope: Scope) -> bytes:
-    ids = (scope.user_id, scope.space_id, scope.execution_id, scope.parent_id)
-    return b"".join(
-        (
-            _id(scope.correlation_id),
-            _name(scope.request_source),
-            *map(_optional_id, ids),
-            _optional_name(scope.command_slug),
-            _optional_id(scope.definition_hash),
-            b"\0\0\0\x01\x01" if scope.dry_run else b"\0\0\0\x01\0",
-            _int2(scope.attempt),
-        )
-    )
-
-
-#: Columns of the event's own after the stamp, each with how its value is written.
-_OWN_COLUMNS: Final[dict[str, Encode]] = {
-    "duration_us": _int8,
-    "mutations_count": _int4,
-    "step_try": _int2,
-    "fragment_id": _optional_id,
-    "step_path": _optional_name,
-    "step_type": _name,
-    "outcome": _name,
-    "error": _error,
+#: Fields whose values are words, each with how it is written and the columns it fills.
+_WORDS: Final[dict[str, tuple[Encode, int]]] = {
+    "step_path": (_optional_name, 1),
+    "step_type": (_name, 1),
+    "outcome": (_name, 1),
+    "error": (_error, 3),
 }
-#: How many columns one of those fills, where it is not one.
-_WIDTH: Final = {"error": 3}
+#: Columns that are whole numbers, each with its form.
+_NUMBERS: Final = {"duration_us": _INT8, "mutations_count": _INT4, "step_try": _INT2}

@@ -99,7 +99,9 @@ class TelemetrySettings:
         timedelta(milliseconds=250), "How long one write to the stream may take.", minimum=timedelta(milliseconds=10)
     )
     breaker_pause: timedelta = setting(
-        timedelta(seconds=1), "How long the recorder leaves a stream alone that failed.", minimum=timedelta(0)
+        timedelta(seconds=1),
+        "How long the recorder leaves a stream alone that failed.",
+        minimum=timedelta(milliseconds=10),
     )
     sink_batch_size: int = setting(5000, "Events of one transaction of the sink, at most.", minimum=1, maximum=100_000)
     sink_flush_interval: timedelta = setting(

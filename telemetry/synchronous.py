@@ -17,7 +17,7 @@ from telemetry.events import Event
 from telemetry.forks import renew_in_children
 from telemetry.recorder import CLOSE_TIMEOUT, FLUSH_TIMEOUT, RecorderStats, type_of
 from telemetry.rows import RowEncoder
-from telemetry.store import insert_events
+from telemetry.store import insert_events, prepare_session
 from telemetry.throttle import Throttle
 
 log = structlog.get_logger(__name__)
@@ -87,6 +87,7 @@ class SynchronousRecorder:
             raise RuntimeError("recorded after close")
         if self._connection is None:
             self._connection = self._connect()
+            prepare_session(self._connection)
         try:
             with self._connection.transaction():
                 insert_events(self._connection, (row,))

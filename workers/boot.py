@@ -31,8 +31,8 @@ from telemetry.settings import TelemetrySettings
 from workers.actors import MAINTAIN, declare_lane, declare_maintenance
 from workers.broker import MAINTENANCE_QUEUE, BellBroker
 from workers.executions import Executions
+from workers.flusher import Flusher
 from workers.hints import Hints
-from workers.ledger import Flusher
 from workers.middleware import CausingIds
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
@@ -190,7 +190,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
     stop = _stop_on_signal()
     database_url, _, _ = _required(servers, workers.dsl.telemetry)
     with open_resources(servers, workers, "scheduler") as resources:
-        sweeper = Sweeper(resources.executions, resources.broker, resources.hints, resources.clock)
+        sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
         work = [
             Periodic("sweep", workers.sweep_interval, sweeper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
-import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
 from dsl.command import Command
 from dsl.fragments import space_id
-from telemetry.clock import Clock, from_unix_us, to_unix_us
+from telemetry.clock import Clock, from_unix_us
+from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable
 from telemetry.events import ExecutionQueued, ExecutionStarted, Scope, Source
 from telemetry.ids import mint, new_id
@@ -34,6 +34,9 @@ R = TypeVar("R")
 
 #: States that nothing leaves.
 FINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "expired", "dead"})
+
+#: Ids of spaces remembered by a process, by name.
+MAX_KNOWN_SPACES = 1000
 
 #: Every state, in the order of a life.
 STATES = ("scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired", "dead")
@@ -67,8 +70,8 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """A row of `command_executions`, with its space's name. Instants are aware UTC."""
+class ExecutionSummary:
+    """A row of `command_executions` with its space's name, as lists show it. Instants are aware UTC."""
 
     id: UUID
     slug: str
@@ -84,8 +87,6 @@ class Execution:
     correlation_id: UUID
     parent_id: UUID | None
     link: str | None
-    inputs: dict[str, Any]
-    result: Any
     error: dict[str, Any] | None
     attempt: int
     fence: int
@@ -93,17 +94,14 @@ class Execution:
     queued_at: datetime
     run_at: datetime
     started_at: datetime | None
-    claimed_at: datetime | None
     finished_at: datetime | None
+    queue_wait_us: int | None
     running_us: int
     steps_executed: int
     steps_successful: int
     steps_failed: int
     steps_skipped: int
     mutations_count: int
-    queued_event_id: UUID | None
-    started_event_id: UUID | None
-    finished_event_id: UUID | None
 
     @property
     def is_final(self) -> bool:
@@ -112,8 +110,22 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Execution(ExecutionSummary):
+    """An execution whole, with what it was given and what it answered."""
+
+    inputs: dict[str, Any]
+    result: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One attempt at one execution: ours while `fence` matches the row's."""
+    """One attempt at one execution: ours while `fence` matches the row's.
+
+    Attributes:
+        waited_us: From being due to this claim.
+        queue_wait_us: From being due to the first claim.
+        running_us: Of the attempts before.
+    """
 
     id: UUID
     slug: str
@@ -130,16 +142,10 @@ class Claim:
     dry_run: bool
     inputs: dict[str, Any]
     queued_at: datetime
-    run_at: datetime
     started_at: datetime
-    claimed_at: datetime
+    waited_us: int
+    queue_wait_us: int
     running_us: int
-    started_event_id: UUID | None
-
-    @property
-    def queue_wait_us(self) -> int:
-        """From being due to the first claim; never negative, whatever the clocks of two machines say."""
-        return max(0, to_unix_us(self.started_at) - to_unix_us(self.run_at))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,15 +174,6 @@ class Effect:
     entity: str
     operation: str
     rows: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnhintedLane:
-    """A lane where executions have been due for a while."""
-
-    lane: str
-    waiting: int
-    oldest: datetime
 
 
 class Executions:
@@ -253,7 +250,7 @@ class Executions:
         event_id = mint(now_us) if self._recorder.enabled else None
         parameters = {
             "lane": lane,
-            "now": from_unix_us(now_us),
+            "claimed_at": from_unix_us(now_us),
             "worker_id": worker_id,
             "event_id": event_id and UUID(bytes=event_id),
         }
@@ -262,7 +259,7 @@ class Executions:
             return None
         claim = claims[0]
         if event_id is not None:
-            self._recorder.record(ExecutionStarted(event_id, now_us, self.scope(claim), claim.queue_wait_us))
+            self._recorder.record(ExecutionStarted(event_id, now_us, self.scope(claim), claim.waited_us))
         return claim
 
     def scope(self, claim: Claim) -> Scope:
@@ -299,7 +296,7 @@ class Executions:
         state: str | None = None,
         command: str | None = None,
         correlation_id: UUID | None = None,
-    ) -> list[Execution]:
+    ) -> list[ExecutionSummary]:
         """Executions, newest first; `before` is the id of the last one already seen."""
         parameters = {
             "limit": limit,
@@ -308,7 +305,7 @@ class Executions:
             "slug": command,
             "correlation_id": correlation_id,
         }
-        return self._fetch(Execution, SQL["page"], parameters)
+        return self._fetch(ExecutionSummary, SQL["page"], parameters)
 
     def steps(self, execution_id: UUID, *, after: int = 0, limit: int) -> list[StepRecord]:
         """Ledger rows in the order they began; `after` is the ordinal of the last one already seen."""
@@ -318,15 +315,21 @@ class Executions:
         """What it changed, in rows by entity and operation; in a dry run, what it would have."""
         return self._fetch(Effect, SQL["effects"], {"id": execution_id})
 
-    def unhinted_lanes(self, before: datetime) -> list[UnhintedLane]:
-        """Lanes where something has been due since before that instant."""
-        return self._fetch(UnhintedLane, SQL["unhinted_lanes"], {"before": before})
+    def unhinted_lanes(self, patience: timedelta) -> list[str]:
+        """Lanes where something has been due for longer than that."""
+        with reaching_store(), self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=scalar_row)
+            return cursor.execute(
+                SQL["unhinted_lanes"], {"patience_ms": patience // timedelta(milliseconds=1)}
+            ).fetchall()
 
     def _space_id(self, name: str) -> UUID:
         known = self._spaces.get(name)
         if known is None:
             with reaching_store(), self._pool.connection() as connection:
                 known = space_id(connection, name)
+            if len(self._spaces) >= MAX_KNOWN_SPACES:
+                self._spaces.clear()
             self._spaces[name] = known
         return known
 
@@ -340,7 +343,8 @@ class Executions:
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(row)) as cur,
         ):
-            return cur.execute(statement, parameters).fetchall()
+            # Planned for the values at hand: a plan for all of them could not use the index of the filter that is set.
+            return cur.execute(statement, parameters, prepare=None if row is not ExecutionSummary else False).fetchall()
 
 
 class reaching_store:  # noqa: N801 - a context manager used like a function
@@ -350,16 +354,7 @@ class reaching_store:  # noqa: N801 - a context manager used like a function
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PoolTimeout) or is_connection_loss(error):
+        if is_connection_loss(error):
             raise StoreUnavailable(
                 "Postgres does not answer", hint="`weir status` shows whether it runs; try again in a moment."
             ) from error
-
-
-def is_connection_loss(error: BaseException | None) -> bool:
-    """Whether the server, rather than the statement, was the problem (SQLSTATE class 08, 57P, or none at all)."""
-    if isinstance(error, psycopg.InterfaceError):
-        return True
-    if not isinstance(error, psycopg.OperationalError):
-        return False
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "53300"))

@@ -1,5 +1,6 @@
 -- name: submit
--- Accept an execution: keep its definition if it is new, and insert the row. One statement, one round trip.
+-- Accept an execution: keep its definition if it is new, and insert the row. One statement, one round trip. It is due by
+-- the database's clock, which also judges whether it is: no machine's own clock can hold it back.
 -- params: all columns of a new row; source: the definition's text.
 with definition as (
     insert into command_definitions (hash, slug, version, source)
@@ -11,34 +12,41 @@ insert into command_executions (
     parent_id, link, inputs, lane, queued_at, run_at, queued_event_id
 ) values (
     %(id)s, %(slug)s, %(definition_hash)s, 'queued', %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s,
-    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(inputs)s, %(lane)s, %(queued_at)s, %(queued_at)s,
+    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(inputs)s, %(lane)s, %(queued_at)s, now(),
     %(queued_event_id)s
 );
 
 -- name: claim
 -- Take the best due execution of a lane: most urgent, then oldest. Two claimers never get the same row.
--- params: lane; now; worker_id; event_id: of command.execution.started. index: command_executions_due.
-update command_executions as e
-set state = 'running',
-    attempt = e.attempt + 1,
-    fence = e.fence + 1,
-    worker_id = %(worker_id)s,
-    started_at = coalesce(e.started_at, %(now)s),
-    claimed_at = %(now)s,
-    started_event_id = %(event_id)s
-from command_definitions as d, spaces as s
-where e.id = (
-        select c.id from command_executions as c
-        where c.state = 'queued' and c.lane = %(lane)s and c.run_at <= %(now)s
+-- params: lane; claimed_at; worker_id; event_id: of command.execution.started. index: command_executions_due.
+with claimed as (
+    update command_executions as e
+    set state = 'running',
+        attempt = e.attempt + 1,
+        fence = e.fence + 1,
+        worker_id = %(worker_id)s,
+        started_at = coalesce(e.started_at, %(claimed_at)s),
+        queue_wait_us = coalesce(e.queue_wait_us, due.waited_us)
+    from (
+        select c.id, greatest(0, extract(epoch from clock_timestamp() - c.run_at) * 1000000)::bigint as waited_us
+        from command_executions as c
+        where c.state = 'queued' and c.lane = %(lane)s and c.run_at <= now()
         order by c.priority, c.run_at, c.id
         for no key update skip locked
         limit 1
-    )
-    and d.hash = e.definition_hash
-    and s.id = e.space_id
-returning e.id, e.slug, e.definition_hash, d.source, e.attempt, e.fence, e.user_name, s.name as space, e.space_id,
-    e.request_source, e.correlation_id, e.parent_id, e.dry_run, e.inputs, e.queued_at, e.run_at, e.started_at,
-    e.claimed_at, e.running_us, e.started_event_id;
+    ) as due
+    where e.id = due.id
+    returning e.*, due.waited_us
+), attempt as (
+    insert into command_attempts (execution_id, attempt, worker_id, claimed_at, queue_wait_us, event_id)
+    select id, attempt, worker_id, %(claimed_at)s, waited_us, %(event_id)s from claimed
+)
+select c.id, c.slug, c.definition_hash, d.source, c.attempt, c.fence, c.user_name, s.name as space, c.space_id,
+    c.request_source, c.correlation_id, c.parent_id, c.dry_run, c.inputs, c.queued_at, c.started_at, c.waited_us,
+    c.queue_wait_us, c.running_us
+from claimed as c
+join command_definitions as d on d.hash = c.definition_hash
+join spaces as s on s.id = c.space_id;
 
 -- name: lock
 -- The fence: whoever holds this row lock with a matching fence may write for the execution. No row: it is not ours.
@@ -48,7 +56,8 @@ where id = %(id)s and fence = %(fence)s and state = 'running'
 for no key update;
 
 -- name: insert_step
--- One ledger row. params: the columns; output, error and measures as JSON.
+-- One ledger row; inserted twice (the answer to a commit was lost) it is still one.
+-- params: the columns; output, error and measures as JSON.
 insert into command_steps (
     execution_id, path, attempt, step_try, ordinal, step_type, outcome, occurred_at, duration_us, mutations_count,
     fragment_id, output, error, error_type, error_category, error_fingerprint, measures, event_id
@@ -56,17 +65,18 @@ insert into command_steps (
     %(execution_id)s, %(path)s, %(attempt)s, %(step_try)s, %(ordinal)s, %(step_type)s, %(outcome)s, %(occurred_at)s,
     %(duration_us)s, %(mutations_count)s, %(fragment_id)s, %(output)s, %(error)s, %(error_type)s, %(error_category)s,
     %(error_fingerprint)s, %(measures)s, %(event_id)s
-);
+)
+on conflict on constraint command_steps_pkey do nothing;
 
 -- name: insert_mutation
 -- One change. params: the columns.
 insert into mutations (
     id, execution_id, step_path, attempt, correlation_id, entity, entity_id, operation, changed_fields, rows_count,
-    before_hash, after_hash, dry_run, occurred_at, event_id
+    before_hash, after_hash, dry_run, occurred_at, event_id, event_rows
 ) values (
     %(id)s, %(execution_id)s, %(step_path)s, %(attempt)s, %(correlation_id)s, %(entity)s, %(entity_id)s,
     %(operation)s, %(changed_fields)s, %(rows_count)s, %(before_hash)s, %(after_hash)s, %(dry_run)s, %(occurred_at)s,
-    %(event_id)s
+    %(event_id)s, %(event_rows)s
 );
 
 -- name: freeze_items
@@ -95,12 +105,22 @@ returning id;
 
 -- name: get
 -- One execution. params: id. index: primary key.
-select e.*, s.name as space from command_executions as e join spaces as s on s.id = e.space_id where e.id = %(id)s;
+select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
+    s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.error, e.attempt, e.fence, e.worker_id,
+    e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
+    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.inputs, e.result
+from command_executions as e
+join spaces as s on s.id = e.space_id
+where e.id = %(id)s;
 
 -- name: page
--- Newest first, by id. params: before: id of the last row seen, or null; state, slug, correlation_id: or null; limit.
--- index: primary key, or command_executions_by_slug, or command_executions_by_correlation.
-select e.*, s.name as space
+-- Newest first, by id; without inputs and results, which may be large.
+-- params: before: id of the last row seen, or null; state, slug, correlation_id: or null; limit.
+-- index: primary key, or command_executions_by_slug, _by_state, _by_correlation.
+select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
+    s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.error, e.attempt, e.fence, e.worker_id,
+    e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
+    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count
 from command_executions as e
 join spaces as s on s.id = e.space_id
 where (%(before)s::uuid is null or e.id < %(before)s::uuid)
@@ -129,9 +149,27 @@ group by entity, operation
 order by entity, operation;
 
 -- name: unhinted_lanes
--- Lanes where something has been due for a while: perhaps nobody was told. params: before.
--- index: command_executions_due.
-select lane, count(*) as waiting, min(run_at) as oldest
-from command_executions
-where state = 'queued' and run_at <= %(before)s
-group by lane;
+-- Lanes where something has been due for a while: perhaps nobody was told. One look into the index per lane.
+-- params: patience_ms. index: command_executions_due.
+with recursive lanes as (
+    select min(lane) as lane from command_executions where state = 'queued'
+    union all
+    select (select min(e.lane) from command_executions as e where e.state = 'queued' and e.lane > lanes.lane)
+    from lanes
+    where lanes.lane is not null
+)
+select lane
+from lanes
+where lane is not null
+    and exists (
+        select from command_executions as e
+        where e.state = 'queued' and e.lane = lanes.lane
+            and e.run_at <= now() - %(patience_ms)s * interval '1 millisecond'
+    );
+
+-- name: committed
+-- How each path of an execution ended last, as far as it is committed. params: id. index: primary key.
+select distinct on (path) path, outcome, mutations_count
+from command_steps
+where execution_id = %(id)s
+order by path, attempt desc, step_try desc;

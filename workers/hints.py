@@ -13,6 +13,9 @@ from workers.broker import BellBroker, queue_of
 
 log = structlog.get_logger(__name__)
 
+#: Hints that wait for a lane's workers. More would wake nobody else: one that wakes runs all there is.
+MAX_WAITING = 256
+
 #: Name of the actor that runs a lane; the sender needs no more of it than this.
 RUN_LANE = "run_lane"
 
@@ -28,7 +31,7 @@ class Hints:
         self._broker = broker
 
     def wake(self, lane: str, correlation_id: UUID | None = None, execution_id: UUID | None = None) -> bool:
-        """Wake a lane; whether the message was taken. Never raises: the row is committed, and the sweeper heals.
+        """Wake a lane; whether a message waits for its workers. Never raises: the row is committed, the sweeper heals.
 
         Args:
             lane: Whose workers to wake.
@@ -44,6 +47,8 @@ class Hints:
             options={name: str(cause) for name, cause in causes.items() if cause is not None},
         )
         try:
+            if self._broker.depth(message.queue_name) >= MAX_WAITING:
+                return True
             self._broker.enqueue(message)
         except (redis.RedisError, BrokerError) as error:
             log.warning("hint_not_sent", lane=lane, reason=type(error).__name__)

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
+import psycopg
 import structlog
 from psycopg import Connection
 from psycopg.types.json import Jsonb
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
-from dsl.errors import FenceLost, LedgerError, LedgerUnavailable
+from dsl.errors import FenceLost, LedgerBroken, LedgerError, LedgerUnavailable
 from dsl.executor import Outcome
-from dsl.instrumentation import DescribeError, events_of
+from dsl.instrumentation import DescribeError, Totals, events_of
 from dsl.step import Ledger, StepRow
 from telemetry.clock import Clock, from_unix_us, to_unix_us
+from telemetry.connections import is_connection_loss
 from telemetry.events import Event, ExecutionCompleted, ExecutionFailed, Scope
 from telemetry.ids import mint, new_id
 from telemetry.recorder import Recorder
-from workers.executions import SQL, Claim, is_connection_loss
+from workers.executions import SQL, Claim
 
 log = structlog.get_logger(__name__)
 
@@ -78,22 +80,20 @@ class Fence:
             FenceLost: Somebody else's by now; nothing is written.
             LedgerUnavailable: Postgres went away; nothing is known to be written.
         """
-        try:
-            with self.pool.connection() as connection, connection.transaction():
-                self._lock(connection)
-                yield connection
-        except Exception as error:
-            if isinstance(error, PoolTimeout) or is_connection_loss(error):
-                raise LedgerUnavailable("Postgres went away in the middle of a run") from error
-            raise
-
-    def _lock(self, connection: Connection[Any]) -> None:
-        if connection.execute(SQL["lock"], {"id": self.claim.id, "fence": self.claim.fence}).fetchone() is None:
-            raise FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")
+        with losing_postgres(), self.pool.connection() as connection, connection.transaction():
+            with own_statements():
+                held = connection.execute(SQL["lock"], {"id": self.claim.id, "fence": self.claim.fence}).fetchone()
+            if held is None:
+                raise self._lost()
+            yield connection
 
     def write(self, connection: Connection[Any], batch: Batch) -> None:
-        """Insert ledger rows and their mutations."""
-        with connection.cursor() as cursor:
+        """Insert ledger rows and their mutations.
+
+        Raises:
+            LedgerBroken: Postgres refuses one; nobody's step is to blame.
+        """
+        with own_statements(), connection.cursor() as cursor:
             if batch.frozen:
                 cursor.executemany(
                     SQL["freeze_items"],
@@ -141,7 +141,7 @@ class Fence:
             },
         ).fetchone()
         if finished is None:
-            raise FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")
+            raise self._lost()
         if event_id is None:
             return None
         measures = (
@@ -157,6 +157,17 @@ class Fence:
         if error is None:
             return ExecutionCompleted(event_id, now_us, self.scope, *measures)
         return ExecutionFailed(event_id, now_us, self.scope, *measures, "failed", self.errors.facts(error))
+
+    def committed(self) -> Totals:
+        """Statistics of what is committed, for a run that cannot say them itself."""
+        totals = Totals()
+        with losing_postgres(), self.pool.connection() as connection:
+            for path, outcome, mutations in connection.execute(SQL["committed"], {"id": self.claim.id}):
+                totals.count_path(path, outcome, mutations)
+        return totals
+
+    def _lost(self) -> FenceLost:
+        return FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")
 
     def _step(self, row: StepRow) -> dict[str, Any]:
         facts = row.facts
@@ -182,7 +193,7 @@ class Fence:
         }
 
     def _mutations(self, row: StepRow) -> Iterator[dict[str, Any]]:
-        for mutation, event_id in zip(row.mutations, row.mutation_event_ids, strict=True):
+        for mutation, event in zip(row.mutations, row.mutation_events, strict=True):
             yield {
                 "id": new_id(row.occurred_at_us),
                 "execution_id": self.claim.id,
@@ -198,11 +209,34 @@ class Fence:
                 "after_hash": mutation.after,
                 "dry_run": self.claim.dry_run,
                 "occurred_at": from_unix_us(row.occurred_at_us),
-                "event_id": None if event_id is None else UUID(bytes=event_id),
+                "event_id": None if event is None else UUID(bytes=event.event_id),
+                "event_rows": None if event is None else event.rows,
             }
 
 
-class _Effect:
+@contextmanager
+def losing_postgres() -> Iterator[None]:
+    """Turns the loss of Postgres, wherever a run meets it, into `LedgerUnavailable`; other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        if is_connection_loss(error):
+            raise LedgerUnavailable("Postgres went away in the middle of a run") from error
+        raise
+
+
+@contextmanager
+def own_statements() -> Iterator[None]:
+    """Tells an error of the ledger's own statements from one of a step's: no step is blamed for it."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_connection_loss(error):
+            raise
+        raise LedgerBroken(f"Postgres refused a row of the ledger: {type(error).__name__}") from error
+
+
+class Effect:
     """The open transaction of one database step."""
 
     def __init__(self, connection: Connection[Any]) -> None:
@@ -239,16 +273,16 @@ class WriteBehindLedger:
         self._broken: LedgerError | None = None
 
     @contextmanager
-    def effect(self) -> Iterator[_Effect]:
+    def effect(self) -> Iterator[Effect]:
         with self._lock, self._committing() as connection:
-            effect = _Effect(connection)
+            effect = Effect(connection)
             yield effect
             self._fence.write(connection, effect.batch)
             self._pending.rows.extend(effect.batch.rows)
 
     @contextmanager
     def reading(self) -> Iterator[Connection[Any]]:
-        with self._fence.pool.connection() as connection:
+        with losing_postgres(), self._fence.pool.connection() as connection:
             yield connection
 
     def add(self, row: StepRow) -> None:
@@ -284,6 +318,10 @@ class WriteBehindLedger:
             log.warning("ledger_flush_postponed", execution_id=str(self._fence.claim.id), reason=error.code)
         except LedgerError as error:
             self._broken = error
+        except Exception as error:
+            # Whatever it is, it must not end the thread that looks after every other ledger of the process.
+            log.exception("ledger_flush_failed", execution_id=str(self._fence.claim.id))
+            self._broken = LedgerBroken(f"a flush of the ledger failed: {type(error).__name__}")
         finally:
             self._lock.release()
 
@@ -318,103 +356,3 @@ class WriteBehindLedger:
     def _check(self) -> None:
         if self._broken is not None:
             raise self._broken
-
-
-class DryRunLedger:
-    """The `dsl.step.Ledger` of a dry run: one transaction for the whole run, a savepoint a step, rolled back at last.
-
-    Rows and events are written afterwards, in a transaction of their own, marked `dry_run`. Killed before that, nothing
-    happened.
-    """
-
-    def __init__(self, fence: Fence, lock_timeout: timedelta) -> None:
-        self._fence = fence
-        self._batch = Batch()
-        self._stack = ExitStack()
-        self._connection = self._stack.enter_context(fence.pool.connection())
-        self._stack.enter_context(self._connection.transaction(force_rollback=True))
-        milliseconds = lock_timeout // timedelta(milliseconds=1)
-        self._connection.execute("select set_config('lock_timeout', %s, true)", [str(milliseconds)])
-
-    @contextmanager
-    def effect(self) -> Iterator[_Effect]:
-        effect = _Effect(self._connection)
-        with self._connection.transaction():
-            yield effect
-        self._batch.rows.extend(effect.batch.rows)
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection[Any]]:
-        with self._connection.transaction():
-            yield self._connection
-
-    def add(self, row: StepRow) -> None:
-        self._batch.rows.append(row)
-
-    def freeze(self, path: str, items: str) -> Sequence[Any]:
-        kept: list[Any] = msgspec.json.decode(items)
-        return kept
-
-    def flush(self) -> None:
-        """Nothing leaves a dry run, so nothing has to be durable before it does."""
-
-    def rollback(self) -> None:
-        """Undo everything the run did; idempotent."""
-        self._stack.close()
-
-    def finish(self, outcome: Outcome) -> None:
-        self.rollback()
-        with self._fence.transaction() as connection:
-            self._fence.write(connection, self._batch)
-            event = self._fence.finish(connection, outcome)
-        self._fence.emit(self._batch)
-        if event is not None:
-            self._fence.recorder.record(event)
-
-
-class Flusher:
-    """One thread a worker process: commits rows that waited too long because their run does something slow."""
-
-    def __init__(self, interval: timedelta) -> None:
-        self._interval = interval
-        self._watched: set[WriteBehindLedger] = set()
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="ledger-flusher", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread; after a fork, in the child."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop the thread; idempotent."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    @contextmanager
-    def watching(self, ledger: WriteBehindLedger) -> Iterator[None]:
-        """Look after a ledger while its run lasts."""
-        with self._changed:
-            self._watched.add(ledger)
-            self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._watched.discard(ledger)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                # Nothing running: no wake-ups at all. Otherwise twice an interval: no row waits longer than one.
-                self._changed.wait_for(lambda: self._stopping or bool(self._watched))
-                if self._stopping:
-                    return
-                watched = list(self._watched)
-            for ledger in watched:
-                ledger.flush_if_older(self._interval / 2)
-            with self._changed:
-                self._changed.wait(self._interval.total_seconds() / 2)

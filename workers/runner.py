@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from dsl.errors import LedgerError
+from dsl.errors import FenceLost, LedgerUnavailable
 from dsl.executor import Executor, Outcome
 from dsl.instrumentation import StepMeter, Totals
 from dsl.library import Library
@@ -19,11 +21,16 @@ from telemetry.clock import Clock
 from telemetry.correlation import bind
 from telemetry.errors import StoreUnavailable
 from telemetry.recorder import Recorder
+from workers.dry_run import DryRunLedger
 from workers.executions import Claim, Executions
 from workers.failures import Failures
-from workers.ledger import DryRunLedger, Fence, Flusher, RunLedger, WriteBehindLedger
+from workers.flusher import Flusher
+from workers.ledger import Fence, RunLedger, WriteBehindLedger
 
 log = structlog.get_logger(__name__)
+
+#: Between two tries to end an execution whose Postgres went away.
+PATIENCE = timedelta(seconds=1)
 
 
 class Runner:
@@ -67,21 +74,24 @@ class Runner:
         self._flusher = flusher
         self._settings = settings
         self._failures = Failures()
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Take no further execution; those running go on to their end."""
-        self._stopping = True
+        self._stopping.set()
 
     def run_lane(self, lane: str) -> int:
         """Run the best due execution of a lane, then the next, until none is due; how many ran. Never raises."""
         ran = 0
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 claim = self._executions.claim(lane, self._worker_id)
             except StoreUnavailable as error:
                 # Nothing is lost: the rows are still queued, and the sweeper hints again once Postgres is back.
                 log.warning("claim_postponed", lane=lane, reason=error.code)
+                return ran
+            except Exception:
+                log.exception("claim_failed", lane=lane)
                 return ran
             if claim is None:
                 return ran
@@ -91,7 +101,7 @@ class Runner:
         return ran
 
     def run(self, claim: Claim) -> None:
-        """One attempt. Whatever a step raises ends the execution as failed; only a lost ledger leaves it as it is."""
+        """One attempt. Whatever a step raises ends the execution as failed; only a lost claim leaves it as it is."""
         claimed_us = self._clock.monotonic_us()
         fence = Fence(
             pool=self._pool,
@@ -104,11 +114,11 @@ class Runner:
         )
         try:
             outcome = self._dry_run(fence) if claim.dry_run else self._real_run(fence)
-        except LedgerError as error:
+        except FenceLost as error:
             log.warning("execution_abandoned", slug=claim.slug, attempt=claim.attempt, reason=error.code)
             return
         except Exception as error:
-            # A fault of ours, or rows that Postgres refuses: what was committed stays, the execution must still end.
+            # Postgres went away or refuses rows, or the fault is ours: what is committed stays, and it has to end.
             log.exception("execution_broken", slug=claim.slug, attempt=claim.attempt)
             self._give_up(fence, error)
             return
@@ -122,11 +132,24 @@ class Runner:
         )
 
     def _give_up(self, fence: Fence, error: Exception) -> None:
-        """End an execution as failed with nothing but its error."""
-        try:
-            WriteBehindLedger(fence).finish(Outcome(None, error, None, Totals()))
-        except Exception:
-            log.exception("execution_left_running", slug=fence.claim.slug, attempt=fence.claim.attempt)
+        """End an execution as failed with what is committed of it, as soon as Postgres lets us.
+
+        Stopped or killed before that, the row says `running` and by whom; resuming it is not ours yet.
+        """
+        while True:
+            try:
+                WriteBehindLedger(fence).finish(Outcome(None, error, None, fence.committed()))
+            except FenceLost:
+                # Its final state was committed after all, and only the answer was lost.
+                return
+            except LedgerUnavailable:
+                if self._stopping.wait(PATIENCE.total_seconds()):
+                    return
+            except Exception:
+                log.exception("execution_left_running", slug=fence.claim.slug, attempt=fence.claim.attempt)
+                return
+            else:
+                return
 
     def _real_run(self, fence: Fence) -> Outcome:
         ledger = WriteBehindLedger(fence)

@@ -20,6 +20,8 @@ from telemetry.errors import WeirError
 
 log = structlog.get_logger(__name__)
 
+_LEAST_WAIT_S = 0.05
+
 #: Key of the advisory lock that makes a leader; any number that nothing else here uses.
 LEADER_LOCK = 7_420_001
 
@@ -98,14 +100,18 @@ class Scheduler:
                 work.run()
             except WeirError as error:
                 log.warning("periodic_work_failed", work=work.name, reason=error.code)
+            except Exception:
+                log.exception("periodic_work_failed", work=work.name)
         return tuple(work.name for work in due)
+
+    def _until_due_s(self) -> float:
+        return (min(work.due_us for work in self._work) - self._clock.monotonic_us()) / 1e6
 
     def run(self, stop: Event) -> None:
         """Tick until stopped."""
+        shortest_s = min(work.interval for work in self._work).total_seconds()
         while not stop.is_set():
-            self.run_once()
-            next_us = min(work.due_us for work in self._work)
-            # Not leading, nothing moves its due time: look again after the shortest interval.
-            shortest = min(work.interval for work in self._work).total_seconds()
-            stop.wait(min(shortest, max(0.05, (next_us - self._clock.monotonic_us()) / 1e6)))
+            # Not leading, nothing is begun and nothing becomes due later: look again after the shortest interval.
+            wait_s = self._until_due_s() if self.run_once() else shortest_s
+            stop.wait(min(shortest_s, max(_LEAST_WAIT_S, wait_s)))
         self._leadership.release()

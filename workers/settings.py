@@ -22,13 +22,17 @@ class WorkerSettings:
     threads: int = setting(4, "Executions one worker process runs at a time.", minimum=1, maximum=256)
     lane: str = setting("default", "Lane the worker takes executions from.")
     flush_interval: timedelta = setting(
-        timedelta(milliseconds=50), "How long a finished step's ledger row may wait in memory.", minimum=timedelta(0)
+        timedelta(milliseconds=50),
+        "How long a finished step's ledger row may wait in memory.",
+        minimum=timedelta(milliseconds=5),
     )
     shutdown_timeout: timedelta = setting(
         timedelta(seconds=30), "How long a stopping worker waits for its running executions."
     )
     sweep_interval: timedelta = setting(
-        timedelta(seconds=2), "How often the scheduler looks for queued executions without a hint."
+        timedelta(seconds=2),
+        "How often the scheduler looks for queued executions without a hint.",
+        minimum=timedelta(milliseconds=100),
     )
     maintenance_interval: timedelta = setting(
         timedelta(minutes=5), "How often maintenance runs (partitions made ahead).", minimum=timedelta(seconds=1)

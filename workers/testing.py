@@ -23,7 +23,8 @@ from telemetry.privacy import Pseudonyms
 from telemetry.recorder import RecorderStats
 from workers.executions import Claim, Execution, Executions, Submission
 from workers.failures import Failures
-from workers.ledger import Fence, Flusher
+from workers.flusher import Flusher
+from workers.ledger import Fence
 from workers.runner import Runner
 from workers.tools import WorkerTools
 

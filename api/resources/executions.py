@@ -19,12 +19,12 @@ from api.schemas.answers import ExecutionDetailShape, ExecutionPage, StepPage
 from api.schemas.requests import ExecutionQuery, StepQuery, SubmissionShape
 from api.tracing import RequestTrace, current_trace
 from dsl.command import Command
-from dsl.errors import Fault, InputsInvalid
+from dsl.errors import Fault, InputsInvalid, SecretsMissing
 from dsl.inputs import check_inputs
 from telemetry.errors import StoreUnavailable
 from telemetry.events import CommandValidationFailed
 from telemetry.ids import mint
-from workers.executions import Effect, Execution, StepRecord, Submission
+from workers.executions import Effect, Execution, ExecutionSummary, StepRecord, Submission
 
 blueprint = Blueprint("executions", __name__, url_prefix="/api", description="What was run, and how it went.")
 
@@ -48,6 +48,11 @@ class Submissions(MethodView):
         """Submit a command; 202 means that it will run."""
         held, trace = resources(), current_trace()
         command = held.library.get(slug)
+        if command.secrets:
+            raise SecretsMissing(
+                f"{command.slug} requires secrets, and this version keeps none: {', '.join(command.secrets)}",
+                hint="Remove `requires.secrets` from the command.",
+            )
         trace.command_slug, trace.definition_hash = command.slug, command.definition_hash
         trace.user_id, trace.dry_run = held.pseudonyms.user(body["user"]), body["dry_run"]
         submission = Submission(
@@ -189,7 +194,7 @@ def step_json(step: StepRecord) -> dict[str, Any]:
     }
 
 
-def _listed(execution: Execution) -> dict[str, Any]:
+def _listed(execution: ExecutionSummary) -> dict[str, Any]:
     has_run = execution.is_final or execution.running_us > 0
     return {
         "id": execution.id,
@@ -211,7 +216,7 @@ def _listed(execution: Execution) -> dict[str, Any]:
         "run_at": execution.run_at,
         "started_at": execution.started_at,
         "finished_at": execution.finished_at,
-        "queue_wait_ms": _between_ms(execution.run_at, execution.started_at),
+        "queue_wait_ms": None if execution.queue_wait_us is None else execution.queue_wait_us / 1000,
         "total_duration_ms": execution.running_us / 1000 if has_run else None,
         "elapsed_ms": _between_ms(execution.queued_at, execution.finished_at),
         "steps_executed": execution.steps_executed,

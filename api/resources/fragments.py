@@ -85,7 +85,7 @@ class Import(MethodView):
         imports = Imports(held.pool, held.clock, held.recorder)
         space = imports.space_id(body["space"])
         trace.user_id, trace.space_id = held.pseudonyms.user(body["user"]), space.bytes
-        imported = imports.run(_notes(body["notes"]), space, trace.scope())
+        imported = imports.run(_notes(body["notes"]), space, body["user"], trace.scope())
         return json_answer({"created": imported.created, "updated": imported.updated, "unchanged": imported.unchanged})
 
 

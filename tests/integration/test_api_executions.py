@@ -402,3 +402,21 @@ def context_of(api: Api) -> Context:
     found = api.app.extensions["weir"]
     assert isinstance(found, Context)
     return found
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"}, {"Origin": "https://elsewhere.example"}],
+)
+def test_a_page_of_another_site_cannot_submit(api: Api, headers: dict[str, str]) -> None:
+    answer = api.post("/api/commands/todo.add/executions", None, **headers)
+
+    assert (answer.status_code, answer.json["code"]) == (403, "request.cross_site")
+
+
+def test_a_page_of_the_same_address_can(api: Api) -> None:
+    own = {"Sec_Fetch_Site": "same-origin", "Origin": "http://localhost"}
+
+    answer = api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, **own)
+
+    assert answer.status_code == 202

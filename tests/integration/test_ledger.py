@@ -7,19 +7,23 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
+from fixtures.stacks import eventually
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from dsl.errors import FenceLost, StepFailed
+from dsl.errors import FenceLost, LedgerBroken, LedgerUnavailable, StepFailed
 from dsl.executor import Outcome
-from dsl.instrumentation import StepMeter
+from dsl.instrumentation import StepMeter, Totals
 from dsl.step import Mutation, StepResult, StepRow
 from dsl.testing import make_spec
 from telemetry.testing import ManualClock
+from workers.dry_run import DryRunLedger
 from workers.executions import Claim
 from workers.failures import Failures
-from workers.ledger import DryRunLedger, Flusher, WriteBehindLedger
+from workers.flusher import Flusher
+from workers.ledger import Batch, WriteBehindLedger
 from workers.testing import World
 
 
@@ -168,7 +172,7 @@ def test_every_row_carries_the_id_of_its_event(world: World, clock: ManualClock,
     ledger.finish(Outcome(None, None, None, meter.totals))
 
     ids = connection.execute(
-        "select queued_event_id from command_executions union all select started_event_id from command_executions"
+        "select queued_event_id from command_executions union all select event_id from command_attempts"
         " union all select event_id from command_steps union all select event_id from mutations"
         " union all select finished_event_id from command_executions"
     ).fetchall()
@@ -189,8 +193,8 @@ def test_rows_written_while_telemetry_is_off_have_no_event_id(
 
     assert world.recorder.events == []
     (row,) = connection.execute(
-        "select e.queued_event_id, e.started_event_id, e.finished_event_id, s.event_id, m.event_id"
-        " from command_executions e, command_steps s, mutations m"
+        "select e.queued_event_id, a.event_id, e.finished_event_id, s.event_id, m.event_id"
+        " from command_executions e, command_attempts a, command_steps s, mutations m"
     ).fetchall()
     assert row == (None,) * 5
 
@@ -251,5 +255,87 @@ def test_a_step_succeeds_once_in_an_execution_whoever_ran_it(
         transaction.add(_row(meter, "once"))
 
     again = StepMeter(clock, 2, Failures(), telemetry_on=True, dry_run=False, max_output_bytes=100, max_total_bytes=100)
-    with pytest.raises(Exception, match="command_steps_succeed_once"), ledger.effect() as transaction:
+    with pytest.raises(LedgerBroken, match="UniqueViolation"), ledger.effect() as transaction:
         transaction.add(_row(again, "once"))
+
+
+def _refuse_rows_of(connection: Connection[Any], path: str) -> None:
+    """Let Postgres refuse a ledger row as a full disk would."""
+    connection.execute(
+        "create function refuse() returns trigger language plpgsql as"
+        " $$ begin raise exception using errcode = '53100', message = 'no space left'; end $$"
+    )
+    connection.execute(
+        psycopg.sql.SQL(
+            "create trigger refuse before insert on command_steps for each row when (new.path = {}) execute"
+            " function refuse()"
+        ).format(psycopg.sql.Literal(path))
+    )
+
+
+def test_a_row_that_postgres_refuses_is_not_the_fault_of_the_step_that_takes_it_along(
+    world: World, clock: ManualClock, connection: Connection[Any]
+) -> None:
+    claim = world.claim()
+    ledger, meter = WriteBehindLedger(world.fence(claim)), _meter(clock, claim)
+    _refuse_rows_of(connection, "light")
+    ledger.add(_row(meter, "light"))
+
+    with pytest.raises(LedgerBroken), ledger.effect() as transaction:
+        transaction.add(_row(meter, "heavy"))
+
+    assert _paths(connection, claim.id) == []
+
+
+def test_a_flush_that_fails_stops_its_own_run_and_not_the_flusher(
+    world: World, clock: ManualClock, connection: Connection[Any]
+) -> None:
+    broken, healthy = world.claim(), world.claim()
+    _refuse_rows_of(connection, "light")
+    ledgers = [WriteBehindLedger(world.fence(claim)) for claim in (broken, healthy)]
+    for ledger, claim, path in zip(ledgers, (broken, healthy), ("light", "fine"), strict=True):
+        ledger.add(_row(_meter(clock, claim), path))
+    clock.advance(timedelta(seconds=1))
+    flusher = Flusher(timedelta(milliseconds=10))
+    flusher.start()
+
+    with flusher.watching(ledgers[0]):
+        eventually(lambda: ledgers[0]._broken is not None)
+    with flusher.watching(ledgers[1]):
+        eventually(lambda: _paths(connection, healthy.id) == ["fine"])
+    flusher.stop()
+
+    with pytest.raises(LedgerBroken):
+        ledgers[0].finish(Outcome(None, None, None, Totals()))
+
+
+def test_rows_whose_commit_was_not_heard_of_are_written_once_and_told_once(
+    world: World, clock: ManualClock, connection: Connection[Any]
+) -> None:
+    claim = world.claim()
+    fence, meter = world.fence(claim), _meter(clock, claim)
+    row = _row(meter, "light")
+    with fence.transaction() as lost:
+        fence.write(lost, Batch([row]))  # committed, but the answer is lost: the row still waits in the ledger
+    ledger = WriteBehindLedger(fence)
+    ledger.add(row)
+
+    with ledger.effect() as transaction:
+        transaction.add(_row(meter, "heavy"))
+
+    assert _paths(connection, claim.id) == ["light", "heavy"]
+    assert world.recorder.types[2:] == ["dsl.step.executed", "dsl.step.executed"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_losing_postgres_while_reading_stops_the_run_and_fails_no_step(
+    world: World, connection: Connection[Any], dry_run: bool
+) -> None:
+    claim = world.claim(dry_run=dry_run)
+    fence = world.fence(claim)
+    ledger = DryRunLedger(fence, timedelta(seconds=1)) if dry_run else WriteBehindLedger(fence)
+
+    with pytest.raises(LedgerUnavailable), ledger.reading() as reading:
+        pid = reading.info.backend_pid
+        connection.execute("select pg_terminate_backend(%s)", [pid])
+        reading.execute("select 1")

@@ -27,8 +27,9 @@ from dsl.steps import REGISTRY
 from dsl.testing import DEFAULT_SPACE_ID, PlainTools
 from telemetry.events import StepExecuted, StepFailed
 from telemetry.testing import ManualClock
+from workers.dry_run import DryRunLedger
 from workers.failures import Failures
-from workers.ledger import DryRunLedger, RunLedger, WriteBehindLedger
+from workers.ledger import RunLedger, WriteBehindLedger
 from workers.testing import World
 
 Connection = psycopg.Connection[Any]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from threading import Event, Thread
+from typing import Any
 
 import pytest
+from psycopg import Connection
 
 from telemetry.errors import StoreUnavailable
 from telemetry.testing import ManualClock
 from workers.broker import BellBroker, queue_of
 from workers.hints import Hints
 from workers.scheduler import Leadership, Periodic, Scheduler
-from workers.services.sweeper import PATIENCE, Sweeper, SweepResult
+from workers.services.sweeper import Sweeper, SweepResult
 from workers.testing import World
 
 
@@ -57,6 +59,13 @@ def test_work_is_done_when_due_and_again_after_its_interval(leadership: Leadersh
     assert (done.count("often"), done.count("seldom")) == (4, 2)
 
 
+def test_work_that_fails_unforeseen_does_not_end_the_scheduler(leadership: Leadership, clock: ManualClock) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    assert Scheduler(leadership, [Periodic("bad", timedelta(seconds=1), fail)], clock).run_once() == ("bad",)
+
+
 def test_work_that_fails_is_tried_again_and_keeps_nothing_else_from_its_turn(
     leadership: Leadership, clock: ManualClock
 ) -> None:
@@ -93,22 +102,44 @@ def test_a_scheduler_stops_when_told(leadership: Leadership, clock: ManualClock)
     assert not thread.is_alive()
 
 
+def test_a_scheduler_that_does_not_lead_looks_again_after_its_interval_and_no_sooner(
+    database_url: str, leadership: Leadership, clock: ManualClock
+) -> None:
+    assert leadership.is_held()
+    looks: list[float] = []
+
+    class Stop(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            looks.append(timeout or 0)
+            if len(looks) == 3:
+                self.set()
+            return self.is_set()
+
+    standby = Leadership(database_url)
+    Scheduler(standby, [Periodic("work", timedelta(seconds=2), lambda: None)], clock).run(Stop())
+
+    assert looks == [2, 2, 2]
+
+
 @pytest.mark.req("D-01")
-def test_a_lane_whose_hint_was_lost_is_hinted_once_more(world: World, broker: BellBroker, clock: ManualClock) -> None:
-    sweeper = Sweeper(world.executions, broker, Hints(broker), clock)
-    world.submit()
+def test_a_lane_whose_hint_was_lost_is_hinted_once_more(
+    world: World, broker: BellBroker, connection: Connection[Any]
+) -> None:
+    sweeper = Sweeper(world.executions, broker, Hints(broker))
+    execution_id = world.submit()
 
-    assert sweeper.run_once() == SweepResult((), 0)  # its own hint may still be on its way
-    clock.advance(PATIENCE + timedelta(milliseconds=1))
-    assert sweeper.run_once() == SweepResult(("default",), 1)
+    assert sweeper.run_once() == SweepResult((), ())  # its own hint may still be on its way
+    connection.execute("update command_executions set run_at = now() - interval '2 s' where id = %s", [execution_id])
+    assert sweeper.run_once() == SweepResult(("default",), ("default",))
     assert broker.depth(queue_of("default")) == 1
-    assert sweeper.run_once() == SweepResult((), 1)  # the queue is not empty: somebody will come
+    assert sweeper.run_once() == SweepResult((), ("default",))  # the queue is not empty: somebody will come
 
 
-def test_a_sweep_without_a_queue_raises_nothing(world: World, clock: ManualClock) -> None:
+def test_a_sweep_without_a_queue_raises_nothing(world: World) -> None:
     broker = BellBroker("redis://127.0.0.1:1/0", [])
     world.submit()
-    clock.advance(PATIENCE + timedelta(milliseconds=1))
 
-    assert Sweeper(world.executions, broker, Hints(broker), clock).run_once() == SweepResult((), 1)
+    sweeper = Sweeper(world.executions, broker, Hints(broker), patience=timedelta(0))
+
+    assert sweeper.run_once() == SweepResult((), ("default",))
     broker.close()

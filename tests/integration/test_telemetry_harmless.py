@@ -33,7 +33,7 @@ from telemetry.recorder import BufferedRecorder, NullRecorder, Recorder, Stream
 from telemetry.settings import TelemetrySettings
 from telemetry.synchronous import SynchronousRecorder
 from workers.executions import Executions, Submission
-from workers.ledger import Flusher
+from workers.flusher import Flusher
 from workers.runner import Runner
 from workers.testing import RememberingRecorder
 from workers.tools import WorkerTools

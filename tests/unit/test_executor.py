@@ -13,7 +13,8 @@ import pytest
 from dsl.command import Command, StepSpec
 from dsl.errors import FenceLost, StepFailed
 from dsl.executor import Executor, Outcome
-from dsl.instrumentation import MAX_FRAGMENT_EVENTS, StepMeter, events_of
+from dsl.fragment_events import MAX_FRAGMENT_EVENTS
+from dsl.instrumentation import StepMeter, events_of
 from dsl.plan import Plan
 from dsl.step import Effect, Mutation, Step, StepContext, StepParams, StepResult, StepRow
 from dsl.steps import REGISTRY
@@ -289,6 +290,7 @@ def test_the_branch_that_is_not_taken_is_recorded_as_skipped() -> None:
     ("output", "reason"),
     [
         ("x" * 1001, "a step may keep"),
+        ("\N{EURO SIGN}" * 400, "a step may keep"),
         ("with \x00 inside", "NUL"),
         (object(), "JSON"),
         ("\ud800", "JSON"),
@@ -335,7 +337,8 @@ def test_a_row_becomes_its_step_event_and_one_event_a_changed_fragment() -> None
 
 def test_more_than_a_hundred_fragment_changes_become_one_summary_an_operation() -> None:
     created = tuple(Mutation("fragment", "created", make_execution().id) for _ in range(MAX_FRAGMENT_EVENTS))
-    row = _closed(StepResult(mutations=(*created, Mutation("fragment", "deleted", make_execution().id))))
+    told = Mutation("notification", "created", make_execution().id)
+    row = _closed(StepResult(mutations=(told, *created, Mutation("fragment", "deleted", make_execution().id))))
 
     events = list(events_of(_SCOPE, row))[1:]
 

@@ -146,7 +146,6 @@ SCOPE = make_scope()
         {"scope": msgspec.structs.replace(SCOPE, command_slug="my secret plan")},
         {"scope": msgspec.structs.replace(SCOPE, attempt=1 << 20)},
     ],
-    ids=str,
 )
 def test_an_event_that_is_no_row_is_refused_without_being_quoted(changes: dict[str, Any]) -> None:
     event = msgspec.structs.replace(make_step(SCOPE), **changes)

@@ -8,7 +8,6 @@ from datetime import timedelta
 import redis
 import structlog
 
-from telemetry.clock import Clock
 from workers.broker import BellBroker, queue_of
 from workers.executions import Executions
 from workers.hints import Hints
@@ -25,11 +24,11 @@ class SweepResult:
 
     Attributes:
         hinted: Lanes that were sent a hint.
-        waiting: Due executions found in all lanes.
+        waiting: Lanes where something is due; in the others of them a hint is on its way already.
     """
 
     hinted: tuple[str, ...]
-    waiting: int
+    waiting: tuple[str, ...]
 
 
 class Sweeper:
@@ -38,11 +37,13 @@ class Sweeper:
     Two sweepers at once send a hint too many, which finds nothing to do.
     """
 
-    def __init__(self, executions: Executions, broker: BellBroker, hints: Hints, clock: Clock) -> None:
+    def __init__(
+        self, executions: Executions, broker: BellBroker, hints: Hints, patience: timedelta = PATIENCE
+    ) -> None:
         self._executions = executions
         self._broker = broker
         self._hints = hints
-        self._clock = clock
+        self._patience = patience
 
     def run_once(self) -> SweepResult:
         """One sweep.
@@ -50,9 +51,9 @@ class Sweeper:
         Raises:
             StoreUnavailable: Postgres did not answer.
         """
-        lanes = self._executions.unhinted_lanes(self._clock.now() - PATIENCE)
-        hinted = tuple(lane.lane for lane in lanes if self._is_silent(lane.lane) and self._hints.wake(lane.lane))
-        return SweepResult(hinted, sum(lane.waiting for lane in lanes))
+        lanes = self._executions.unhinted_lanes(self._patience)
+        hinted = tuple(lane for lane in lanes if self._is_silent(lane) and self._hints.wake(lane))
+        return SweepResult(hinted, tuple(lanes))
 
     def _is_silent(self, lane: str) -> bool:
         try:

@@ -1,0 +1,86 @@
+"""The harness of `make bench` keeps its promises about names and shapes; no timing is ever asserted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import GROUPS, main
+from benchmarks.figures import FIGURES, NAMES, Measured, document, table, write
+from benchmarks.rounds import interleave, percentile
+
+#: What the project promises to measure.
+PROMISED = {
+    *("record_us_p50", "record_us_cpu", "step_overhead_us_p50", "command_overhead_us_p50", "submit_overhead_us_p50"),
+    *("memory_per_execution_bytes", "sink_events_per_s", "sink_share_of_copy", "executions_per_s"),
+    *("idle_latency_ms_p50", "bytes_per_event", "idle_pss_mb", "idle_cpu_percent"),
+}
+
+
+def test_every_promised_figure_is_measured() -> None:
+    assert set(NAMES) >= PROMISED
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def test_every_figure_is_measured_by_one_group() -> None:
+    measured = list(chain.from_iterable(group.names for group in GROUPS))
+    assert sorted(measured) == sorted(NAMES)
+
+
+def test_every_figure_has_a_target_and_says_what_it_is() -> None:
+    for figure in FIGURES:
+        assert (figure.at_most is None) != (figure.at_least is None)
+        assert figure.target
+        assert figure.measured
+        assert figure.reference
+
+
+def test_results_have_value_unit_reference_and_ratio(tmp_path: Path) -> None:
+    results = {"record_us_p50": Measured(1.5, 6.0), "executions_per_s": Measured(900.0, 1800.0)}
+    write(results, tmp_path / "results.json")
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written == document(results)
+    assert written == {
+        "record_us_p50": {"value": 1.5, "unit": "us", "reference": 6.0, "ratio": 0.25},
+        "executions_per_s": {"value": 900.0, "unit": "1/s", "reference": 1800.0, "ratio": 0.5},
+    }
+
+
+def test_the_table_says_which_targets_are_met() -> None:
+    results = {"idle_pss_mb": Measured(401.0, 500.0), "executions_per_s": Measured(800.0, 1800.0)}
+    heading, *lines = table(results).splitlines()
+    assert heading.split()[:2] == ["figure", "value"]
+    assert [line.split()[0] for line in lines] == ["executions_per_s", "idle_pss_mb"]
+    assert " met " in lines[0]
+    assert " MISSED " in lines[1]
+
+
+def test_an_unknown_figure_is_refused_with_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--only", "record_us_p5"])
+    assert exit_.value.code == 2
+    assert "did you mean record_us_p50?" in capsys.readouterr().err
+
+
+def test_rounds_alternate_their_order() -> None:
+    order: list[str] = []
+
+    def measurement(name: str) -> Callable[[], int]:
+        def measure() -> int:
+            order.append(name)
+            return len(order)
+
+        return measure
+
+    results = interleave({name: measurement(name) for name in "ab"}, 3)
+    assert "".join(order) == "abbaab"
+    assert results == {"a": [1, 4, 5], "b": [2, 3, 6]}
+
+
+def test_percentiles_interpolate() -> None:
+    assert percentile([1, 2, 3, 4], 50) == 2.5
+    assert percentile(list(range(101)), 95) == 95

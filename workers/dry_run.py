@@ -1,0 +1,68 @@
+"""The ledger of a dry run: everything happens, and then it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from psycopg import Connection
+
+from dsl.executor import Outcome
+from dsl.step import StepRow
+from workers.ledger import Batch, Effect, Fence, losing_postgres
+
+
+class DryRunLedger:
+    """The `dsl.step.Ledger` of a dry run: one transaction for the whole run, a savepoint a step, rolled back at last.
+
+    Rows and events are written afterwards, in a transaction of their own, marked `dry_run`. Killed before that, nothing
+    happened.
+    """
+
+    def __init__(self, fence: Fence, lock_timeout: timedelta) -> None:
+        self._fence = fence
+        self._batch = Batch()
+        milliseconds = max(1, lock_timeout // timedelta(milliseconds=1))
+        with losing_postgres(), ExitStack() as opening:
+            self._connection = opening.enter_context(fence.pool.connection())
+            opening.enter_context(self._connection.transaction(force_rollback=True))
+            self._connection.execute("select set_config('lock_timeout', %s, true)", [str(milliseconds)])
+            self._stack = opening.pop_all()
+
+    @contextmanager
+    def effect(self) -> Iterator[Effect]:
+        effect = Effect(self._connection)
+        with losing_postgres(), self._connection.transaction():
+            yield effect
+        self._batch.rows.extend(effect.batch.rows)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection[Any]]:
+        with losing_postgres(), self._connection.transaction():
+            yield self._connection
+
+    def add(self, row: StepRow) -> None:
+        self._batch.rows.append(row)
+
+    def freeze(self, path: str, items: str) -> Sequence[Any]:
+        kept: list[Any] = msgspec.json.decode(items)
+        return kept
+
+    def flush(self) -> None:
+        """Nothing leaves a dry run, so nothing has to be durable before it does."""
+
+    def rollback(self) -> None:
+        """Undo everything the run did; idempotent."""
+        self._stack.close()
+
+    def finish(self, outcome: Outcome) -> None:
+        self.rollback()
+        with self._fence.transaction() as connection:
+            self._fence.write(connection, self._batch)
+            event = self._fence.finish(connection, outcome)
+        self._fence.emit(self._batch)
+        if event is not None:
+            self._fence.recorder.record(event)
