@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 
 from benchmarks.figures import NAMES, Measured, table, write
+from benchmarks.processes import cpu_seconds, machine_cpu_seconds
 from benchmarks.servers import BenchmarkFailed, running_servers
 from telemetry.errors import WeirError
 from telemetry.logs import configure_logs
@@ -37,6 +38,21 @@ class Group:
 
     module: str
     names: tuple[str, ...]
+
+
+class OtherPrograms:
+    """What the rest of the machine was doing since this was made."""
+
+    def __init__(self) -> None:
+        self._begun = monotonic()
+        self._used_before = self._used()
+
+    def cores(self) -> float:
+        """How many cores it kept busy, on average."""
+        return max(0.0, (self._used() - self._used_before) / (monotonic() - self._begun))
+
+    def _used(self) -> float:
+        return machine_cpu_seconds() - cpu_seconds(os.getpid())
 
 
 GROUPS: tuple[Group, ...] = (
@@ -63,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # nothing stays behind, whichever it is
         signal.signal(number, signal.default_int_handler)
+    others = OtherPrograms()
     try:
         results = _measure(options.only, quick=options.quick)
     except (BenchmarkFailed, WeirError) as error:
@@ -72,6 +89,9 @@ def main(arguments: Sequence[str]) -> int:
         return _INTERRUPTED
     write(results, options.results)
     print(table(results))
+    print(
+        f"\nOther programs used {others.cores():.1f} cores meanwhile. Targets are for a machine that does nothing else."
+    )
     return 0
 
 

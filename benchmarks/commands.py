@@ -13,12 +13,10 @@ from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 from telemetry.ids import new_id
 from telemetry.settings import TelemetrySettings
-from workers.boot import Resources, open_resources
+from workers.boot import Resources, make_runner, open_resources
 from workers.executions import Submission
-from workers.ledger import Flusher
-from workers.runner import Runner
+from workers.flusher import Flusher
 from workers.settings import ServerSettings, WorkerSettings
-from workers.tools import WorkerTools
 
 _UNSUCCESSFUL = """
 select slug, state, error ->> 'message' from command_executions
@@ -64,18 +62,7 @@ class InlineWorker:
     def __init__(self, resources: Resources, flusher: Flusher) -> None:
         self.resources = resources
         self.id = new_id(resources.clock.unix_us())
-        self.runner = Runner(
-            worker_id=self.id,
-            registry=REGISTRY,
-            library=resources.library,
-            executions=resources.executions,
-            pool=resources.pool,
-            clock=resources.clock,
-            recorder=resources.recorder,
-            tools=WorkerTools(resources.clock, resources.pseudonyms, resources.workers.dsl),
-            flusher=flusher,
-            settings=resources.workers.dsl,
-        )
+        self.runner = make_runner(resources, flusher)
 
     def submit(self, command: Command) -> UUID:
         """As the API does once the inputs are checked; without a hint."""

@@ -40,6 +40,14 @@ def cpu_seconds(root: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def machine_cpu_seconds() -> float:
+    """CPU time that the whole machine has used since it started, over all cores."""
+    user, nice, system, _idle, _waiting, *interrupts = (
+        (_PROC / "stat").read_text(encoding="ascii").split("\n")[0].split()[1:8]
+    )
+    return sum(map(int, (user, nice, system, *interrupts))) / os.sysconf("SC_CLK_TCK")
+
+
 def is_python(pid: int) -> bool:
     """Whether it runs a Python interpreter."""
     try:

@@ -302,7 +302,7 @@ class BufferedRecorder:
     def _header(self) -> BatchHeader:
         """For the first of the batches: it says what the others still hold."""
         rest = islice(self._batches, 1, None)
-        oldest_us = min((batch.oldest_us for batch in rest), default=self._cut_at_us)
+        oldest_us = min([self._cut_at_us, *(batch.oldest_us for batch in rest)])
         return BatchHeader(FORMAT, self._producer, self._epoch, oldest_us, dict(self._dropped))
 
     def _require_room(self, stream: Stream) -> None:

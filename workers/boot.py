@@ -18,9 +18,10 @@ from psycopg_pool import ConnectionPool
 
 from dsl.library import PACKS, Library
 from dsl.steps import REGISTRY
+from migrations.runner import require_current
 from telemetry.clock import Clock, SystemClock
 from telemetry.connections import open_pool, open_redis
-from telemetry.errors import SettingsInvalid
+from telemetry.errors import SettingsInvalid, StoreUnavailable
 from telemetry.ids import new_id
 from telemetry.logs import configure_logs
 from telemetry.partitions import make_partitions
@@ -41,6 +42,9 @@ from workers.settings import ServerSettings, WorkerSettings
 from workers.tools import WorkerTools
 
 log = structlog.get_logger(__name__)
+
+#: Between two looks for a Postgres that does not answer yet.
+SCHEMA_PATIENCE = timedelta(seconds=1)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -129,24 +133,48 @@ def command_folders(servers: ServerSettings) -> list[Path]:
     return folders
 
 
+def make_runner(resources: Resources, flusher: Flusher) -> Runner:
+    """What runs this process's claims."""
+    settings = resources.workers.dsl
+    return Runner(
+        worker_id=new_id(resources.clock.unix_us()),
+        registry=REGISTRY,
+        library=resources.library,
+        executions=resources.executions,
+        pool=resources.pool,
+        clock=resources.clock,
+        recorder=resources.recorder,
+        tools=WorkerTools(resources.clock, resources.pseudonyms, settings),
+        flusher=flusher,
+        settings=settings,
+    )
+
+
+def await_schema(database_url: str, stop: Event) -> bool:
+    """Wait until Postgres answers and has the schema of this program; False if told to stop before.
+
+    Raises:
+        SchemaOutOfDate: It has another one. Waiting would not help.
+    """
+    while not stop.is_set():
+        try:
+            require_current(database_url)
+        except StoreUnavailable as error:
+            log.warning("schema_unknown", reason=error.code)
+            stop.wait(SCHEMA_PATIENCE.total_seconds())
+        else:
+            return True
+    return False
+
+
 def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
     """Run executions until SIGTERM; then finish those that run, and hand back the messages not begun."""
     configure_logs(servers.log_format, servers.log_level, "worker")
     stop = _stop_on_signal()
     with open_resources(servers, workers, "worker") as resources:
+        await_schema(str(servers.database_url), stop)
         flusher = Flusher(workers.flush_interval)
-        runner = Runner(
-            worker_id=new_id(resources.clock.unix_us()),
-            registry=REGISTRY,
-            library=resources.library,
-            executions=resources.executions,
-            pool=resources.pool,
-            clock=resources.clock,
-            recorder=resources.recorder,
-            tools=WorkerTools(resources.clock, resources.pseudonyms, workers.dsl),
-            flusher=flusher,
-            settings=workers.dsl,
-        )
+        runner = make_runner(resources, flusher)
         declare_lane(resources.broker, workers.lane, runner)
         flusher.start()
         _consume(resources.broker, workers, stop, on_stop=runner.stop)
@@ -158,6 +186,7 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
     configure_logs(servers.log_format, servers.log_level, "maintenance")
     stop = _stop_on_signal()
     with open_resources(servers, workers, "maintenance") as resources:
+        await_schema(str(servers.database_url), stop)
         declare_maintenance(resources.broker, partial(maintain, resources))
         _consume(resources.broker, workers, stop, threads=1)
 
@@ -178,9 +207,14 @@ def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
     configure_logs(servers.log_format, servers.log_level, "sink")
     telemetry = workers.dsl.telemetry
     database_url, redis_url, _ = _required(servers, telemetry)
+    stop = _stop_on_signal()
+    await_schema(database_url, stop)
     sink = open_sink(telemetry, database_url=database_url, redis_url=redis_url, clock=SystemClock())
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: sink.stop())
+    # Told to stop before the sink could hear of it.
+    if stop.is_set():
+        sink.stop()
     sink.run()
 
 
@@ -190,6 +224,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
     stop = _stop_on_signal()
     database_url, _, _ = _required(servers, workers.dsl.telemetry)
     with open_resources(servers, workers, "scheduler") as resources:
+        await_schema(database_url, stop)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
         work = [
             Periodic("sweep", workers.sweep_interval, sweeper.run_once),

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from api.settings import SECTIONS
 from docs.generators.steps import example_of
 from dsl.check import load
 from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
+from telemetry.settings import settings_of, variable_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")})
@@ -61,6 +63,13 @@ def test_files_of_the_code_that_are_named_exist(page: Path) -> None:
         r"`((?:api|workers|dsl|telemetry|migrations|tests|benchmarks)/[\w./-]*)`", page.read_text("utf-8")
     )
     assert [path for path in named if "NNNN" not in path and not (ROOT / path).exists()] == []
+
+
+@pages()
+def test_settings_that_are_named_exist(page: Path) -> None:
+    known = {variable_of(section.section, spec.name) for section in SECTIONS for spec in settings_of(section)}
+    named = re.findall(r"\bWEIR_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8"))
+    assert {name for name in named if name.removesuffix("_FILE") not in known} == set()
 
 
 @pages()

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from fixtures.samples import encoded, make_step
 
-from telemetry.batch import FORMAT, BatchHeader, BatchMalformed, Limits, cut, decode_batch, encode_batch
+from telemetry.batch import FORMAT, NEVER_US, BatchHeader, BatchMalformed, Limits, cut, decode_batch, encode_batch
 
 LIMITS = Limits(events=3, size_bytes=100, age_us=50_000)
 HEADER = BatchHeader(FORMAT, "worker-1", bytes(16), 123, {"dsl.step.executed": 7})
@@ -31,7 +32,7 @@ def test_bytes_limit_how_many_events_make_a_batch(mean_bytes: int, events: int) 
 
 
 def test_events_are_cut_in_order_by_count_and_by_bytes() -> None:
-    events = [(number, b"x" * size) for number, size in enumerate([10, 10, 10, 10, 60, 60, 500, 1])]
+    events = [b"x" * size for size in [10, 10, 10, 10, 60, 60, 500, 1]]
 
     batches = list(cut(events, LIMITS))
 
@@ -40,9 +41,18 @@ def test_events_are_cut_in_order_by_count_and_by_bytes() -> None:
 
 
 def test_a_batch_knows_its_oldest_event_whatever_the_order() -> None:
-    (batch,) = cut([(30, b"a"), (10, b"b"), (20, b"c")], LIMITS)
+    events = encoded(*(make_step(at_us=at_us) for at_us in (3_000_000, 1_000_000, 2_000_000)))
 
-    assert batch.oldest_us == 10
+    (batch,) = cut(events, Limits(events=10, size_bytes=10_000, age_us=0))
+
+    assert batch.oldest_us == 1_000_000
+
+
+@pytest.mark.parametrize("event", [b"", b"\xc1", b"\x91\xff", *encoded(make_step(occurred_at_us="today"))])
+def test_an_event_that_does_not_say_when_it_was_is_no_reason_to_stop(event: bytes) -> None:
+    (batch,) = cut([event], LIMITS)
+
+    assert batch.oldest_us == NEVER_US
 
 
 def test_an_entry_gives_back_what_was_put_into_it() -> None:
