@@ -29,6 +29,9 @@ MAX_FRAMES = 50
 #: How SQLSTATE begins when the server was lost, shuts down, or takes no more connections.
 CONNECTION_LOST = ("08", "57P", "53300")
 
+#: The module whose frames lie between a step and what is around it.
+_RUNS_STEPS = "dsl.executor"
+
 _CATEGORIES = frozenset(get_args(Category))
 
 #: Category by class, as `module.name`; the nearest base class that is listed decides. Names instead of classes, so that
@@ -120,9 +123,15 @@ def fingerprint(exception: BaseException) -> bytes:
     """8 bytes that are the same for the same error from the same places of our code.
 
     A place is counted from the first line of its function, so that an edit elsewhere in the file, or a new release,
-    does not make an old error look new.
+    does not make an old error look new. What ran the step does not count: the same error of the same step is the same
+    at the top of a command and deep inside a map, when it is raised and when it has passed through what was around it.
     """
-    places = [f"{module}:{code.co_qualname}:{line - code.co_firstlineno}" for module, code, line in _in_app(exception)]
+    passed = _in_app(exception)
+    runs = [number for number, (module, _, _) in enumerate(passed[:-1]) if module == _RUNS_STEPS]
+    places = [
+        f"{module}:{code.co_qualname}:{line - code.co_firstlineno}"
+        for module, code, line in passed[runs[-1] + 1 if runs else 0 :]
+    ]
     text = "\n".join([class_name(exception), *places])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:FINGERPRINT_BYTES]
 

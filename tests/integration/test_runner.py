@@ -9,7 +9,7 @@ import pytest
 from psycopg import Connection
 
 from dsl.testing import make_command
-from telemetry.events import ExecutionCompleted, ExecutionFailed
+from telemetry.events import ExecutionCompleted, ExecutionFailed, StepFailed
 from telemetry.testing import ManualClock
 from workers.testing import World
 
@@ -111,3 +111,33 @@ def test_an_execution_taken_away_meanwhile_is_left_as_it_is(world: World, connec
 
     assert world.executions.get(claim.id).state == "running"
     assert world.recorder.types == ["command.execution.queued", "command.execution.started"]
+
+
+NESTED = """
+slug: nested
+steps:
+  - id: outer
+    type: list.map
+    with:
+      items: "{{ '[1]' | from_json }}"
+      do:
+        - id: inner
+          type: condition
+          with:
+            if: 'true'
+            then:
+              - {id: check, type: validate, with: {rules: [{value: "", required: true}]}}
+"""
+
+
+def test_one_error_has_one_fingerprint_at_every_level(world: World) -> None:
+    execution = world.run(NESTED)
+
+    failed = [event for event in world.recorder.events if isinstance(event, StepFailed | ExecutionFailed)]
+    assert [step.path for step in world.executions.steps(execution.id, limit=10) if step.outcome == "failed"] == [
+        "outer",
+        "outer[0].inner",
+        "outer[0].inner.check",
+    ]
+    assert len(failed) == 4
+    assert len({event.error.error_fingerprint for event in failed if event.error}) == 1
