@@ -71,7 +71,7 @@ class Intake:
         self._partitions_ahead = partitions_ahead
         self._connection: Connection[Any] | None = None
         self._horizon: Horizon | None = None
-        self._horizon_due_us = 0
+        self._horizon_due_us = self._looked_at_us = 0
         self._rows = RowEncoder()
         self._throttle = Throttle(clock)
 
@@ -171,7 +171,9 @@ class Intake:
             self._connection = self._connect()
             prepare_session(self._connection)
             self._horizon_due_us = 0
-        if self._horizon is None or self._clock.monotonic_us() >= self._horizon_due_us:
+        # The wall clock too: while a machine sleeps, the monotonic one stands still and the days go by.
+        jumped = abs(self._clock.unix_us() - self._looked_at_us) >= _HORIZON_US
+        if self._horizon is None or jumped or self._clock.monotonic_us() >= self._horizon_due_us:
             return self._connection, self._look_around(self._connection)
         return self._connection, self._horizon
 
@@ -183,6 +185,7 @@ class Intake:
             log.warning("telemetry_partitions_locked")
         self._horizon = Horizon(list_partitions(connection))
         self._horizon_due_us = self._clock.monotonic_us() + _HORIZON_US
+        self._looked_at_us = self._clock.unix_us()
         return self._horizon
 
     def _fail(self, error: psycopg.Error) -> NoReturn:

@@ -166,6 +166,8 @@ def events(connection: Connection[Any], filters: EventFilters, limit: int, curso
         StoreUnavailable: Postgres did not answer.
     """
     values = _values(filters, cursor)
+    if filters.execution_id is not None and filters.correlation_id is None:
+        values |= _correlation_of(connection, filters.execution_id)
     conditions = [condition for name, condition in _CONDITIONS.items() if name in values]
     where = sql.SQL(" where ") + sql.SQL(" and ").join(conditions) if conditions else sql.SQL("")
     tail = where + sql.SQL(" order by event_id desc limit %(limit)s")
@@ -247,6 +249,13 @@ def _values(filters: EventFilters, cursor: UUID | None) -> dict[str, Any]:
     if cursor is not None:
         values["cursor"] = cursor
     return values
+
+
+def _correlation_of(connection: Connection[Any], execution_id: UUID) -> dict[str, UUID]:
+    """The correlation id of an execution as a further condition: there is an index on it, and none on executions."""
+    with _store_errors():
+        found = connection.execute(SQL["find_correlation"], {"execution_id": execution_id}).fetchone()
+    return {"correlation_id": found[0]} if found else {}
 
 
 def _select(connection: Connection[Any], tail: sql.Composable, values: Mapping[str, Any]) -> list[StoredEvent]:

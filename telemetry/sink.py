@@ -223,9 +223,10 @@ class Sink:
     def _claim(self) -> None:
         now_us = self._clock.monotonic_us()
         if now_us >= self._claim_due_us:
-            self._claim_due_us = now_us + _CLAIM_US
-            if self._reader.claim(self._claim_idle, self._entries_at_once):
-                self._looks_back = True
+            claimed = self._reader.claim(self._claim_idle, self._entries_at_once)
+            # As many as were asked for: there are more, and their consumer will not come back for them.
+            self._claim_due_us = now_us + (_CLAIM_US if claimed < self._entries_at_once else 0)
+            self._looks_back = self._looks_back or claimed > 0
 
     def _trim(self, *, idle: bool) -> None:
         """Delete what is acknowledged: once a second, and at the end of a burst."""

@@ -6,6 +6,7 @@ Rows are encoded by `telemetry.rows`. Whoever calls decides on the transaction: 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from itertools import islice
 from typing import Any, Final
 
@@ -26,10 +27,14 @@ _COLUMN_LIST: Final = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 _COPY: Final = sql.SQL("copy {} ({}) from stdin (format binary)")
 
 
-def prepare_session(connection: Connection[Any]) -> None:
+#: How long one statement that stores a batch may run.
+STATEMENT_TIMEOUT = timedelta(seconds=30)
+
+
+def prepare_session(connection: Connection[Any], timeout: timedelta = STATEMENT_TIMEOUT) -> None:
     """Make a connection fit for storing: autocommit, a time limit, and a commit that is on disk when it returns."""
     connection.set_autocommit(True)
-    connection.execute(SQL["prepare_session"])
+    connection.execute(SQL["prepare_session"], {"timeout": str(timeout // timedelta(milliseconds=1))})
 
 
 def insert_events(connection: Connection[Any], rows: Iterable[bytes]) -> int:

@@ -2,8 +2,9 @@
 
 -- name: prepare_session
 -- What is acknowledged to the stream must be on disk: a server that is set to commit asynchronously does not here.
+-- params: timeout: of one statement, in milliseconds, as text.
 select
-    set_config('statement_timeout', '30s', false),
+    set_config('statement_timeout', %(timeout)s, false),
     set_config(
         'synchronous_commit',
         case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end,

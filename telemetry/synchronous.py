@@ -23,6 +23,10 @@ from telemetry.throttle import Throttle
 log = structlog.get_logger(__name__)
 
 
+#: How long one event may take to be stored: a table that is locked must not hold up a command for longer.
+STATEMENT_TIMEOUT = timedelta(seconds=1)
+
+
 class SynchronousRecorder:
     """Records straight into the store, over a connection of its own: for tests and very low traffic.
 
@@ -87,7 +91,7 @@ class SynchronousRecorder:
             raise RuntimeError("recorded after close")
         if self._connection is None:
             self._connection = self._connect()
-            prepare_session(self._connection)
+            prepare_session(self._connection, STATEMENT_TIMEOUT)
         try:
             with self._connection.transaction():
                 insert_events(self._connection, (row,))

@@ -25,11 +25,13 @@ from telemetry.clock import SystemClock, from_unix_us
 from telemetry.connections import connect, open_redis
 from telemetry.errors import StoreUnavailable, StreamUnavailable
 from telemetry.events import Event
+from telemetry.intake import Intake
 from telemetry.partitions import make_partitions
 from telemetry.pipeline import open_reader, open_sink
 from telemetry.settings import TelemetrySettings
 from telemetry.sink import Sink, SinkResult
 from telemetry.stream import StreamWriter
+from telemetry.testing import ManualClock
 
 CLOCK = SystemClock()
 SETTINGS = TelemetrySettings(sink_flush_interval=timedelta(milliseconds=1), partitions_ahead=1)
@@ -379,3 +381,36 @@ def test_a_running_sink_waits_for_servers_that_are_away(
 
     assert len(attempts) == 3
     assert len(stored(connection)) == 1
+
+
+def test_a_dead_sinks_backlog_is_taken_over_at_once_and_whole(
+    make_sink: MakeSink, writer: StreamWriter, connection: psycopg.Connection, redis: Redis
+) -> None:
+    dead = make_sink()
+    at_once = dead._entries_at_once
+    events = [make_step() for _ in range(3 * at_once)]
+    for event in events:
+        writer.append(make_entry(event))
+    for _ in range(3):
+        dead._reader.read_new(at_once)
+
+    heir = make_sink(claim_idle=timedelta(0))
+    for _ in range(3):
+        heir.run_once()
+
+    assert pending(redis) == 0
+    assert stored(connection) == ids_of([*events])
+
+
+def test_after_days_asleep_the_events_of_today_find_their_partition(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    clock = ManualClock()
+    intake = Intake(partial(connect, database_url, name="test intake"), clock=clock, partitions_ahead=1)
+    intake.prepare()
+    clock.set(clock.now() + timedelta(days=9))  # the wall clock moved on; the monotonic one stood still
+
+    tally = intake.store(encoded(make_step(at_us=clock.unix_us())))
+
+    intake.close()
+    assert (tally.stored, tally.outside) == (1, 0)
