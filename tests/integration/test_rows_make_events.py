@@ -1,0 +1,139 @@
+"""Every event of an execution can be made again from its committed row alone: all that a lost process leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import dict_row
+
+from telemetry.clock import to_unix_us
+from telemetry.events import (
+    ErrorFacts,
+    Event,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionQueued,
+    ExecutionStarted,
+    FragmentCreated,
+    FragmentDeleted,
+    FragmentUpdated,
+    Scope,
+    StepExecuted,
+    StepFailed,
+    StepSkipped,
+)
+from workers.testing import World
+
+Row = dict[str, Any]
+
+ALL_KINDS = """
+slug: all-kinds
+steps:
+  - {id: keep, type: fragment.create, with: {type: note, title: kept, tags: [a]}}
+  - {id: change, type: fragment.update, with: {id: "{{ steps.keep.output.fragment_id }}", title: changed}}
+  - id: each
+    type: list.map
+    with:
+      items: "{{ '[1, 2]' | from_json }}"
+      do:
+        - {id: tell, type: notify, if: item == 2, with: {channel: inbox, message: two}}
+  - {id: find, type: fragment.query, with: {type: note}}
+"""
+
+FAILS = ALL_KINDS.replace("all-kinds", "fails") + (
+    "  - {id: check, type: validate, with: {rules: [{value: '', required: true}]}}\n"
+)
+
+FRAGMENT_EVENTS = {"created": FragmentCreated, "updated": FragmentUpdated, "deleted": FragmentDeleted}
+
+
+@pytest.mark.req("S-01", "C-03")
+@pytest.mark.parametrize("source", [ALL_KINDS, FAILS])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_every_event_equals_what_its_row_says(
+    world: World, connection: Connection[Any], source: str, dry_run: bool
+) -> None:
+    execution = world.run(source, dry_run=dry_run, user="Ada")
+
+    rebuilt = {event.event_id: event for event in _rebuild(world, connection, execution.id)}
+
+    assert len(world.recorder.events) == len(rebuilt)
+    for event in world.recorder.events:
+        assert rebuilt[event.event_id] == event
+
+
+def _rebuild(world: World, connection: Connection[Any], execution_id: UUID) -> Iterator[Event]:
+    connection.row_factory = dict_row
+    (execution,) = _rows(connection, "select * from command_executions where id = %s", execution_id)
+    accepted = _scope(world, execution, 0)
+    yield ExecutionQueued(*_stamp(execution, "queued_event_id", "queued_at"), accepted, execution["priority"])
+    for attempt in _rows(connection, "select * from command_attempts where execution_id = %s", execution_id):
+        scope = _scope(world, execution, attempt["attempt"])
+        yield ExecutionStarted(*_stamp(attempt, "event_id", "claimed_at"), scope, attempt["queue_wait_us"])
+    for step in _rows(connection, "select * from command_steps where execution_id = %s", execution_id):
+        yield _step(_scope(world, execution, step["attempt"]), step)
+    changes = "select * from mutations where execution_id = %s and event_id is not null"
+    for change in _rows(connection, changes, execution_id):
+        kind = FRAGMENT_EVENTS[change["operation"]]
+        scope = _scope(world, execution, change["attempt"])
+        stamp = _stamp(change, "event_id", "occurred_at")
+        yield kind(*stamp, scope, change["entity_id"].bytes, change["step_path"], change["event_rows"])
+    yield _end(_scope(world, execution, execution["attempt"]), execution)
+
+
+def _rows(connection: Connection[Any], statement: str, execution_id: UUID) -> list[Row]:
+    return connection.execute(statement, [execution_id]).fetchall()
+
+
+def _stamp(row: Row, event_id: str, at: str) -> tuple[bytes, int]:
+    return row[event_id].bytes, to_unix_us(row[at])
+
+
+def _scope(world: World, row: Row, attempt: int) -> Scope:
+    return Scope(
+        correlation_id=row["correlation_id"].bytes,
+        request_source=row["request_source"],
+        user_id=world.pseudonyms.user(row["user_name"]),
+        space_id=row["space_id"].bytes,
+        execution_id=row["id"].bytes,
+        command_slug=row["slug"],
+        definition_hash=row["definition_hash"],
+        dry_run=row["dry_run"],
+        attempt=attempt,
+    )
+
+
+def _step(scope: Scope, row: Row) -> Event:
+    stamp = _stamp(row, "event_id", "occurred_at")
+    if row["outcome"] == "skipped":
+        return StepSkipped(*stamp, scope, row["path"], row["step_type"])
+    fragment = row["fragment_id"] and row["fragment_id"].bytes
+    rest = (row["step_try"], row["mutations_count"], fragment, row["measures"])
+    if row["outcome"] == "failed":
+        facts = ErrorFacts(row["error_type"], row["error_category"], row["error_fingerprint"])
+        return StepFailed(*stamp, scope, row["path"], row["step_type"], row["duration_us"], facts, *rest)
+    return StepExecuted(*stamp, scope, row["path"], row["step_type"], row["duration_us"], *rest)
+
+
+def _end(scope: Scope, row: Row) -> Event:
+    stamp = _stamp(row, "finished_event_id", "finished_at")
+    elapsed_us = to_unix_us(row["finished_at"]) - to_unix_us(row["queued_at"])
+    measures = (
+        row["running_us"],
+        row["queue_wait_us"],
+        elapsed_us,
+        row["steps_executed"],
+        row["steps_successful"],
+        row["steps_failed"],
+        row["steps_skipped"],
+        row["mutations_count"],
+    )
+    if row["state"] == "succeeded":
+        return ExecutionCompleted(*stamp, scope, *measures)
+    error = row["error"]
+    facts = ErrorFacts(error["type"], error["category"], bytes.fromhex(error["fingerprint"]))
+    return ExecutionFailed(*stamp, scope, *measures, row["state"], facts)
