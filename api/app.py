@@ -14,7 +14,7 @@ from flask import Flask, Response, json
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from api import access, problems, tracing
+from api import access, parsing, problems, tracing
 from api.resources import commands, context, documents, executions, fragments, health, telemetry
 from api.schemas.answers import ProblemShape
 from api.settings import Settings
@@ -64,6 +64,7 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app)
+    parsing.refuse_unknown_query(app)
     api = _Api(app)
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)

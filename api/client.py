@@ -190,8 +190,10 @@ def segment(text: str) -> str:
     """A text as one segment of a path.
 
     Raises:
-        Unsendable: It holds half of a character.
+        Unsendable: It is empty, or holds half of a character.
     """
+    if not text:
+        raise Unsendable("an id or name was expected, and nothing was given")
     try:
         return quote(text, safe="")
     except UnicodeEncodeError as error:

@@ -6,11 +6,12 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import flask_smorest
 import marshmallow as ma
-from flask import Request
+from flask import Flask, Request, request
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -21,6 +22,13 @@ F = TypeVar("F")
 
 #: Whole numbers a body may hold: those of 64 bits with a sign.
 _GREATEST = 2**63
+
+
+#: Fields of a body, at the top, that are looked at.
+MAX_FIELDS = 1000
+
+#: Faults of one request that are named; who sent more has something else in mind.
+MAX_FAULTS = 100
 
 
 class Parser(FlaskParser):
@@ -60,8 +68,32 @@ class Parser(FlaskParser):
     ) -> NoReturn:
         """Every fault that marshmallow found."""
         messages: Any = error.messages
-        found = [fault for part in messages.values() for fault in _faults(part, schema, "")]
-        raise RequestInvalid(found) from error
+        every = (fault for part in messages.values() for fault in _faults(part, schema, ""))
+        raise RequestInvalid(list(islice(every, MAX_FAULTS))) from error
+
+
+def refuse_unknown_query(app: Flask) -> None:
+    """Refuse query parameters of operations that take none; those that take some look at theirs themselves."""
+
+    def look() -> None:
+        if not request.args or request.endpoint is None:
+            return
+        view = getattr(app.view_functions[request.endpoint], "view_class", None)
+        if view is None or request.blueprint == "health":
+            # Documents, and probes that add what they like.
+            return
+        operation = getattr(view, request.method.lower(), None)
+        parameters = getattr(operation, "_apidoc", {}).get("arguments", {}).get("parameters", ())
+        if any(parameter.get("in") == "query" for parameter in parameters):
+            return
+        raise RequestInvalid(
+            [
+                Fault("request.unknown_field", f"there is no query parameter {name[:100]!r} here", path=name[:100])
+                for name in islice(request.args, MAX_FAULTS)
+            ]
+        )
+
+    app.before_request(look)
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # flask-smorest is not typed
@@ -91,6 +123,8 @@ def parse_body(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
     """
     try:
         body = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        if isinstance(body, dict) and len(body) > MAX_FIELDS:
+            raise BodyMalformed(f"the body has {len(body)} fields; no operation takes more than a few")
     except RecursionError as error:
         raise BodyMalformed("the body is nested too deeply") from error
     except UnicodeDecodeError as error:
@@ -102,7 +136,7 @@ def parse_body(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
     except ValueError as error:
         raise BodyMalformed(f"the body is not JSON: {error}") from error
     try:
-        faults = list(_unstorable(body, ""))
+        faults = list(islice(_unstorable(body, ""), MAX_FAULTS))
     except RecursionError as error:
         raise BodyMalformed("the body is nested too deeply") from error
     if faults:

@@ -61,7 +61,7 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group(
         "overhead",
-        ("step_overhead_us_p50", "command_overhead_us_p50", "command_overhead_us_p99", "submit_overhead_us_p50"),
+        ("step_overhead_us_p50", "command_overhead_us_p50", "submit_overhead_us_p50"),
     ),
     Group("memory", ("memory_per_execution_bytes",)),
     Group("throughput", ("executions_per_s", "executions_db_per_s")),

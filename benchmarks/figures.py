@@ -64,7 +64,6 @@ FIGURES: tuple[Figure, ...] = (
     Figure("record_us_cpu", "us", "the same, CPU of all threads until the stream has it", "one structlog JSON line", 6),
     Figure("step_overhead_us_p50", "us", "what telemetry adds to one light step", "the step without telemetry", 500),
     Figure("command_overhead_us_p50", "us", "what it adds to a 5-step command", "the command without telemetry", 25),
-    Figure("command_overhead_us_p99", "us", "the same, between the 99th percentiles", "p99 without telemetry", 150),
     Figure("submit_overhead_us_p50", "us", "what it adds to a submission", "the same two INSERTs, bare", 2000),
     Figure("memory_per_execution_bytes", "B", "events of a 5-step execution, not yet flushed", "encoded bytes", 2048),
     Figure("sink_events_per_s", "1/s", "stream to Postgres, one sink", "pre-encoded binary COPY", at_least=100_000),

@@ -8,7 +8,7 @@ recorder's thread hands them over whenever it is due, and is waited for, untimed
 
 - `submit_overhead_us_p50`: `Executions.submit`. Reference: its INSERTs (definition and execution) by psycopg alone.
 - `command_overhead_us_p50`: from before the claim to after the final commit and the last `record()`, for a command of 5
-  light steps. Reference: the same without telemetry. `_p99`: the difference of the 99th percentiles of all executions.
+  light steps. Reference: the same without telemetry.
 - `step_overhead_us_p50`: as the command's, for one of 45 light steps less one of 5, divided by the 40 steps between.
 """
 
@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from statistics import median
 from time import perf_counter_ns
 
@@ -27,7 +26,7 @@ from psycopg.types.json import Jsonb
 
 from benchmarks.commands import INPUTS, InlineWorker, inline_worker, light_command
 from benchmarks.figures import Measured
-from benchmarks.rounds import interleave, percentile
+from benchmarks.rounds import interleave
 from benchmarks.servers import PSEUDONYM_KEY, Servers
 from dsl.command import Command
 from dsl.testing import DEFAULT_SPACE_ID
@@ -70,11 +69,9 @@ def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
     bare_us = median(median(block.submit) for block in of_few["bare"])
     added, added_to_many = (_difference(blocks, lambda block: block.run) for blocks in (of_few, of_many))
     step = (_without(of_many) - _without(of_few)) / (_MANY - _FEW)
-    p99_on, p99_off = (percentile(_pooled(of_few[side]), 99) for side in ("on", "off"))
     return {
         "submit_overhead_us_p50": Measured(_difference(of_few, lambda block: block.submit), bare_us),
         "command_overhead_us_p50": Measured(added, _without(of_few)),
-        "command_overhead_us_p99": Measured(p99_on - p99_off, p99_off),
         "step_overhead_us_p50": Measured((added_to_many - added) / (_MANY - _FEW), step),
     }
 
@@ -100,10 +97,6 @@ def _difference(blocks: Mapping[str, list[_Block]], times: Callable[[_Block], li
 
 def _without(blocks: Mapping[str, list[_Block]]) -> float:
     return median(median(block.run) for block in blocks["off"])
-
-
-def _pooled(blocks: list[_Block]) -> list[float]:
-    return list(chain.from_iterable(block.run for block in blocks))
 
 
 def _submit_bare(connection: Connection, command: Command) -> _Block:

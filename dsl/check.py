@@ -23,6 +23,9 @@ from dsl.values import canonical_json
 
 #: A command's name: words of lower-case letters and digits, with one `.`, `_` or `-` between.
 SLUG = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+#: Characters of a slug, at most.
+MAX_SLUG = 100
+
 _SLUG_FORM = "lower-case letters and digits, with . _ or - between; at most 100"
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -83,7 +86,7 @@ def _command(  # noqa: PLR0913 - one part each
     fields = Fields(root, (), faults)
     fields.only(_KEYS, of="a command")
     fields.required("slug", of="a command")
-    slug = fields.text("slug", max_length=100, pattern=SLUG, form=_SLUG_FORM)
+    slug = fields.text("slug", max_length=MAX_SLUG, pattern=SLUG, form=_SLUG_FORM)
     inputs = read_inputs(root.get("inputs"), ("inputs",), faults)
     secrets = _secrets(fields)
     step_ids = frozenset((*all_ids(root.get("steps")), *all_ids(root.get("on_failure"))))

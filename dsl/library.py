@@ -147,6 +147,9 @@ class Library:
                     files[str(folder)] = _unreadable(str(folder), "folder", error)
                     continue
                 for path, stamp in listing:
+                    if not is_text(path):
+                        files[_shown(path)] = _misnamed(path)
+                        continue
                     before = known.get(path)
                     if before is None or before.stamp is None or before.stamp != stamp:
                         before = self._read(path, stamp, before, "pack" if is_pack else path)
@@ -216,6 +219,20 @@ def _content(path: str, limit: int) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(EINVAL, "it is not a regular file")
         return file.read(limit + 1)
+
+
+def is_text(path: str) -> bool:
+    """Whether a path is UTF-8: one that is not can be opened, and not be told of."""
+    return not any("\udc80" <= character <= "\udcff" for character in path)
+
+
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _misnamed(path: str) -> _File:
+    fault = Fault("file.misnamed", "the name of the file is not UTF-8", expected="another name")
+    return _File(None, None, CommandInvalid(_shown(path), (fault,)))
 
 
 def _unreadable(path: str, what: str, error: OSError) -> _File:

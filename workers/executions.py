@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
+from psycopg.errors import DiskFull
 from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
@@ -354,7 +355,7 @@ class reaching_store:  # noqa: N801 - a context manager used like a function
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if is_connection_loss(error):
+        if is_connection_loss(error) or isinstance(error, DiskFull):
             raise StoreUnavailable(
                 "Postgres does not answer", hint="`weir status` shows whether it runs; try again in a moment."
             ) from error

@@ -97,9 +97,9 @@ def new(slug: str) -> None:
     It goes to the running stack's folder of commands, else to the one of WEIR_COMMANDS_DIR (./commands).
     """
     from api.cli.template import new_command
-    from dsl.check import SLUG
+    from dsl.check import MAX_SLUG, SLUG
 
-    if not SLUG.fullmatch(slug):
+    if not SLUG.fullmatch(slug) or len(slug) > MAX_SLUG:
         raise click.BadParameter(
             f"{slug!r}: expected lower case letters and digits, with . _ or - between", param_hint="SLUG"
         )

@@ -116,8 +116,10 @@ def _stack(*, keep: bool) -> Iterator[tuple[Client, dict[str, str]]]:
             yield client, environment
     finally:
         if not keep:
-            _weir(environment, "down")
-            shutil.rmtree(home)
+            try:
+                _weir(environment, "down")
+            finally:
+                shutil.rmtree(home, ignore_errors=True)
 
 
 def _weir(environment: Mapping[str, str], *arguments: str) -> None:

@@ -38,7 +38,7 @@ _VIEW = View(
         Column("ID", lambda item: item["id"]),
     ),
     _FIELDS,
-    "There are no fragments here. Try: weir fragments import DIR, or weir run note.add -i title=Hello",
+    "There are no fragments here. Try: weir fragments import DIR, or weir run note.add -i content=Hello",
 )
 
 
@@ -110,6 +110,7 @@ def import_fragments(folder: Path, space: str, form: str) -> None:
         print(
             f"{plural(imported, 'note')} in {clean(str(folder))}: {counts['created']} created, "
             f"{counts['updated']} updated, {counts['unchanged']} unchanged"
+            + (f", {len(faults)} left out" if faults else "")
         )
     for fault in faults:
         Terminal.of_stderr().say(f"{clean(fault.path)}: {clean(fault.message)}", "failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from workers.stack.errors import AddressInUse, StartFailed
 
 #: Connections that may wait while the API starts again.
 BACKLOG = 1024
+
+#: Seconds a client may be silent in the middle of a request, or let an answer wait.
+SILENCE_S = 10
 
 #: States of /proc/net/tcp (net/tcp_states.h in Linux).
 _LISTENING = "0A"
@@ -37,6 +41,9 @@ def open_listener(host: str, port: int) -> socket.socket:
         raise _unusable(host, port, error) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Inherited by every connection: one that says nothing, or takes nothing, holds a thread no longer than this.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE_S, 0))
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:

@@ -52,7 +52,7 @@ def test_a_text_about_a_nul_character_is_a_text(installation: Installation) -> N
 
 
 def test_a_body_in_broken_chunks_is_the_callers_fault(installation: Installation) -> None:
-    post = b"POST /api/commands/todo.add/executions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    post = b"POST /api/commands/todo.add/executions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
     assert installation.send(post + b"Transfer-Encoding: chunked\r\n\r\nno size\r\n\r\n") == 400
 

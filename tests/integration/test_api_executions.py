@@ -420,3 +420,26 @@ def test_a_page_of_the_same_address_can(api: Api) -> None:
     answer = api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, **own)
 
     assert answer.status_code == 202
+
+
+def test_a_name_that_somebody_points_at_this_machine_is_not_this_machine(api: Api) -> None:
+    answer = api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Host="evil.example:7420")
+
+    assert (answer.status_code, answer.json["code"]) == (403, "request.cross_site")
+
+
+def test_a_query_parameter_that_an_operation_does_not_take_is_refused(api: Api) -> None:
+    answer = api.open("POST", "/api/commands/todo.add/executions?dry_run=true", json={"inputs": {"body": "x"}})
+
+    assert (answer.status_code, answer.json["code"]) == (422, "request.invalid")
+    assert answer.json["errors"][0]["path"] == "dry_run"
+
+
+def test_faults_of_a_request_are_bounded(api: Api) -> None:
+    many = {f"unknown-{number}": 1 for number in range(500)}
+
+    answer = api.post("/api/commands/todo.add/executions", many)
+    endless = api.post("/api/commands/todo.add/executions", {f"unknown-{number}": 1 for number in range(5000)})
+
+    assert (answer.status_code, len(answer.json["errors"])) == (422, 100)
+    assert (endless.status_code, endless.json["code"]) == (400, "request.malformed")

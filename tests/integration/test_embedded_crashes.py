@@ -219,6 +219,7 @@ def test_a_torn_last_write_of_valkey_is_no_obstacle(home: Home) -> None:
         with open_redis(server.url) as client:
             client.set("a", "1")
             client.set("b", "2")
+            client.execute_command("WAITAOF", 1, 0, 5000)  # both are in the file: only the cut below loses one
         first.kill()
         first.wait()
         tail = next((home.valkey / "appendonlydir").glob("*.incr.aof"))

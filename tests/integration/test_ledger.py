@@ -339,3 +339,5 @@ def test_losing_postgres_while_reading_stops_the_run_and_fails_no_step(
         pid = reading.info.backend_pid
         connection.execute("select pg_terminate_backend(%s)", [pid])
         reading.execute("select 1")
+    if isinstance(ledger, DryRunLedger):
+        ledger.rollback()

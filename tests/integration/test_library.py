@@ -250,3 +250,14 @@ def test_threads_may_ask_while_files_change(library: Library, write: Callable[[s
     assert problems == []
     assert seen <= set(range(20))
     assert value_of(library, "hello") == 19
+
+
+def test_a_file_whose_name_is_not_text_is_a_fault_and_spoils_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text("slug: good\nsteps: [{id: a, type: respond, with: {value: 1}}]")
+    (tmp_path / os.fsdecode(b"bad\xff.yaml")).write_text("slug: bad\nsteps: [{id: a, type: respond, with: {value: 1}}]")
+    library = Library([tmp_path], REGISTRY, DslSettings())
+
+    assert [command.slug for command in library.all()] == ["good"]
+    (invalid,) = library.faults()
+    assert invalid.faults[0].code == "file.misnamed"
+    invalid.source.encode()

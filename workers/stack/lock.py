@@ -13,7 +13,7 @@ from typing import Self
 
 from telemetry.clock import Clock
 from workers.home import writing
-from workers.stack.errors import StackRunning
+from workers.stack.errors import StackError, StackRunning
 
 #: Seconds to try for the lock: whoever only looks whether it is held holds it for a moment.
 _PATIENCE = 0.5
@@ -83,6 +83,10 @@ def find_holder(folder: Path) -> Holder | None:
         fd = os.open(_path(folder), os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise StackError(
+            f"{folder.parent} belongs to somebody else", hint="Set WEIR_HOME to a folder of your own."
+        ) from error
     deadline = time.monotonic() + _PATIENCE
     try:
         while not _try(fd, fcntl.LOCK_SH):
