@@ -8,6 +8,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from fixtures.stacks import eventually
 from psycopg import Connection
 
 from telemetry.errors import StoreUnavailable
@@ -38,8 +39,10 @@ def test_only_one_of_two_leads_until_it_goes(database_url: str, leadership: Lead
 
     assert [leadership.is_held(), other.is_held(), leadership.is_held()] == [True, False, True]
     leadership.release()
-    assert other.is_held()
-    other.release()
+    try:
+        eventually(other.is_held)  # the server hears of it a moment after we let go
+    finally:
+        other.release()
 
 
 def test_nobody_leads_while_postgres_is_away() -> None:
