@@ -67,7 +67,7 @@ class InlineWorker:
             pool=resources.pool,
             clock=resources.clock,
             recorder=resources.recorder,
-            tools=WorkerTools(resources.clock, resources.pseudonyms, resources.workers.dsl),
+            tools=WorkerTools(resources.clock, resources.pseudonyms, resources.workers.dsl, resources.library),
             flusher=flusher,
             settings=resources.workers.dsl,
         )

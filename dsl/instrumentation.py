@@ -8,13 +8,14 @@ the row alone, after the row is committed: now, or much later by whoever finds a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import msgspec
 
 from dsl.command import StepSpec
 from dsl.errors import StepFailed
-from dsl.step import Mutation, Outcome, StepResult, StepRow
+from dsl.step import Child, Mutation, Outcome, StepResult, StepRow
 from telemetry.clock import Clock
 from telemetry.events import (
     ErrorFacts,
@@ -143,7 +144,11 @@ class StepMeter:
             measures=result.measures,
             event_id=mint(now_us) if self._telemetry_on else None,
             mutation_event_ids=self._mutation_event_ids(result.mutations, now_us),
+            children=tuple(self._accepted(child, now_us) for child in result.children),
         )
+
+    def _accepted(self, child: Child, now_us: int) -> Child:
+        return replace(child, queued_at_us=now_us, event_id=mint(now_us) if self._telemetry_on else None)
 
     def _mutation_event_ids(self, mutations: tuple[Mutation, ...], now_us: int) -> tuple[bytes | None, ...]:
         """Each fragment change has its event, up to a bound; past it the first of each operation stands for all."""

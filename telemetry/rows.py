@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from telemetry.events import CATALOGUE, MEASURES, ErrorFacts, Event, Scope, event_type
+from telemetry.events import CATALOGUE, MEASURES, ErrorFacts, Event, Measures, Scope, event_type
 
 #: Columns in the order of an encoded row.
 COLUMNS: Final = (
@@ -54,10 +54,6 @@ _FINGERPRINT_BYTES: Final = 8
 #: Names that are registered somewhere: no blanks, so that a sentence is not one.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:/<>\[\]-]{1,1000}")
 
-#: Measures that are numbers, and the values of those that are words.
-_NUMBERS: Final = frozenset(key for key, values in MEASURES.items() if values is None)
-_ENUMS: Final = {key: values for key, values in MEASURES.items() if values is not None}
-
 _json = msgspec.json.Encoder()
 
 Encode: TypeAlias = Callable[[Any], bytes]
@@ -70,12 +66,17 @@ class MalformedEvent(ValueError):
 class RowEncoder:
     """Turns events into rows; one compiled function for each type of event.
 
+    Args:
+        measures: What steps may report of themselves: numbers (none) and enums (their words), by name.
+
     Attributes:
-        dropped_measures: Measures left out so far because `telemetry.events.MEASURES` does not allow them.
+        dropped_measures: Measures left out so far because `measures` does not allow them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, measures: Measures = MEASURES) -> None:
         self.dropped_measures = 0
+        self._numbers = frozenset(key for key, words in measures.items() if words is None)
+        self._enums = {key: words for key, words in measures.items() if words is not None}
         self._row_of = {cls: self._compile(cls) for cls in CATALOGUE}
 
     def encode(self, event: Event) -> bytes:
@@ -122,7 +123,7 @@ class RowEncoder:
         known = {
             key: value
             for key, value in measures.items()
-            if (key in _NUMBERS and not isinstance(value, str)) or value in _ENUMS.get(key, ())
+            if (key in self._numbers and not isinstance(value, str)) or value in self._enums.get(key, ())
         }
         self.dropped_measures += len(measures) - len(known)
         return _jsonb(known) if known else _NULL

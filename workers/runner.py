@@ -21,6 +21,7 @@ from telemetry.errors import StoreUnavailable
 from telemetry.recorder import Recorder
 from workers.executions import Claim, Executions
 from workers.failures import Failures
+from workers.hints import Hints
 from workers.ledger import DryRunLedger, Fence, Flusher, RunLedger, WriteBehindLedger
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,7 @@ class Runner:
         tools: What steps share.
         flusher: Looks after rows that wait.
         settings: Limits.
+        hints: Wakes lanes for commands that steps run.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
@@ -55,6 +57,7 @@ class Runner:
         tools: StepTools,
         flusher: Flusher,
         settings: DslSettings,
+        hints: Hints | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._registry = registry
@@ -66,6 +69,7 @@ class Runner:
         self._tools = tools
         self._flusher = flusher
         self._settings = settings
+        self._hints = hints
         self._failures = Failures()
         self._stopping = False
 
@@ -101,6 +105,7 @@ class Runner:
             clock=self._clock,
             errors=self._failures,
             claimed_us=claimed_us,
+            hints=self._hints,
         )
         try:
             outcome = self._dry_run(fence) if claim.dry_run else self._real_run(fence)

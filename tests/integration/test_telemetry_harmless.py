@@ -113,15 +113,16 @@ class Commands:
         self._registry = {**REGISTRY, Mismeasured.type: Mismeasured()}
         pseudonyms = Pseudonyms(b"a key for tests")
         self._executions = Executions(pool, CLOCK, recorder, pseudonyms)
+        library = Library([PACKS], self._registry, self._settings, CLOCK)
         self._runner = Runner(
             worker_id=new_id(CLOCK.unix_us()),
             registry=self._registry,
-            library=Library([PACKS], self._registry, self._settings, CLOCK),
+            library=library,
             executions=self._executions,
             pool=pool,
             clock=CLOCK,
             recorder=recorder,
-            tools=WorkerTools(CLOCK, pseudonyms, self._settings),
+            tools=WorkerTools(CLOCK, pseudonyms, self._settings, library),
             flusher=Flusher(timedelta(milliseconds=50)),
             settings=self._settings,
         )
