@@ -1,0 +1,87 @@
+"""A schedule as somebody wrote it down, in a command file or over REST."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from dsl.scheduling.errors import TimingInvalid
+from dsl.scheduling.timing import Timing, timing_of
+from telemetry.settings import format_duration
+
+#: What becomes of due times that passed with nobody there.
+Misfire = Literal["skip", "latest", "all"]
+#: What becomes of a due time while an execution of the same schedule is not final.
+Overlap = Literal["allow", "skip", "queue"]
+
+MISFIRES: tuple[Misfire, ...] = get_args(Misfire)
+OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
+
+#: The longest jitter and the longest window.
+MAX_JITTER, MAX_WINDOW = timedelta(hours=1), timedelta(days=365)
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSpec:
+    """When a command runs by itself, and what it is given. Exactly one of cron, every and at is there.
+
+    Attributes:
+        cron: Expression of five or six fields, or an alias.
+        every: Interval.
+        anchor: From where intervals are counted; none is 1970-01-01 UTC.
+        at: The one time.
+        timezone: Name of the zone that cron and local times are in.
+        jitter: Each due time is put off by less than this, always by as much; never past the next one.
+        misfire: For due times that passed.
+        window: How old they may be and still be run.
+        overlap: While an execution is not final.
+        pause_after: Failures in a row that pause it.
+        inputs: Of the command; texts in them may be templates with `due_at` and `schedule`.
+        user: On whose behalf.
+        space: Which space.
+        priority: 0 is the most urgent, 9 the least.
+    """
+
+    cron: str | None = None
+    every: timedelta | None = None
+    anchor: datetime | None = None
+    at: datetime | None = None
+    timezone: str = "UTC"
+    jitter: timedelta = timedelta(0)
+    misfire: Misfire = "latest"
+    window: timedelta = timedelta(days=1)
+    overlap: Overlap = "skip"
+    pause_after: int | None = None
+    inputs: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    user: str = "local-default"
+    space: str = "default"
+    priority: int = 5
+
+    @property
+    def timing(self) -> Timing:
+        """When it is due.
+
+        Raises:
+            TimingInvalid: Never, or in a zone that this machine does not know any more.
+        """
+        return timing_of(self.timezone, cron=self.cron, every=self.every, anchor=self.anchor, at=self.at)
+
+
+def check_bounds(spec: ScheduleSpec) -> None:
+    """What neither a timing nor a type can say.
+
+    Raises:
+        TimingInvalid: The jitter or the window is too long, or the jitter as long as the interval.
+    """
+    if not timedelta(0) <= spec.jitter <= MAX_JITTER:
+        raise TimingInvalid("jitter", "`jitter` is too long", f"at most {format_duration(MAX_JITTER)}")
+    if spec.every is not None and spec.jitter >= spec.every and spec.jitter:
+        message = "`jitter` is as long as the interval"
+        raise TimingInvalid("jitter", message, f"less than {format_duration(spec.every)}")
+    if not timedelta(0) < spec.window <= MAX_WINDOW:
+        raise TimingInvalid("window", "`window` is too long or nothing", f"at most {format_duration(MAX_WINDOW)}")
