@@ -10,14 +10,17 @@ from typing import Any, cast
 from dsl.checking.fields import Fields, kind_of
 from dsl.checking.input_schema import declared_names, read_inputs
 from dsl.checking.references import References, Scope
+from dsl.checking.schedules import read_schedules
 from dsl.checking.shape import COMMAND, Names
 from dsl.checking.steps import StepChecker, StepType, all_ids, ids_of, read_retry
 from dsl.command import Command, Concurrency
 from dsl.document import Document, read
-from dsl.errors import CommandInvalid
+from dsl.errors import CommandInvalid, InputsInvalid
 from dsl.expressions import compiler
 from dsl.faults import Faults, TooManyFaults
-from dsl.nodes import MappingNode, ScalarNode
+from dsl.inputs import check_inputs
+from dsl.nodes import MappingNode, Node, Path, ScalarNode, find
+from dsl.schedule_inputs import has_templates
 from dsl.settings import DslSettings
 from dsl.values import canonical_json
 
@@ -51,6 +54,8 @@ def check(document: Document, registry: Mapping[str, StepType], settings: DslSet
     elif document.root is not None:
         message, found = "a command is a mapping with `slug` and `steps`", kind_of(document.root)
         faults.add("command.wrong_type", message, (), document.root.position, found=found, expected="a mapping")
+    if command is not None and not len(faults) and document.root is not None:
+        _check_scheduled_inputs(command, document.root, faults)
     if command is None or len(faults):
         raise CommandInvalid(origin, faults.sorted())
     return command
@@ -102,7 +107,23 @@ def _command(  # noqa: PLR0913 - one part each
         concurrency=concurrency,
         secrets=secrets,
         on_failure=on_failure,
+        schedules=read_schedules(fields.items("schedules") or (), language, faults),
     )
+
+
+def _check_scheduled_inputs(command: Command, root: Node, faults: Faults) -> None:
+    """What a schedule gives its command must be what that takes; with templates it is only known when it is due."""
+    for index, (schedule_id, spec) in enumerate(command.schedules.items()):
+        place: Path = ("schedules", index, "inputs")
+        if has_templates(spec.inputs):
+            continue
+        try:
+            check_inputs(command, spec.inputs)
+        except InputsInvalid as invalid:
+            for fault in invalid.faults:
+                message = f"the schedule `{schedule_id}`: {fault.path}: {fault.message}"
+                position = find(root, place).position
+                faults.add("command.wrong_inputs", message, place, position, found=fault.found, expected=fault.expected)
 
 
 def _secrets(fields: Fields) -> tuple[str, ...]:

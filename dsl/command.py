@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from dsl.scheduling.spec import ScheduleSpec
+
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -91,6 +93,7 @@ class Command:
         document: The file as plain JSON values.
         source: The text it was read from.
         origin: `pack`, or the path of its file.
+        schedules: When it runs by itself, by id.
     """
 
     slug: str
@@ -108,6 +111,7 @@ class Command:
     concurrency: Concurrency | None = None
     secrets: tuple[str, ...] = ()
     on_failure: tuple[StepSpec, ...] = field(default=())
+    schedules: Mapping[str, ScheduleSpec] = field(default_factory=lambda: _NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from dsl.checking.shape import (
     Names,
     Parameters,
     Shape,
+    Shapes,
     Steps,
     Text,
     Value,
@@ -115,6 +116,8 @@ def _value(value: Value) -> Schema:  # noqa: PLR0911 - one for each kind of valu
             return _steps(least)
         case Shape():
             return _shape(value)
+        case Shapes(item):
+            return {"type": "array", "items": _shape(item)}
         case Parameters():
             return {"type": "object"}
         case _:

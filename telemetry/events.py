@@ -304,6 +304,73 @@ class FragmentDeleted(Event, frozen=True, tag="fragment.deleted"):
     mutations_count: int = 1
 
 
+class ScheduleTriggered(Event, frozen=True, tag="schedule.triggered"):
+    """An execution was accepted because it was due; both rows are committed together, and share the correlation id.
+
+    Attributes:
+        schedule_id: 16 bytes.
+        due_at_us: When it was due, in microseconds since 1970 UTC.
+        lateness_us: From when it was to be acted on (due, and its jitter) to being accepted.
+        punctuality: `fired` in time; `late`; `caught_up`: one of several that had passed, or one of a backfill.
+        origin: The schedule's own `calendar`, a `backfill`, or a run now (`manual`).
+    """
+
+    component: ClassVar[str] = "schedule"
+
+    schedule_id: bytes
+    due_at_us: int
+    lateness_us: int
+    punctuality: Literal["fired", "late", "caught_up"]
+    origin: Literal["calendar", "backfill", "manual"]
+
+
+class ScheduleMissed(Event, frozen=True, tag="schedule.missed"):
+    """Due times passed with nobody there, and are not run.
+
+    Attributes:
+        schedule_id: 16 bytes.
+        due_at_us: The due time, in microseconds since 1970 UTC; of several in a row the first.
+        last_due_at_us: The last of them.
+        due_times: How many in a row; 10,000 for as many or more.
+        reason: `late`: nothing that is late is run; `superseded` by a newer one; `window`: too old.
+    """
+
+    component: ClassVar[str] = "schedule"
+    level: ClassVar[Level] = "warning"
+
+    schedule_id: bytes
+    due_at_us: int
+    last_due_at_us: int
+    due_times: int
+    reason: Literal["late", "superseded", "window"]
+
+
+class ScheduleSkipped(Event, frozen=True, tag="schedule.skipped"):
+    """Due times were not run on purpose, or could not be. Fields as in `schedule.missed`.
+
+    Attributes:
+        reason: `overlap`: the execution before was not final; `queue_full`: too many waited for it; the schedule was
+            `paused` or `removed`; or the command could not be submitted.
+    """
+
+    component: ClassVar[str] = "schedule"
+
+    schedule_id: bytes
+    due_at_us: int
+    last_due_at_us: int
+    due_times: int
+    reason: Literal[
+        "overlap",
+        "queue_full",
+        "paused",
+        "removed",
+        "command_unknown",
+        "command_invalid",
+        "inputs_invalid",
+        "secrets_missing",
+    ]
+
+
 #: Every event type there is, in the order of the reference page.
 CATALOGUE: tuple[type[Event], ...] = (
     HttpRequestCompleted,
@@ -318,6 +385,9 @@ CATALOGUE: tuple[type[Event], ...] = (
     FragmentCreated,
     FragmentUpdated,
     FragmentDeleted,
+    ScheduleTriggered,
+    ScheduleMissed,
+    ScheduleSkipped,
 )
 
 

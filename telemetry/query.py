@@ -13,7 +13,7 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import class_row
 
-from telemetry.clock import to_unix_us
+from telemetry.clock import from_unix_us, to_unix_us
 from telemetry.errors import StoreUnavailable, TraceNotFound
 from telemetry.ids import least_id_at
 from telemetry.sql import queries
@@ -222,9 +222,11 @@ def step_id(path: str | None) -> str | None:
 
 
 def _measures(event: StoredEvent) -> dict[str, Any]:
-    shown = {}
+    shown: dict[str, Any] = {}
     for key, value in (event.measures or {}).items():
-        if key.endswith("_us"):
+        if key.endswith("_at_us"):
+            shown[key.removesuffix("_us")] = from_unix_us(value).isoformat()
+        elif key.endswith("_us"):
             shown[f"{key.removesuffix('_us')}_ms"] = _ms(value)
         else:
             shown[key] = value

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import msgspec
 
@@ -114,7 +115,10 @@ class RowEncoder:
         keys = tuple(name for name in cls.__struct_fields__ if name not in _NOT_MEASURES)
         if not keys:
             return _always(_NULL)
-        return lambda event: _jsonb({key: getattr(event, key) for key in keys})
+        ids = tuple(name for name in keys if name.endswith("_id"))
+        return lambda event: _jsonb(
+            {key: _id_text(getattr(event, key)) if key in ids else getattr(event, key) for key in keys}
+        )
 
     def _step_measures(self, event: Any) -> bytes:  # noqa: ANN401 - any class with measures
         if not event.measures:
@@ -224,6 +228,11 @@ def _bytes(value: bytes, size: int) -> bytes:
 
 def _id(value: bytes) -> bytes:
     return _bytes(value, _ID_BYTES)
+
+
+def _id_text(value: bytes) -> str:
+    """An id inside the measures."""
+    return str(UUID(bytes=_id(value)[4:]))
 
 
 def _optional_id(value: bytes | None) -> bytes:

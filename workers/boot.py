@@ -37,9 +37,13 @@ from workers.executions import Executions
 from workers.flusher import Flusher
 from workers.hints import Hints
 from workers.middleware import CausingIds
+from workers.occurrences import Occurrences
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.schedules import Schedules
+from workers.services.declarer import Declarer
 from workers.services.sweeper import Sweeper
+from workers.services.ticker import Ticker
 from workers.settings import ServerSettings, WorkerSettings
 from workers.tools import WorkerTools
 
@@ -68,6 +72,8 @@ class Resources:
         executions: Accepts, claims, shows.
         hints: Wakes lanes.
         step_types: Built-in ones, and those of installed packages.
+        occurrences: Deals with due times.
+        schedules: Makes, changes and shows schedules.
     """
 
     servers: ServerSettings
@@ -82,6 +88,8 @@ class Resources:
     executions: Executions
     hints: Hints
     step_types: StepTypes
+    occurrences: Occurrences
+    schedules: Schedules
 
 
 @contextmanager
@@ -120,6 +128,11 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
         stack.callback(broker.close)
         pseudonyms = Pseudonyms(key.encode())
         executions = Executions(pool, clock, recorder, pseudonyms)
+        library = Library(command_folders(servers), step_types.registry, workers.dsl)
+        hints = Hints(broker)
+        occurrences = Occurrences(
+            pool, clock, recorder, pseudonyms, library, hints, workers.dsl, workers.schedule_grace
+        )
         yield Resources(
             servers=servers,
             workers=workers,
@@ -129,10 +142,12 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
             clock=clock,
             recorder=recorder,
             pseudonyms=pseudonyms,
-            library=Library(command_folders(servers), step_types.registry, workers.dsl),
+            library=library,
             executions=executions,
-            hints=Hints(broker),
+            hints=hints,
             step_types=step_types,
+            occurrences=occurrences,
+            schedules=Schedules(pool, occurrences),
         )
 
 
@@ -256,7 +271,11 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
     with open_resources(servers, workers, "scheduler") as resources:
         await_schema(database_url, stop)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
+        declarer = Declarer(resources.library, resources.schedules)
+        ticker = Ticker(resources.occurrences, resources.clock)
         work = [
+            Periodic("declared_schedules", workers.schedule_interval, declarer.run_once),
+            Periodic("schedules", workers.schedule_interval, lambda: ticker.run_once().again_in),
             Periodic("sweep", workers.sweep_interval, sweeper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),
         ]

@@ -4,6 +4,11 @@ ExecutionError
 |- ExecutionNotFound
 |- ExecutionConflict    it is not in a state that allows this
 `- QueueUnavailable     Redis does not take messages; the sweeper will send the hint again
+ScheduleError
+|- ScheduleNotFound
+|- ScheduleDeclared     its words are those of a command file
+|- ScheduleNameTaken
+`- BackfillTooLarge
 """
 
 from __future__ import annotations
@@ -34,3 +39,33 @@ class QueueUnavailable(ExecutionError):
 
     code = "queue.unavailable"
     retryable = True
+
+
+class ScheduleError(WeirError):
+    """Something about a schedule."""
+
+    code = "schedule"
+
+
+class ScheduleNotFound(ScheduleError):
+    """There is no schedule with this name or id."""
+
+    code = "schedule.not_found"
+
+
+class ScheduleDeclared(ScheduleError):
+    """A command file declares the schedule; only there can it be changed."""
+
+    code = "schedule.declared"
+
+
+class ScheduleNameTaken(ScheduleError):
+    """Another schedule has this name."""
+
+    code = "schedule.name_taken"
+
+
+class BackfillTooLarge(ScheduleError):
+    """More due times than one request may ask for again."""
+
+    code = "schedule.backfill_too_large"

@@ -61,6 +61,7 @@ class ExecutionSummary:
     correlation_id: UUID
     parent_id: UUID | None
     link: str | None
+    schedule_id: UUID | None
     error: dict[str, Any] | None
     attempt: int
     fence: int

@@ -9,11 +9,11 @@ with definition as (
 )
 insert into command_executions (
     id, slug, definition_hash, state, priority, request_source, dry_run, user_name, space_id, correlation_id,
-    parent_id, link, inputs, lane, queued_at, run_at, queued_event_id
+    parent_id, link, schedule_id, inputs, lane, queued_at, run_at, queued_event_id
 ) values (
     %(id)s, %(slug)s, %(definition_hash)s, 'queued', %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s,
-    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(inputs)s, %(lane)s, %(queued_at)s, now(),
-    %(queued_event_id)s
+    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(schedule_id)s, %(inputs)s, %(lane)s, %(queued_at)s,
+    now(), %(queued_event_id)s
 );
 
 -- name: claim
@@ -106,8 +106,8 @@ returning id;
 -- name: get
 -- One execution. params: id. index: primary key.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
-    s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.error, e.attempt, e.fence, e.worker_id,
-    e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
+    s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
+    e.worker_id, e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
     e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.inputs, e.result
 from command_executions as e
 join spaces as s on s.id = e.space_id
@@ -118,8 +118,8 @@ where e.id = %(id)s;
 -- params: before: id of the last row seen, or null; state, slug, correlation_id: or null; limit.
 -- index: primary key, or command_executions_by_slug, _by_state, _by_correlation.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
-    s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.error, e.attempt, e.fence, e.worker_id,
-    e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
+    s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
+    e.worker_id, e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
     e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count
 from command_executions as e
 join spaces as s on s.id = e.space_id

@@ -64,7 +64,8 @@ class Periodic:
     Attributes:
         name: For log lines.
         interval: Between two beginnings.
-        run: Does it; a `WeirError` is logged, and it is tried again when next due.
+        run: Does it; a `WeirError` is logged, and it is tried again when next due. What it returns, if that is a
+            duration, is after how long it wants to be asked again, should that be sooner.
         due_us: Monotonic instant; 0 is at once.
     """
 
@@ -97,11 +98,15 @@ class Scheduler:
         for work in due:
             work.due_us = now_us + work.interval // timedelta(microseconds=1)
             try:
-                work.run()
+                wish = work.run()
             except WeirError as error:
                 log.warning("periodic_work_failed", work=work.name, reason=error.code)
             except Exception:
                 log.exception("periodic_work_failed", work=work.name)
+            else:
+                if isinstance(wish, timedelta):
+                    sooner_us = self._clock.monotonic_us() + wish // timedelta(microseconds=1)
+                    work.due_us = min(work.due_us, sooner_us)
         return tuple(work.name for work in due)
 
     def _until_due_s(self) -> float:

@@ -34,6 +34,14 @@ class WorkerSettings:
         "How often the scheduler looks for queued executions without a hint.",
         minimum=timedelta(milliseconds=100),
     )
+    schedule_interval: timedelta = setting(
+        timedelta(seconds=1),
+        "How often the scheduler looks for changed schedules; what is due is done when it is due.",
+        minimum=timedelta(milliseconds=100),
+    )
+    schedule_grace: timedelta = setting(
+        timedelta(seconds=10), "How late a scheduled execution may be and still count as on time."
+    )
     maintenance_interval: timedelta = setting(
         timedelta(minutes=5), "How often maintenance runs (partitions made ahead).", minimum=timedelta(seconds=1)
     )

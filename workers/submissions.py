@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -33,7 +33,8 @@ class Submission:
         priority: 0 is the most urgent, 9 the least.
         lane: Queue it waits in.
         parent_id: The execution that asked for it, if one did.
-        link: How it stands to that one.
+        link: How it stands to that one, or to the schedule.
+        schedule_id: The schedule that asked for it, if one did.
     """
 
     command: Command
@@ -46,7 +47,8 @@ class Submission:
     priority: int = 5
     lane: str = DEFAULT_LANE
     parent_id: UUID | None = None
-    link: Link | None = None
+    link: Link | Literal["scheduled_by"] | None = None
+    schedule_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Acceptance:
             "correlation_id": given.correlation_id,
             "parent_id": given.parent_id,
             "link": given.link,
+            "schedule_id": given.schedule_id,
             "inputs": Jsonb(given.inputs),
             "queued_at": from_unix_us(self.queued_at_us),
             "queued_event_id": self.event_id and UUID(bytes=self.event_id),

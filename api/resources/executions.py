@@ -208,6 +208,7 @@ def _listed(execution: ExecutionSummary) -> dict[str, Any]:
         "correlation_id": execution.correlation_id,
         "parent_id": execution.parent_id,
         "link": execution.link,
+        "schedule_id": execution.schedule_id,
         "lane": execution.lane,
         "priority": execution.priority,
         "attempt": execution.attempt,

@@ -95,6 +95,7 @@ class ExecutionShape(Shape):
     correlation_id = fields.UUID(required=True)
     parent_id = fields.UUID(required=True, allow_none=True)
     link = fields.String(required=True, allow_none=True)
+    schedule_id = fields.UUID(required=True, allow_none=True)
     lane = fields.String(required=True)
     priority = fields.Integer(required=True)
     attempt = fields.Integer(required=True)

@@ -30,6 +30,7 @@ How they travel, what may get lost and what may not: [telemetry](../explanation/
 
 #: What fields are called by their units; the first suffix that fits.
 _UNITS = {
+    "_at_us": "microseconds since 1970",
     "_us": "microseconds",
     "_count": "count",
     "steps_": "count",
@@ -62,7 +63,14 @@ _SAMPLES: dict[str, Any] = {
     "step_type": "fragment.update",
     "step_try": 1,
     "measures": {"fields": 2},
+    "due_at_us": to_unix_us(NOON),
+    "last_due_at_us": to_unix_us(NOON),
+    "lateness_us": 4150,
+    "due_times": 1,
 }
+
+#: Events of executions that no worker has claimed.
+_UNCLAIMED = {"command.execution.queued", "schedule.triggered", "schedule.missed", "schedule.skipped"}
 
 #: What differs in an event that tells of a failure.
 _FAILED_SAMPLES = {"steps_successful": 2, "steps_failed": 1, "mutations_count": 0}
@@ -207,13 +215,13 @@ def _scope(cls: type[Event]) -> Scope:
     has_execution = cls.component != "http" and event_type(cls) != "command.validation.failed"
     return Scope(
         correlation_id=_sample_id("correlation"),
-        request_source="api",
+        request_source="schedule" if cls.component == "schedule" else "api",
         user_id=_sample_id("user"),
         space_id=bytes.fromhex("00000000000070008000000000000001"),
-        execution_id=_sample_id("execution") if has_execution else None,
+        execution_id=_sample_id("execution") if has_execution and "reason" not in cls.__struct_fields__ else None,
         command_slug=None if cls.component == "http" else "todo.add",
         definition_hash=_sample_id("definition") if has_execution else None,
-        attempt=0 if not has_execution or event_type(cls) == "command.execution.queued" else 1,
+        attempt=0 if not has_execution or event_type(cls) in _UNCLAIMED else 1,
     )
 
 

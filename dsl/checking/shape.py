@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from dsl.command import Retry
+from dsl.records import NAME
+from dsl.scheduling.spec import MISFIRES, OVERLAPS, ScheduleSpec
 from dsl.templates.grammar import WORDS
 from telemetry.settings import format_duration
 
@@ -91,6 +93,13 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
+class Shapes:
+    """A list of mappings of one shape."""
+
+    item: Shape
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """What `dsl.checking.input_schema` reads."""
 
@@ -114,7 +123,7 @@ class Shape:
 
 
 #: What a key may hold.
-Value: TypeAlias = Text | Whole | Choice | Duration | Condition | Names | Steps | Inputs | Parameters | Shape
+Value: TypeAlias = Text | Whole | Choice | Duration | Condition | Names | Steps | Shapes | Inputs | Parameters | Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +179,43 @@ REQUIRES = Shape(
     },
 )
 
+_SCHEDULED = ScheduleSpec()
+
+SCHEDULE = Shape(
+    "a schedule",
+    {
+        "id": Key(
+            Text(64, STEP_ID, "a lower-case letter, then letters, digits, _ and -; at most 64"),
+            "Its name in this file; everywhere else it is `slug:id`.",
+            required=True,
+        ),
+        "cron": Key(
+            Text(200), "Minute, hour, day, month, weekday; with six fields the second first; or an alias: `@daily`."
+        ),
+        "every": Key(Duration(), "Or an interval of elapsed time, at least `1s`."),
+        "anchor": Key(Text(40), "From where intervals are counted; 1970-01-01 UTC unless given."),
+        "at": Key(Text(40), "Or the one time: `2026-03-01T09:00` in the zone, or with an offset."),
+        "timezone": Key(Text(64), "Zone of the IANA database.", default=_SCHEDULED.timezone),
+        "jitter": Key(Duration(), "Each due time is put off by less than this, always by as much; at most `1h`."),
+        "misfire": Key(
+            Choice(MISFIRES), "What is run of due times that passed with nobody there.", default=_SCHEDULED.misfire
+        ),
+        "window": Key(Duration(), "How old they may be and still be run.", default=format_duration(_SCHEDULED.window)),
+        "overlap": Key(
+            Choice(OVERLAPS), "What becomes of a due time while an execution runs.", default=_SCHEDULED.overlap
+        ),
+        "pause_after": Key(Whole(1, 1000), "Failures in a row that pause the schedule."),
+        "inputs": Key(Parameters(), "What the command is given; templates may name `due_at` and `schedule`."),
+        "user": Key(Text(200), "On whose behalf.", default=_SCHEDULED.user),
+        "space": Key(
+            Text(63, NAME, "1 to 63 lower case letters, digits, ., _ or -"),
+            "Which space it works in.",
+            default=_SCHEDULED.space,
+        ),
+        "priority": Key(Whole(0, 9), "0 is the most urgent, 9 the least.", default=_SCHEDULED.priority),
+    },
+)
+
 COMMAND = Shape(
     "a command",
     {
@@ -192,6 +238,7 @@ COMMAND = Shape(
         "concurrency": Key(CONCURRENCY, "How many executions may run at once."),
         "steps": Key(Steps(1), "What it does, in order, until one fails.", required=True),
         "on_failure": Key(Steps(), "Steps that run once after the final failure."),
+        "schedules": Key(Shapes(SCHEDULE), "When it runs by itself."),
     },
 )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from dsl.scheduling.errors import TimingInvalid
-from dsl.scheduling.timing import Timing, timing_of
+from dsl.scheduling.timing import Timing, instant, timing_of
+from dsl.scheduling.zones import zone_named
 from telemetry.settings import format_duration
 
 #: What becomes of due times that passed with nobody there.
@@ -72,16 +73,29 @@ class ScheduleSpec:
         return timing_of(self.timezone, cron=self.cron, every=self.every, anchor=self.anchor, at=self.at)
 
 
-def check_bounds(spec: ScheduleSpec) -> None:
-    """What neither a timing nor a type can say.
+def complete(spec: ScheduleSpec, anchor: str | None, at: str | None) -> ScheduleSpec:
+    """A schedule whose every value is of the right type, with its local times as instants, if it can be meant.
+
+    Args:
+        spec: Without `anchor` and `at`.
+        anchor: As it was written.
+        at: Likewise.
 
     Raises:
-        TimingInvalid: The jitter or the window is too long, or the jitter as long as the interval.
+        TimingInvalid: It has no timing, or more than one, or one that is never due; or a duration is out of bounds.
     """
+    zone_named(spec.timezone)
+    whole = replace(
+        spec,
+        anchor=spec.anchor if anchor is None else instant("anchor", anchor, spec.timezone),
+        at=spec.at if at is None else instant("at", at, spec.timezone),
+    )
+    timing_of(whole.timezone, cron=whole.cron, every=whole.every, anchor=whole.anchor, at=whole.at)
     if not timedelta(0) <= spec.jitter <= MAX_JITTER:
         raise TimingInvalid("jitter", "`jitter` is too long", f"at most {format_duration(MAX_JITTER)}")
-    if spec.every is not None and spec.jitter >= spec.every and spec.jitter:
+    if spec.every is not None and spec.jitter >= spec.every:
         message = "`jitter` is as long as the interval"
         raise TimingInvalid("jitter", message, f"less than {format_duration(spec.every)}")
     if not timedelta(0) < spec.window <= MAX_WINDOW:
-        raise TimingInvalid("window", "`window` is too long or nothing", f"at most {format_duration(MAX_WINDOW)}")
+        raise TimingInvalid("window", "`window` is nothing, or too long", f"at most {format_duration(MAX_WINDOW)}")
+    return whole

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from dsl.scheduling.cron import Cron
 from dsl.scheduling.errors import TimingInvalid
@@ -19,6 +18,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIN_EVERY, MAX_EVERY = timedelta(seconds=1), timedelta(days=365)
 
 _SECOND = timedelta(seconds=1)
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
 _ONE_OF = "one of cron, every, at"
 _LOCAL = "a date and time, such as 2026-03-01T09:00, in the schedule's zone; or with an offset"
 
@@ -66,8 +66,8 @@ def timing_of(
     *,
     cron: str | None = None,
     every: timedelta | None = None,
-    anchor: str | datetime | None = None,
-    at: str | datetime | None = None,
+    anchor: datetime | None = None,
+    at: datetime | None = None,
 ) -> Timing:
     """The timing that somebody wrote down.
 
@@ -76,24 +76,42 @@ def timing_of(
         cron: An expression.
         every: Or an interval.
         anchor: From where intervals are counted.
-        at: Or the one time; a text without an offset is a reading in the zone.
+        at: Or the one time.
 
     Raises:
         TimingInvalid: It is none, or more than one.
     """
-    if sum(given is not None for given in (cron, every, at)) != 1:
-        raise TimingInvalid("cron", f"a schedule has exactly {_ONE_OF}", _ONE_OF)
+    given = [name for name, value in (("cron", cron), ("every", every), ("at", at)) if value is not None]
+    if len(given) != 1:
+        raise TimingInvalid(given[-1] if given else "cron", f"a schedule has exactly {_ONE_OF}", _ONE_OF)
     if anchor is not None and every is None:
         raise TimingInvalid("anchor", "only `every` has an anchor", "`every`, or no `anchor`")
     place = zone_named(zone)
     if cron is not None:
         return Cron(cron, place)
     if at is not None:
-        return Once(_instant("at", at, place))
+        return Once(at)
     if every is None or not MIN_EVERY <= every <= MAX_EVERY:
         bounds = f"{format_duration(MIN_EVERY)} to {format_duration(MAX_EVERY)}"
         raise TimingInvalid("every", "the interval is too short or too long", bounds)
-    return Every(every, EPOCH if anchor is None else _instant("anchor", anchor, place))
+    return Every(every, anchor or EPOCH)
+
+
+def instant(key: str, text: str, zone: str) -> datetime:
+    """What a date and time mean: with an offset an instant, without one a reading of the zone's clock.
+
+    Raises:
+        TimingInvalid: It is none.
+    """
+    place = zone_named(zone)
+    try:
+        parsed = datetime.fromisoformat(text)
+        found = instant_of(parsed, place) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise TimingInvalid(key, f"`{key}` is not a date and time", _LOCAL) from error
+    if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
+        raise TimingInvalid(key, f"`{key}` is too far away", f"a year from {_FIRST_YEAR} to {_LAST_YEAR}")
+    return found
 
 
 def last(timing: Timing, after: datetime, until: datetime) -> datetime | None:
@@ -121,13 +139,3 @@ def count(timing: Timing, after: datetime, until: datetime, most: int) -> int:
     while due is not None and due <= until and number < most:
         number, due = number + 1, timing.next(due)
     return number
-
-
-def _instant(key: str, given: str | datetime, zone: ZoneInfo) -> datetime:
-    try:
-        parsed = datetime.fromisoformat(given) if isinstance(given, str) else given
-        if parsed.tzinfo is None:
-            return instant_of(parsed, zone)
-        return parsed.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise TimingInvalid(key, f"`{key}` is not a date and time", _LOCAL) from error

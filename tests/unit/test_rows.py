@@ -60,6 +60,9 @@ def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
         "FragmentCreated": b"created",
         "FragmentUpdated": b"updated",
         "FragmentDeleted": b"deleted",
+        "ScheduleTriggered": b"triggered",
+        "ScheduleMissed": b"missed",
+        "ScheduleSkipped": b"skipped",
         "ExecutionCompleted": b"todo.add",
         "ExecutionFailed": b"todo.add",
     }
