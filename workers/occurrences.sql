@@ -37,6 +37,10 @@ for no key update of s skip locked;
 -- Where to go on. params: id; next_due_at, wake_at: or null when there is no more. Primary key.
 update schedules set next_due_at = %(next_due_at)s, wake_at = %(wake_at)s where id = %(id)s;
 
+-- name: pause
+-- No due time is run from now on. params: id; now; reason. Primary key.
+update schedules set paused_at = %(now)s, pause_reason = %(reason)s, updated_at = %(now)s where id = %(id)s;
+
 -- name: going_on
 -- Whether an execution of the schedule is not final. params: schedule_id. index: command_executions_by_schedule.
 select exists (

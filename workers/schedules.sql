@@ -53,10 +53,6 @@ select s.*, p.name as space from schedules as s join spaces as p on p.id = s.spa
 where s.id = %(id)s
 for no key update of s;
 
--- name: pause
--- No due time is run from now on. params: id; now; reason. Primary key.
-update schedules set paused_at = %(now)s, pause_reason = %(reason)s, updated_at = %(now)s where id = %(id)s;
-
 -- name: resume
 -- Go on. Failures before do not count. params: id; now. Primary key.
 update schedules

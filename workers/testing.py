@@ -27,7 +27,9 @@ from workers.failures import Failures
 from workers.flusher import Flusher
 from workers.hints import Hints
 from workers.ledger import Fence
+from workers.occurrences import Occurrences
 from workers.runner import Runner
+from workers.schedules import Schedules
 from workers.tools import WorkerTools
 
 
@@ -93,6 +95,15 @@ class World:
             **fields,
         }
         return self.executions.submit(Submission(command=command or make_command(), inputs=inputs or {}, **given))
+
+    def occurrences(self, grace: timedelta = timedelta(seconds=10)) -> Occurrences:
+        """What deals with due times, and looks commands up in `folders`."""
+        library = Library(self.folders, REGISTRY, self.settings, self.clock)
+        return Occurrences(self.pool, self.clock, self.recorder, self.pseudonyms, library, None, self.settings, grace)
+
+    def schedules(self) -> Schedules:
+        """What makes and changes schedules."""
+        return Schedules(self.pool, self.occurrences())
 
     def claim(self, **fields: Any) -> Claim:  # noqa: ANN401 - as `submit`
         """Accept an execution and claim it."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import structlog
 
-from dsl.command import Command
 from dsl.errors import CommandInvalid, UnknownCommand
 from dsl.library import Library
 from workers.schedules import Schedules
@@ -28,7 +27,7 @@ class Declarer:
     def __init__(self, library: Library, schedules: Schedules) -> None:
         self._library = library
         self._schedules = schedules
-        self._seen: tuple[Command | CommandInvalid, ...] | None = None
+        self._seen: tuple[object, ...] | None = None
 
     def run_once(self) -> int:
         """Bring the table in line; how many schedules changed.
