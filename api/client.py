@@ -131,13 +131,16 @@ class Client:
             ApiRefused: The answer was a problem.
         """
         extra = {"Content-Type": "application/json", **(headers or {}), **_preference(wait_s)}
-        try:
-            encoded = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise Unsendable(
-                "what was given cannot be sent as JSON", hint="JSON has no NaN, no infinity and no broken characters."
-            ) from error
-        return self._request("POST", path, encoded, extra, self._timeout_s + wait_s)
+        return self._request("POST", path, _encoded(body), extra, self._timeout_s + wait_s)
+
+    def patch(self, path: str, body: object) -> Any:  # noqa: ANN401 - any JSON
+        """The body of the answer to `PATCH path`. Raises as `post`."""
+        extra = {"Content-Type": "application/json"}
+        return self._request("PATCH", path, _encoded(body), extra, self._timeout_s).body
+
+    def delete(self, path: str) -> Any:  # noqa: ANN401 - any JSON
+        """The body of the answer to `DELETE path`. Raises as `get`."""
+        return self._request("DELETE", path, None, {}, self._timeout_s).body
 
     def pages(self, path: str, query: Mapping[str, object]) -> Iterator[dict[str, Any]]:
         """Every item of a list, page after page."""
@@ -184,6 +187,15 @@ class Client:
         if parsed is None:
             raise ApiUnreachable(f"what answers at {self.url} is not Weir's API", hint=self._hint)
         return Answer(response.status, parsed, {name.lower(): value for name, value in response.getheaders()})
+
+
+def _encoded(body: object) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise Unsendable(
+            "what was given cannot be sent as JSON", hint="JSON has no NaN, no infinity and no broken characters."
+        ) from error
 
 
 def segment(text: str) -> str:

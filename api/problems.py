@@ -150,6 +150,14 @@ KINDS: tuple[Kind, ...] = (
          "Look at its state first."),
     Kind("execution", 409, "Execution cannot do this", "The execution as a whole does not allow this.",
          "Read `detail`."),
+    Kind("schedule.not_found", 404, "No such schedule", "No schedule has this name or id.",
+         "`weir schedules list` shows all; a removed one is found by its id."),
+    Kind("schedule.declared", 409, "Schedule is declared", "A command file declares the schedule, and alone changes or"
+         " removes it.", "Edit the file; it is read again within seconds. Pausing, running and backfilling work here."),
+    Kind("schedule.name_taken", 409, "Name is taken", "Another schedule has this name.", "Take another name."),
+    Kind("schedule.backfill_too_large", 422, "Backfill is too large", "The range has more due times than one request"
+         " may ask for.", "Ask for a shorter range, then for the next."),
+    Kind("schedule", 409, "Schedule cannot do this", "The schedule does not allow this.", "Read `detail`."),
     Kind("fragment.not_found", 404, "No such fragment", "No fragment has this id.",
          "`weir fragments list` shows them."),
     Kind("record.invalid", 422, "Record cannot be stored", "A fragment or note is not what its table can hold.",

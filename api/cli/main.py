@@ -46,6 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "commands": Entry("api.cli.commands:commands", "List, show, write and check commands."),
         "steps": Entry("api.cli.steps:steps", "List and show step types."),
         "executions": Entry("api.cli.executions:executions", "Look at what was run."),
+        "schedules": Entry("api.cli.schedules:schedules", "Run commands by themselves, and see what became of it."),
         "fragments": Entry("api.cli.fragments:fragments", "Import, export and list fragments."),
     },
     "Telemetry": {

@@ -72,7 +72,7 @@ def run(  # noqa: PLR0913 - one argument per option
     given: dict[str, Any] = {"dry_run": dry_run, "user": user, "space": space, "priority": priority}
     body = {key: value for key, value in given.items() if value is not None and value is not False}
     with open_client() as client:
-        body["inputs"] = _read_inputs(input_file) | _coerce_inputs(client, slug, pairs)
+        body["inputs"] = read_inputs(input_file) | coerce_inputs(client, slug, pairs)
         execution = client.post(f"/api/commands/{segment(slug)}/executions", body).body
         if detach:
             print_json(execution) if form == "json" else print(execution["id"])
@@ -101,7 +101,8 @@ def _follow(client: Client, execution: Item, wait_s: float | None, form: str) ->
     return 0 if execution["state"] == "succeeded" else EXPECTED
 
 
-def _read_inputs(path: Path | None) -> dict[str, Any]:
+def read_inputs(path: Path | None) -> dict[str, Any]:
+    """The inputs in a file; none without one."""
     if path is None:
         return {}
     try:
@@ -116,7 +117,7 @@ def _read_inputs(path: Path | None) -> dict[str, Any]:
     return inputs
 
 
-def _coerce_inputs(client: Client, slug: str, pairs: tuple[str, ...]) -> dict[str, Any]:
+def coerce_inputs(client: Client, slug: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     """`NAME=VALUE` texts as the types that the command declares."""
     texts: dict[str, str] = {}
     for pair in pairs:

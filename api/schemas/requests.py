@@ -58,12 +58,14 @@ class AnyId(fields.UUID):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-def _name(**facts: Any) -> fields.String:  # noqa: ANN401 - as fields.String
+def name_field(**facts: Any) -> fields.String:  # noqa: ANN401 - as fields.String
+    """The name of a space, or of a type of fragments."""
     rule = validate.Regexp(_NAME, error="Expected 1 to 63 lower case letters, digits, `.`, `_` or `-`.")
     return fields.String(validate=rule, **facts)
 
 
-def _limit() -> DigitsInteger:
+def limit_field() -> DigitsInteger:
+    """How many items a page has."""
     return DigitsInteger(
         validate=validate.Range(1, MAX_LIMIT),
         metadata={"description": "Items of the page at most; 100 unless given."},
@@ -76,7 +78,8 @@ def _is_component(text: str) -> None:
         raise ma.ValidationError(f"Must be one of: {', '.join(_COMPONENTS)}.")
 
 
-def _cursor() -> fields.String:
+def cursor_field() -> fields.String:
+    """Where a page begins."""
     return fields.String(metadata={"description": "`next_cursor` of the page before, with the same filters."})
 
 
@@ -86,6 +89,10 @@ class QueryShape(Shape):
     @ma.post_load
     def _complete(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
         return dict.fromkeys(self.fields) | data
+
+
+class EmptyShape(Shape):
+    """Body of an operation that takes nothing: `{}`, or none at all."""
 
 
 class SubmissionShape(Shape):
@@ -106,7 +113,7 @@ class SubmissionShape(Shape):
         validate=validate.Length(1, MAX_USER),
         metadata={"description": "On whose behalf; telemetry keeps only its keyed hash."},
     )
-    space = _name(load_default="default", metadata={"description": "Made when it is new."})
+    space = name_field(load_default="default", metadata={"description": "Made when it is new."})
 
 
 class NoteShape(Shape):
@@ -115,7 +122,7 @@ class NoteShape(Shape):
     source = fields.String(required=True, validate=validate.Length(1, 1000))
     title = fields.String(load_default="")
     content = fields.String(load_default="")
-    type = _name(load_default="note")
+    type = name_field(load_default="note")
     tags = fields.List(fields.String(), load_default=list)
     metadata = fields.Dict(keys=fields.String(), load_default=dict)
     created_at = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
@@ -133,7 +140,7 @@ class NoteShape(Shape):
 class ImportShape(Shape):
     """Body of an import."""
 
-    space = _name(load_default="default", metadata={"description": "Made when it is new."})
+    space = name_field(load_default="default", metadata={"description": "Made when it is new."})
     user = fields.String(load_default="local-default", validate=validate.Length(1, MAX_USER))
     notes = fields.List(fields.Nested(NoteShape), required=True, validate=validate.Length(0, MAX_NOTES))
 
@@ -144,16 +151,16 @@ class ExecutionQuery(QueryShape):
     state = fields.String(validate=validate.OneOf(STATES))
     command = fields.String(metadata={"description": "Slug."})
     correlation_id = AnyId()
-    limit = _limit()
-    cursor = _cursor()
+    limit = limit_field()
+    cursor = cursor_field()
 
 
 class StepQuery(QueryShape):
     """Which steps of an execution."""
 
     after = DigitsInteger(metadata={"description": "Only steps with a higher `ordinal`; not together with `cursor`."})
-    limit = _limit()
-    cursor = _cursor()
+    limit = limit_field()
+    cursor = cursor_field()
 
 
 class FragmentQuery(QueryShape):
@@ -169,8 +176,8 @@ class FragmentQuery(QueryShape):
             "description": "`whole`: each fragment with all of its content, at most 100 a page, 20 unless given."
         },
     )
-    limit = _limit()
-    cursor = _cursor()
+    limit = limit_field()
+    cursor = cursor_field()
 
 
 class EventQuery(QueryShape):
@@ -190,5 +197,5 @@ class EventQuery(QueryShape):
         format="iso", metadata={"description": "From this instant; not together with time_range."}
     )
     end = fields.AwareDateTime(format="iso", metadata={"description": "Before this instant."})
-    limit = _limit()
-    cursor = _cursor()
+    limit = limit_field()
+    cursor = cursor_field()

@@ -574,7 +574,7 @@ def test_every_event_of_an_occurrence_equals_what_its_row_says(bench: Bench, con
 
 
 def rebuild(world: World, connection: Connection[Any]) -> Iterator[Event]:
-    connection.row_factory = dict_row  # type: ignore[assignment]  # rows of this test are mappings
+    connection.row_factory = dict_row
     for row in connection.execute("select * from schedule_occurrences where state <> 'waiting'").fetchall():
         yield _event(world, row)
 
@@ -627,7 +627,7 @@ def test_several_schedulers_at_once_fire_every_due_time_once(bench: Bench, conne
         thread.join()
 
     statement = "select count(*), count(distinct (schedule_id, due_at)), count(distinct execution_id)"
-    assert connection.execute(f"{statement} from schedule_occurrences").fetchone() == (600, 600, 600)  # type: ignore[arg-type]  # two constants
+    assert connection.execute(f"{statement} from schedule_occurrences").fetchone() == (600, 600, 600)
     executions = connection.execute("select count(*) from command_executions").fetchone()
     assert executions == (600,)
 

@@ -1,0 +1,229 @@
+"""What requests and answers about schedules hold."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from api.schemas.answers import page_of
+from api.schemas.requests import (
+    MAX_USER,
+    DigitsInteger,
+    QueryShape,
+    StrictBoolean,
+    cursor_field,
+    limit_field,
+    name_field,
+)
+from api.schemas.shape import Shape
+from dsl.checking.shape import MAX_SLUG, SLUG
+from dsl.scheduling.spec import MISFIRES, OVERLAPS, ScheduleSpec
+from telemetry.settings import format_duration, parse_duration
+
+STATES = ("waiting", "fired", "late", "caught_up", "skipped", "missed")
+REASONS = (
+    "late", "superseded", "window", "overlap", "queue_full", "paused", "removed", "command_unknown", "command_invalid",
+    "inputs_invalid", "secrets_missing",
+)  # fmt: skip
+ORIGINS = ("calendar", "backfill", "manual")
+
+#: Due times ahead that may be asked for.
+MAX_NEXT = 100
+
+_STANDARD = ScheduleSpec()
+
+
+class DurationText(fields.Field[Any]):
+    """A duration such as `30s`: a text on the wire, a timedelta inside."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - marshmallow's
+        try:
+            return parse_duration(value)
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            message = "Expected a number and a unit (us, ms, s, m, h, d), such as 30s."
+            raise ma.ValidationError(message) from error
+
+
+def _duration(text: str, **facts: Any) -> DurationText:  # noqa: ANN401 - of a field
+    return DurationText(metadata={"type": "string", "description": text}, **facts)
+
+
+def _said(text: str) -> dict[str, str]:
+    return {"description": text}
+
+
+class ScheduleWords(Shape):
+    """What a schedule says; of `cron`, `every` and `at` exactly one. What is not given stays, or is the default."""
+
+    command = fields.String(
+        validate=validate.Regexp(re.compile(rf"(?=.{{1,{MAX_SLUG}}}\Z){SLUG.pattern}\Z"), error="Expected a slug."),
+        metadata=_said("Slug."),
+    )
+    name = fields.String(
+        validate=validate.Regexp(re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?\Z"), error="Expected 1 to 100 "
+                                 "lower case letters, digits, `.`, `_` or `-`."),
+        metadata=_said("What it is called; no other schedule is."),
+    )  # fmt: skip
+    cron = fields.String(metadata=_said("Five fields, six with the second first, or an alias such as `@daily`."))
+    every = _duration("Or an interval of elapsed time, at least `1s`.")
+    anchor = fields.String(metadata=_said("From where intervals are counted; 1970-01-01 UTC unless given."))
+    at = fields.String(metadata=_said("Or the one time: a date and time in the zone, or with an offset."))
+    timezone = fields.String(metadata=_said(f"Zone of the IANA database; `{_STANDARD.timezone}` unless given."))
+    jitter = _duration("Each due time is put off by less than this, always by as much; at most `1h`.")
+    misfire = fields.String(
+        validate=validate.OneOf(MISFIRES),
+        metadata=_said(f"What is run of due times that passed; `{_STANDARD.misfire}` unless given."),
+    )
+    window = _duration(f"How old they may be; `{format_duration(_STANDARD.window)}` unless given.")
+    overlap = fields.String(
+        validate=validate.OneOf(OVERLAPS),
+        metadata=_said(f"For a due time while an execution is not final; `{_STANDARD.overlap}` unless given."),
+    )
+    pause_after = fields.Integer(
+        strict=True,
+        allow_none=True,
+        validate=validate.Range(1, 1000),
+        metadata=_said("Failures in a row that pause it; null is never."),
+    )
+    inputs = fields.Dict(
+        keys=fields.String(), metadata=_said("Of the command; texts may be templates with `due_at` and `schedule`.")
+    )
+    user = fields.String(validate=validate.Length(1, MAX_USER), metadata=_said("On whose behalf."))
+    space = name_field(metadata=_said("Made when it is new."))
+    priority = fields.Integer(
+        strict=True, validate=validate.Range(0, 9), metadata=_said("0 is the most urgent, 9 the least.")
+    )
+
+
+class NewSchedule(ScheduleWords):
+    """Body of a new schedule."""
+
+    @ma.validates_schema
+    def _whole(self, data: Any, **_: object) -> None:  # noqa: ANN401 - marshmallow's
+        missing = [name for name in ("name", "command") if name not in data]
+        if missing:
+            raise ma.ValidationError({name: ["Missing data for required field."] for name in missing})
+
+
+class BackfillShape(Shape):
+    """Body of a backfill."""
+
+    start = fields.AwareDateTime(required=True, format="iso", metadata=_said("From this instant."))
+    end = fields.AwareDateTime(
+        format="iso", load_default=None, metadata=_said("Before this instant; now unless given.")
+    )
+    preview = StrictBoolean(load_default=False, metadata=_said("Only say which due times it would run."))
+
+
+class ScheduleQuery(QueryShape):
+    """Which schedules."""
+
+    command = fields.String(metadata=_said("Slug."))
+    limit = limit_field()
+    cursor = cursor_field()
+
+
+class OccurrenceQuery(QueryShape):
+    """Which occurrences of a schedule."""
+
+    state = fields.String(validate=validate.OneOf(STATES))
+    limit = limit_field()
+    cursor = cursor_field()
+
+
+class NextQuery(QueryShape):
+    """How many due times ahead."""
+
+    count = DigitsInteger(validate=validate.Range(1, MAX_NEXT), metadata=_said("5 unless given."))
+
+
+class NextShape(Shape):
+    """A due time that is to come."""
+
+    due_at = fields.AwareDateTime(required=True, format="iso")
+    local_time = fields.String(required=True, metadata=_said("The same by the clock of the schedule's zone."))
+    fire_at = fields.AwareDateTime(required=True, format="iso", metadata=_said("With its jitter."))
+
+
+class ScheduleLinksShape(Shape):
+    """Where to go on."""
+
+    self = fields.String(required=True)
+    occurrences = fields.String(required=True)
+
+
+class ScheduleShape(Shape):
+    """A schedule as the list shows it."""
+
+    id = fields.UUID(required=True)
+    name = fields.String(required=True)
+    command = fields.String(required=True)
+    declared = fields.Boolean(
+        required=True, metadata=_said("Whether a command file declares it, and alone changes it.")
+    )
+    state = fields.String(required=True, validate=validate.OneOf(("active", "paused", "done", "removed")))
+    timing = fields.String(required=True, metadata=_said("When it is due, in words."))
+    cron = fields.String(required=True, allow_none=True)
+    every = fields.String(required=True, allow_none=True)
+    anchor = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+    at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+    timezone = fields.String(required=True)
+    jitter = fields.String(required=True, allow_none=True)
+    misfire = fields.String(required=True)
+    window = fields.String(required=True)
+    overlap = fields.String(required=True)
+    pause_after = fields.Integer(required=True, allow_none=True)
+    inputs = fields.Dict(required=True)
+    user = fields.String(required=True)
+    space = fields.String(required=True)
+    priority = fields.Integer(required=True)
+    next_due_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+    wake_at = fields.AwareDateTime(required=True, allow_none=True, format="iso", metadata=_said("With its jitter."))
+    paused_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+    pause_reason = fields.String(required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True, format="iso")
+    updated_at = fields.AwareDateTime(required=True, format="iso")
+    removed_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+    links = fields.Nested(ScheduleLinksShape, required=True)
+
+
+class ScheduleDetailShape(ScheduleShape):
+    """A schedule and what is to come."""
+
+    next_runs = fields.List(fields.Nested(NextShape), required=True)
+
+
+class OccurrenceShape(Shape):
+    """What became of a due time."""
+
+    due_at = fields.AwareDateTime(required=True, format="iso")
+    last_due_at = fields.AwareDateTime(required=True, format="iso", metadata=_said("Of several in a row, the last."))
+    due_times = fields.Integer(required=True, metadata=_said("How many in a row; 10,000 for as many or more."))
+    origin = fields.String(required=True, validate=validate.OneOf(ORIGINS))
+    state = fields.String(required=True, validate=validate.OneOf(STATES))
+    reason = fields.String(required=True, allow_none=True, validate=validate.OneOf(REASONS))
+    fire_at = fields.AwareDateTime(required=True, format="iso", metadata=_said("With its jitter."))
+    occurred_at = fields.AwareDateTime(required=True, format="iso", metadata=_said("When it was dealt with."))
+    lateness_ms = fields.Float(required=True, allow_none=True)
+    command = fields.String(required=True)
+    execution_id = fields.UUID(required=True, allow_none=True)
+    correlation_id = fields.UUID(required=True)
+
+
+class BackfilledShape(Shape):
+    """What a backfill runs, or would."""
+
+    preview = fields.Boolean(required=True)
+    count = fields.Integer(required=True)
+    first = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+    last = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+    run_before = fields.Integer(required=True, metadata=_said("Due times in the range that were run already."))
+    due_times = fields.List(fields.AwareDateTime(format="iso"), required=True)
+
+
+SchedulePage = page_of(ScheduleShape, "SchedulePage")
+OccurrencePage = page_of(OccurrenceShape, "OccurrencePage")
+NextPage = page_of(NextShape, "NextPage")
