@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
@@ -21,6 +22,7 @@ from api.schemas.requests import (
 from api.schemas.shape import Shape
 from dsl.checking.shape import MAX_SLUG, SLUG
 from dsl.scheduling.spec import MISFIRES, OVERLAPS, ScheduleSpec
+from dsl.scheduling.timing import FIRST_YEAR, LAST_YEAR
 from telemetry.settings import format_duration, parse_duration
 
 STATES = ("waiting", "fired", "late", "caught_up", "skipped", "missed")
@@ -108,12 +110,19 @@ class NewSchedule(ScheduleWords):
             raise ma.ValidationError({name: ["Missing data for required field."] for name in missing})
 
 
+def _is_near(instant: datetime) -> None:
+    """Within the years that every clock here can tell."""
+    if not FIRST_YEAR < instant.year < LAST_YEAR:
+        message = f"Expected a year from {FIRST_YEAR + 1} to {LAST_YEAR - 1}."
+        raise ma.ValidationError(message)
+
+
 class BackfillShape(Shape):
     """Body of a backfill."""
 
-    start = fields.AwareDateTime(required=True, format="iso", metadata=_said("From this instant."))
+    start = fields.AwareDateTime(required=True, format="iso", validate=_is_near, metadata=_said("From this instant."))
     end = fields.AwareDateTime(
-        format="iso", load_default=None, metadata=_said("Before this instant; now unless given.")
+        format="iso", load_default=None, validate=_is_near, metadata=_said("Before this instant; now unless given.")
     )
     preview = StrictBoolean(load_default=False, metadata=_said("Only say which due times it would run."))
 

@@ -35,8 +35,9 @@ def read_schedules(items: Iterable[Node], compiler: Compiler, faults: Faults) ->
             message = "a schedule is a mapping with `id` and one of `cron`, `every` and `at`"
             faults.add("command.wrong_type", message, place, item.position, found=kind_of(item), expected="a mapping")
             continue
+        before = len(faults)
         fields = Fields.of(item, place, faults, SCHEDULE)
-        schedule_id, spec = fields.text("id"), _spec(fields, compiler)
+        schedule_id, spec = fields.text("id"), _spec(fields, compiler, before)
         if schedule_id is not None and schedule_id in found:
             message = f"a schedule with the id `{schedule_id}` is here already"
             position = item.entries["id"].value.position
@@ -46,8 +47,8 @@ def read_schedules(items: Iterable[Node], compiler: Compiler, faults: Faults) ->
     return found
 
 
-def _spec(fields: Fields, compiler: Compiler) -> ScheduleSpec | None:
-    before = len(fields.faults)
+def _spec(fields: Fields, compiler: Compiler, before: int) -> ScheduleSpec | None:
+    """What it says, if no more than `before` faults were found until all of its keys were read."""
     given = {
         "cron": fields.text("cron"),
         "every": fields.duration("every"),

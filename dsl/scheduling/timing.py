@@ -17,8 +17,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Shortest and longest interval.
 MIN_EVERY, MAX_EVERY = timedelta(seconds=1), timedelta(days=365)
 
+#: Years that a single time or an anchor may be in.
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+
 _SECOND = timedelta(seconds=1)
-_FIRST_YEAR, _LAST_YEAR = 1970, 2200
 _ONE_OF = "one of cron, every, at"
 _LOCAL = "a date and time, such as 2026-03-01T09:00, in the schedule's zone; or with an offset"
 
@@ -109,8 +111,8 @@ def instant(key: str, text: str, zone: str) -> datetime:
         found = instant_of(parsed, place) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise TimingInvalid(key, f"`{key}` is not a date and time", _LOCAL) from error
-    if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
-        raise TimingInvalid(key, f"`{key}` is too far away", f"a year from {_FIRST_YEAR} to {_LAST_YEAR}")
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        raise TimingInvalid(key, f"`{key}` is too far away", f"a year from {FIRST_YEAR} to {LAST_YEAR}")
     return found
 
 

@@ -19,7 +19,10 @@ from typing import Any
 HERE = Path(__file__).parent
 PACKS = HERE.parents[1] / "dsl" / "packs"
 
-_COMMAND_KEYS = "one of slug, name, version, description, inputs, requires, timeout, retry, concurrency, steps, on_failure, schedules"
+_COMMAND_KEYS = (
+    "one of slug, name, version, description, inputs, requires, timeout, retry, concurrency, steps, on_failure, "
+    "schedules"
+)
 _STEP_KEYS = "one of id, type, if, with, timeout, retry"
 _TYPES = "one of array, boolean, integer, null, number, object, string"
 _SLUG = "lower-case letters and digits, with . _ or - between; at most 100"

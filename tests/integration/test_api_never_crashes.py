@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from api.schemas.answers import ProblemShape
 from api.schemas.requests import EventQuery, ExecutionQuery, FragmentQuery, ImportShape, StepQuery, SubmissionShape
+from api.schemas.schedules import NextQuery, OccurrenceQuery, ScheduleQuery, ScheduleWords
 
-PATHS = ("/api/executions", "/api/fragments", "/api/telemetry/events", "/api/executions/{id}/steps", "/api/commands")
-NAMES = sorted({name for shape in (EventQuery, ExecutionQuery, FragmentQuery, StepQuery) for name in shape().fields})
+PATHS = (
+    *("/api/executions", "/api/fragments", "/api/telemetry/events", "/api/executions/{id}/steps", "/api/commands"),
+    *("/api/schedules", "/api/schedules/there/occurrences", "/api/schedules/there/next"),
+)
+QUERIES = (EventQuery, ExecutionQuery, FragmentQuery, StepQuery, ScheduleQuery, OccurrenceQuery, NextQuery)
+NAMES = sorted({name for shape in QUERIES for name in shape().fields})
 FIELDS = sorted({*SubmissionShape().fields, *ImportShape().fields})
 ID = "0198a000-0000-7000-8000-0000000000aa"
 
@@ -59,6 +64,38 @@ def test_any_path_is_answered(api: Api, method: str, parts: list[str]) -> None:
 )
 def test_any_body_is_answered(api: Api, path: str, body: object) -> None:
     answered(api, "POST", path, data=json.dumps(body).encode(), content_type="application/json")
+
+
+#: Words of a schedule: what may be said of each, and anything else.
+WORDS = {
+    **dict.fromkeys(ScheduleWords().fields, VALUES),
+    "cron": TEXTS | st.text("0123456789*/,-LW# @", max_size=20).map(lambda text: f"{text} * * * *"),
+    "every": TEXTS | st.sampled_from(["1s", "365d", "1e9d", "-1s", "0s", "999999999d"]),
+    "at": TEXTS | st.datetimes().map(str),
+    "anchor": TEXTS | st.datetimes().map(str),
+    "timezone": TEXTS | st.sampled_from(["Europe/Berlin", "Etc/GMT+12", "Africa", "UTC"]),
+    "jitter": TEXTS,
+    "window": TEXTS | st.just("365d"),
+}
+
+
+@SOME
+@given(words=st.fixed_dictionaries({}, optional=WORDS), method=st.sampled_from(["POST", "PATCH"]))
+def test_any_schedule_is_answered(api: Api, words: dict[str, Any], method: str) -> None:
+    api.post("/api/schedules", {"name": "there", "command": "todo.add", "every": "1h", "inputs": {"body": "x"}})
+    named = {"name": "new", "command": "todo.add", "inputs": {"body": "x"}} if method == "POST" else {}
+    path = "/api/schedules" if method == "POST" else "/api/schedules/there"
+    answered(api, method, path, data=json.dumps(named | words).encode(), content_type="application/json")
+    answered(api, "GET", "/api/schedules")
+    api.open("DELETE", "/api/schedules/new")
+
+
+@SOME
+@given(start=TEXTS | st.datetimes().map(lambda instant: f"{instant}Z"), end=TEXTS | st.datetimes().map(str))
+def test_any_backfill_is_answered(api: Api, start: str, end: str) -> None:
+    api.post("/api/schedules", {"name": "there", "command": "todo.add", "every": "365d", "inputs": {"body": "x"}})
+    data = json.dumps({"start": start, "end": end, "preview": True}).encode()
+    answered(api, "POST", "/api/schedules/there/backfill", data=data, content_type="application/json")
 
 
 @SOME

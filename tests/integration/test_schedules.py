@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from structlog.testing import capture_logs
 
 from dsl.library import Library
-from dsl.scheduling.spec import ScheduleSpec
+from dsl.scheduling.spec import Misfire, Overlap, ScheduleSpec
 from dsl.steps import REGISTRY
 from telemetry.clock import to_unix_us
 from telemetry.events import Event, ScheduleMissed, ScheduleSkipped, ScheduleTriggered, Scope, event_type
@@ -146,7 +146,7 @@ def test_inputs_may_name_the_due_time_in_the_zone_of_the_schedule(bench: Bench) 
     ],
 )
 def test_a_sleep_of_six_hours_leaves_no_gap_in_the_ledger(
-    bench: Bench, misfire: Any, window: str, expected: list[tuple[int, str, str | None]]
+    bench: Bench, misfire: Misfire, window: str, expected: list[tuple[int, str, str | None]]
 ) -> None:
     hours = {"1d": timedelta(days=1), "5m": timedelta(minutes=5), "150m": timedelta(minutes=150)}
     schedule = bench.create(ScheduleSpec(every=HOUR, misfire=misfire, window=hours[window], overlap="allow"))
@@ -218,7 +218,7 @@ def test_a_clock_that_is_set_back_before_a_change_of_the_timing_fires_nothing_tw
     ],
 )
 def test_an_execution_that_is_not_final_decides_by_the_overlap(
-    bench: Bench, overlap: Any, expected: list[tuple[int, str, str | None]]
+    bench: Bench, overlap: Overlap, expected: list[tuple[int, str, str | None]]
 ) -> None:
     schedule = bench.create(ScheduleSpec(every=HOUR, overlap=overlap))
 
@@ -579,7 +579,7 @@ def rebuild(world: World, connection: Connection[Any]) -> Iterator[Event]:
         yield _event(world, row)
 
 
-def _event(world: World, row: Any) -> Event:
+def _event(world: World, row: Any) -> Event:  # noqa: ANN401 - any columns
     def plain(value: UUID | None) -> bytes | None:
         return None if value is None else value.bytes
 

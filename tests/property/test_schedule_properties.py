@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from typing import Literal
 from uuid import UUID
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsl.scheduling.misfire import MAX_TOLD, Policy, jittered, settle
+from dsl.scheduling.misfire import MAX_TOLD, Policy, Stretch, jittered, settle
 from dsl.scheduling.spec import MISFIRES
 from dsl.scheduling.timing import Every, Timing, last, timing_of
 from dsl.scheduling.zones import instant_of, reading, zone_named
@@ -59,9 +59,7 @@ def test_a_time_of_day_is_due_once_for_each_reading(
     timing = timing_of(name, cron=f"{listed(minutes)} {listed(of_hours)} * * *")
 
     days = [reading(start, zone).date() + timedelta(days=number) for number in range(-2, 6)]
-    times = [
-        datetime(day.year, day.month, day.day, hour, minute) for day in days for hour in of_hours for minute in minutes
-    ]
+    times = [datetime.combine(day, time(hour, minute)) for day in days for hour in of_hours for minute in minutes]
     expected = sorted({due for local in times if start < (due := instant_of(local, zone)) <= end})
 
     assert due_between(timing, start, end) == expected
@@ -140,7 +138,9 @@ def test_every_due_time_is_accounted_for_exactly_once(  # noqa: PLR0913 - one pa
     first = timing.next(START)
     assert first is not None
     cursor: datetime | None = first
-    now, run, missed = START, [], []
+    now = START
+    run: list[datetime] = []
+    missed: list[Stretch] = []
 
     for what, seconds in [*story, ("tick", 1)] + [("tick", 0)] * 3:
         now += timedelta(seconds=-seconds if what == "back" else seconds)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
 from fixtures.samples import make_scope, make_step, one_of_each
 
-from telemetry.events import CATALOGUE, Event
+from telemetry.events import CATALOGUE, Event, ScheduleTriggered
+from telemetry.ids import mint
 from telemetry.rows import COLUMNS, MalformedEvent, RowEncoder
 
 encode = RowEncoder().encode
@@ -70,11 +72,13 @@ def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
 
 @pytest.mark.req("C-04", "C-08")
 def test_what_has_no_column_is_a_measure() -> None:
+    at_us, schedule_id = 1_768_305_600_000_000, str(UUID(bytes=mint(1_768_305_600_000_000)))
     measures = {
-        type(event).__name__: msgspec.json.decode(found[1:])
-        for event in one_of_each()
+        type(event).__name__: msgspec.json.decode(found[1:]) | ({"schedule_id": schedule_id} if is_due(event) else {})
+        for event in one_of_each(at_us=at_us)
         if (found := columns_of(event)["measures"])
     }
+    due = {"schedule_id": schedule_id, "due_at_us": at_us}
 
     counts = {
         "queue_wait_us": 3000,
@@ -93,7 +97,25 @@ def test_what_has_no_column_is_a_measure() -> None:
         "StepFailed": {"faults": 1},
         "ExecutionCompleted": counts,
         "ExecutionFailed": counts,
+        "ScheduleTriggered": due | {"lateness_us": 4000, "punctuality": "fired", "origin": "calendar"},
+        "ScheduleMissed": due | {"last_due_at_us": at_us + 60_000_000, "due_times": 2, "reason": "window"},
+        "ScheduleSkipped": due | {"last_due_at_us": at_us, "due_times": 1, "reason": "overlap"},
     }
+
+
+def is_due(event: Event) -> bool:
+    return event.component == "schedule"
+
+
+@pytest.mark.req("C-11")
+def test_the_schedule_of_an_event_is_written_as_a_uuid_and_one_of_another_size_is_malformed() -> None:
+    triggered = next(event for event in one_of_each() if isinstance(event, ScheduleTriggered))
+    encoded = columns_of(triggered)["measures"]
+    assert encoded is not None
+
+    assert msgspec.json.decode(encoded[1:])["schedule_id"] == str(UUID(bytes=triggered.schedule_id))
+    with pytest.raises(MalformedEvent):
+        encode(msgspec.structs.replace(triggered, schedule_id=b"short"))
 
 
 @pytest.mark.req("C-04")
