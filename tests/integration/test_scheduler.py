@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -60,6 +61,24 @@ def test_work_is_done_when_due_and_again_after_its_interval(leadership: Leadersh
         clock.advance(timedelta(seconds=1))
 
     assert (done.count("often"), done.count("seldom")) == (4, 2)
+
+
+def test_work_may_ask_to_be_asked_again_sooner_and_never_later(leadership: Leadership, clock: ManualClock) -> None:
+    done: list[str] = []
+    wishes = {"sooner": timedelta(milliseconds=300), "later": timedelta(hours=1)}
+
+    def work(name: str) -> timedelta:
+        done.append(name)
+        return wishes[name]
+
+    scheduler = Scheduler(
+        leadership, [Periodic(name, timedelta(seconds=1), partial(work, name)) for name in wishes], clock
+    )
+    for _ in range(30):
+        scheduler.run_once()
+        clock.advance(timedelta(milliseconds=100))
+
+    assert (done.count("sooner"), done.count("later")) == (10, 3)
 
 
 def test_work_that_fails_unforeseen_does_not_end_the_scheduler(leadership: Leadership, clock: ManualClock) -> None:

@@ -161,6 +161,17 @@ def test_what_falls_into_one_gap_is_due_once_at_its_end() -> None:
     assert due == [at("03-29T01:00"), at("03-29T01:15"), at("03-29T01:30"), at("03-29T01:45")]
 
 
+@every_change
+def test_asked_while_the_clock_shows_something_again_what_was_due_the_first_time_is_behind(change: Change) -> None:
+    timing = timing_of(change.zone, cron=change.cron)
+    start, end = at(change.due[1]), at(change.due[2])
+
+    asked = start
+    while asked < end:
+        assert timing.next(asked) == end
+        asked += MINUTE
+
+
 def test_a_fixed_hour_with_any_minute_follows_the_clock_which_shows_it_twice_or_not_at_all() -> None:
     timing = timing_of("Europe/Berlin", cron="*/30 2 * * *")
 
