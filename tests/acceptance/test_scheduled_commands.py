@@ -28,6 +28,12 @@ where s.name = %(name)s order by o.due_at
 """
 
 
+def wait_for_more(installation: Installation, name: str) -> None:
+    """Until two more due times have a row."""
+    seen = len(installation.rows(ROWS, name=name))
+    awaited(lambda: len(installation.rows(ROWS, name=name)) > seen + 1)
+
+
 @pytest.mark.req("D-04", "S-13", "C-11")
 def test_every_second_is_run_once_although_the_scheduler_is_killed(installation: Installation) -> None:
     path, name = installation.commands / "often.yaml", "tell.often:often"
@@ -37,8 +43,7 @@ def test_every_second_is_run_once_although_the_scheduler_is_killed(installation:
     for _ in range(3):
         installation.kill("scheduler")
         installation.wait_healthy()
-        seen = len(installation.rows(ROWS, name=name))
-        awaited(lambda seen=seen: len(installation.rows(ROWS, name=name)) > seen + 1)
+        wait_for_more(installation, name)
     path.unlink()
     awaited(lambda: installation.rows("select 1 from schedules where name = %(n)s and removed_at is not null", n=name))
 

@@ -610,7 +610,9 @@ def test_rows_written_while_telemetry_is_off_have_no_event(bench: Bench, connect
 
 
 @pytest.mark.req("D-04")
-def test_several_schedulers_at_once_fire_every_due_time_once(bench: Bench, connection: Connection[Any]) -> None:
+def test_several_schedulers_at_once_fire_every_due_time_once(
+    bench: Bench, connection: Connection[Any], log_lines: list[dict[str, Any]]
+) -> None:
     for number in range(20):
         bench.create(ScheduleSpec(every=SECOND, misfire="all", overlap="allow"), name=f"s{number}")
     bench.clock.advance(SECOND * 30)
@@ -630,6 +632,8 @@ def test_several_schedulers_at_once_fire_every_due_time_once(bench: Bench, conne
     assert connection.execute(f"{statement} from schedule_occurrences").fetchone() == (600, 600, 600)
     executions = connection.execute("select count(*) from command_executions").fetchone()
     assert executions == (600,)
+    # They take turns at the schedule's row; none had to be stopped by the primary key.
+    assert [line for line in log_lines if line["event"] == "schedule_broken"] == []
 
 
 def test_the_moment_a_schedule_wants_to_be_woken_minds_its_jitter(bench: Bench) -> None:
