@@ -171,12 +171,16 @@ KINDS: tuple[Kind, ...] = (
     Kind("step.timed_out", 422, "Step timed out", _RUN_ONLY + "The step took longer than it may.",
          "Raise its `timeout`, or give it less to do."),
     Kind("ledger", 500, "Run was stopped", _RUN_ONLY + "Nothing more of the run could be kept.", "See the log."),
+    Kind("ledger.suspended", 503, "Run goes on later", _RUN_ONLY + "The attempt ended, the execution did not.",
+         "Wait: it is queued again."),
+    Kind("execution.worker_lost", 500, "Worker lost", _RUN_ONLY + "The process that ran it was killed again and again.",
+         "Look at its last step: it exhausts or crashes its process."),
     Kind("ledger.fence_lost", 409, "Another worker has the execution", _RUN_ONLY + "Another claim owns the execution.",
          "Nothing; the other run goes on."),
     Kind("ledger.broken", 500, "Ledger refused a row", _RUN_ONLY + "Postgres refused a row of the step ledger.",
          "The log has the particulars; run the command again when the cause is gone."),
     Kind("ledger.unavailable", 503, "Run lost Postgres", _RUN_ONLY + "Postgres went away in the middle of a run.",
-         "Run it again: it was ended as failed once Postgres was back. What it had done is kept."),
+         "Wait: what is committed stays, and the rest runs once Postgres is back."),
     Kind("internal", 500, "Internal error", "Something went wrong that Weir did not foresee. The answer says nothing of"
          " it; the API's log does, under the `X-Correlation-ID` of the answer.", "Look in the log, and report it."),
 )  # fmt: skip

@@ -11,16 +11,22 @@ StepError
 |  |- RecordInvalid         a fragment, note or notification that cannot be stored
 |  `- FragmentNotFound
 `- StepTimedOut
+LedgerError                 the run stops where it is; no error of the step that met it
+|- Suspended                it goes on later
+|- FenceLost                somebody else's by now
+|- LedgerBroken
+`- LedgerUnavailable
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from telemetry.errors import WeirError
 
 if TYPE_CHECKING:
+    from dsl.command import Retry
     from telemetry.events import Category
 
 
@@ -140,6 +146,35 @@ class LedgerError(WeirError):
     """The run must stop where it is: nothing more of it can be kept. Not an error of the step that met it."""
 
     code = "ledger"
+
+
+class Suspended(LedgerError):
+    """The attempt ends here, and the execution goes on later: what is committed stays, the rest is done again.
+
+    Attributes:
+        reason: `step_failed`: a step is to be tried again; `worker_stopped`: another worker takes over.
+        path: Of that step.
+        error: What it raised.
+        retry: How long to wait.
+        tries: How often it was tried.
+    """
+
+    code = "ledger.suspended"
+
+    def __init__(
+        self,
+        reason: Literal["step_failed", "worker_stopped"],
+        path: str | None = None,
+        error: Exception | None = None,
+        retry: Retry | None = None,
+        tries: int = 0,
+    ) -> None:
+        super().__init__(f"suspended: {reason}")
+        self.reason = reason
+        self.path = path
+        self.error = error
+        self.retry = retry
+        self.tries = tries
 
 
 class FenceLost(LedgerError):

@@ -13,10 +13,15 @@ from typing import Any
 import msgspec
 
 from dsl.command import StepSpec
-from dsl.errors import LedgerError
+from dsl.errors import LedgerError, Suspended
 from dsl.instrumentation import StepMeter, StepRun, Totals
 from dsl.plan import Plan
-from dsl.step import BlockResult, Effect, Ledger, Step, StepContext, StepResult, StepRow, StepTools
+from dsl.restored import NOTHING, Restored
+from dsl.retries import may_retry
+from dsl.step import BlockResult, Control, Effect, Ledger, Step, StepContext, StepResult, StepRow, StepTools
+
+#: What the paths of `on_failure` steps begin with.
+ON_FAILURE = "on_failure:"
 
 #: The step type whose output is the result the caller gets.
 RESPOND = "respond"
@@ -68,18 +73,34 @@ class Executor:
         meter: Makes this attempt's ledger rows.
         ledger: Where they go.
         plan: What to run.
+        restored: What earlier attempts left; it is not done again.
+        control: Asked before each step whether the run goes on.
     """
 
-    def __init__(
-        self, registry: Mapping[str, Step], tools: StepTools, meter: StepMeter, ledger: Ledger, plan: Plan
+    def __init__(  # noqa: PLR0913 - one collaborator each
+        self,
+        registry: Mapping[str, Step],
+        tools: StepTools,
+        meter: StepMeter,
+        ledger: Ledger,
+        plan: Plan,
+        *,
+        restored: Restored = NOTHING,
+        control: Control | None = None,
     ) -> None:
         self._registry = registry
         self._tools = tools
         self._meter = meter
         self._ledger = ledger
         self._plan = plan
-        self._response: tuple[Any] | None = None
+        self._restored = restored
+        self._control = control
+        response = restored.last_of(RESPOND)
+        self._response = None if response is None else (response.value(),)
         self._failure: tuple[Exception, str] | None = None
+        self._steps: dict[str, Any] = {}
+        for step in restored.steps.values():
+            meter.totals.count_path(step.path, step.outcome, step.mutations_count)
 
     def execute(self) -> Outcome:
         """Run every step, until one fails.
@@ -87,11 +108,32 @@ class Executor:
         Raises:
             LedgerError: The run cannot be kept any more; whoever owns the execution now decides.
         """
-        frame = _Frame("", {**self._plan.names, "steps": {}})
+        frame = self._root()
         error = self.run_list(self._plan.command.steps, frame)
         if error is not None:
             return Outcome(None, error, self._failure[1] if self._failure else None, self._meter.totals)
         return Outcome(self._response[0] if self._response else frame.last, None, None, self._meter.totals)
+
+    def clean_up(self) -> Exception | None:
+        """Run `on_failure`, which sees what the steps before left; the error of the first that fails, if one does.
+
+        Raises:
+            LedgerError: As `execute`.
+        """
+        frame = self._root(ON_FAILURE)
+        for spec in self._plan.command.steps:
+            done = self._restored.done(spec.id)
+            if done is not None:
+                frame.publish(spec.id, done.value())
+        return self.run_list(self._plan.command.on_failure, frame)
+
+    @property
+    def totals(self) -> Totals:
+        """Statistics so far."""
+        return self._meter.totals
+
+    def _root(self, prefix: str = "") -> _Frame:
+        return _Frame(prefix, {**self._plan.names, "steps": self._steps})
 
     def run_list(self, steps: Sequence[StepSpec], frame: _Frame) -> Exception | None:
         """Run steps in order; the error of the first that fails, if one does."""
@@ -106,15 +148,25 @@ class Executor:
 
     def skip(self, spec: StepSpec, prefix: str) -> None:
         """Record a step that does not run."""
-        self._keep(self._meter.start(spec, prefix + spec.id).skipped())
+        path = prefix + spec.id
+        if self._restored.done(path) is None:
+            self._keep(self._meter.start(spec, path).skipped())
 
     def freeze(self, path: str, items: Sequence[object]) -> Sequence[Any]:
-        """Keep a list before its first child runs."""
-        return self._ledger.freeze(path, self._meter.encode(items))
+        """Keep a list before its first child runs; the list that an earlier attempt kept goes before."""
+        kept = self._restored.frozen.get(path)
+        return self._ledger.freeze(path, self._meter.encode(items)) if kept is None else kept
 
     def _run_step(self, spec: StepSpec, frame: _Frame) -> None:
         path = frame.prefix + spec.id
-        run = self._meter.start(spec, path)
+        done = self._restored.done(path)
+        if done is not None:
+            frame.publish(spec.id, done.value())
+            return
+        if self._control is not None:
+            self._control.before_step(path)
+        step_try = self._restored.tries(path) + 1
+        run = self._meter.start(spec, path, step_try)
         context = StepContext(self._plan.info, path, spec, self._tools)
         try:
             if spec.condition is not None and not spec.condition.evaluate(frame.names):
@@ -128,6 +180,8 @@ class Executor:
             raise
         except Exception as error:
             self._keep(run.failed(error, context.measures))
+            if may_retry(spec.retry, step_try, error) and not self._plan.info.dry_run:
+                raise Suspended("step_failed", path, error, spec.retry, step_try) from error
             if self._failure is None or self._failure[0] is not error:
                 self._failure = (error, path)
             raise

@@ -84,10 +84,10 @@ class StepMeter:
         self._ordinal = first_ordinal - 1
         self.totals = Totals()
 
-    def start(self, spec: StepSpec, path: str) -> StepRun:
+    def start(self, spec: StepSpec, path: str, step_try: int = 1) -> StepRun:
         """Begin timing a step. A step that runs others is numbered before them."""
         self._ordinal += 1
-        return StepRun(self, spec.type, path, self._ordinal, self._clock.monotonic_us())
+        return StepRun(self, spec.type, path, self._ordinal, step_try, self._clock.monotonic_us())
 
     def encode(self, output: object) -> str:
         """A step's output as the JSON text that is kept.
@@ -129,7 +129,7 @@ class StepMeter:
             path=run.path,
             step_type=run.step_type,
             attempt=self._attempt,
-            step_try=1,
+            step_try=run.step_try,
             ordinal=run.ordinal,
             outcome=outcome,
             occurred_at_us=now_us,
@@ -157,13 +157,16 @@ class StepMeter:
 class StepRun:
     """One run of one step, open until `succeeded`, `failed` or `skipped` closes it with its ledger row."""
 
-    __slots__ = ("_meter", "ordinal", "path", "started_us", "step_type")
+    __slots__ = ("_meter", "ordinal", "path", "started_us", "step_try", "step_type")
 
-    def __init__(self, meter: StepMeter, step_type: str, path: str, ordinal: int, started_us: int) -> None:
+    def __init__(  # noqa: PLR0913 - one fact each
+        self, meter: StepMeter, step_type: str, path: str, ordinal: int, step_try: int, started_us: int
+    ) -> None:
         self._meter = meter
         self.step_type = step_type
         self.path = path
         self.ordinal = ordinal
+        self.step_try = step_try
         self.started_us = started_us
 
     def succeeded(self, result: StepResult) -> StepRow:

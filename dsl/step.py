@@ -376,6 +376,18 @@ class EffectTransaction(Protocol):
         ...
 
 
+class Control(Protocol):
+    """Who may end a run between two of its steps."""
+
+    def before_step(self, path: str) -> None:
+        """Called before each step that is about to run.
+
+        Raises:
+            LedgerError: The run ends here.
+        """
+        ...
+
+
 class Ledger(Protocol):
     """Where step rows go. Events follow their rows, after the commit."""
 

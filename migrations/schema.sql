@@ -96,6 +96,13 @@ create table command_executions (
     mutations_count integer not null default 0,
     queued_event_id uuid,
     finished_event_id uuid,
+    -- deaths: workers that were lost with it; deaths_alone: those where nothing else ran; failures: attempts that failed.
+    -- alone: it runs only where nothing else does. failing: the error that ended its steps, while `on_failure` runs.
+    deaths smallint not null default 0,
+    deaths_alone smallint not null default 0,
+    failures smallint not null default 0,
+    alone boolean not null default false,
+    failing jsonb,
     constraint command_executions_state_known check (
         state in ('scheduled', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled', 'expired', 'dead')
     ),
@@ -118,8 +125,26 @@ create index command_executions_by_state on command_executions (state, id desc) 
 create index command_executions_by_slug on command_executions (slug, id desc);
 create index command_executions_by_correlation on command_executions (correlation_id);
 create index command_executions_by_parent on command_executions (parent_id) where parent_id is not null;
+-- Whose worker is gone: few rows, looked at by every sweep.
+create index command_executions_running on command_executions (worker_id) where state = 'running';
+-- What becomes due later.
+create index command_executions_later on command_executions (run_at) where state = 'scheduled';
 
--- Claims: one row per attempt at an execution.
+-- Processes that run executions. A lease is renewed by its worker and judged by this database's clock; a worker that
+-- stops takes its row away, one that was killed leaves it to lapse.
+create table workers (
+    id uuid primary key,
+    lane text not null,
+    host text not null,
+    process_id integer not null,
+    started_at timestamptz not null default now(),
+    lease_until timestamptz not null
+);
+
+create index workers_by_lease on workers (lease_until);
+
+-- Claims: one row per attempt at an execution; and why an attempt ended without ending its execution, and when the next
+-- was to begin: a retry's row.
 create table command_attempts (
     execution_id uuid not null references command_executions (id) on delete cascade,
     attempt integer not null,
@@ -127,7 +152,21 @@ create table command_attempts (
     claimed_at timestamptz not null,
     queue_wait_us bigint not null,
     event_id uuid,
-    constraint command_attempts_pkey primary key (execution_id, attempt)
+    released_at timestamptz,
+    reason text,
+    delay_us bigint,
+    step_path text,
+    error_type text,
+    error_category text,
+    error_fingerprint bytea,
+    retried_event_id uuid,
+    constraint command_attempts_pkey primary key (execution_id, attempt),
+    constraint command_attempts_reason_known check (
+        reason in ('failed', 'step_failed', 'worker_lost', 'worker_stopped', 'store_lost')
+    ),
+    constraint command_attempts_released_has_reason check (
+        (released_at is null) = (reason is null) and (released_at is null) = (delay_us is null)
+    )
 );
 
 -- The step ledger: one row per run of a step.

@@ -49,14 +49,18 @@ def connection_options(url: str, *, name: str, statement_timeout: timedelta | No
     return {key: value for key, value in ours.items() if key not in given} | {"options": options}
 
 
-def connect(url: str, *, name: str, autocommit: bool = False) -> psycopg.Connection:
-    """One connection outside any pool: for start-up, migrations and session locks.
+def connect(
+    url: str, *, name: str, autocommit: bool = False, statement_timeout: timedelta | None = None
+) -> psycopg.Connection:
+    """One connection outside any pool: for start-up, migrations, session locks and leases.
 
     Raises:
         StoreUnavailable: Postgres did not answer within 5 s, or refused.
     """
     try:
-        return psycopg.connect(url, autocommit=autocommit, **connection_options(url, name=name))
+        return psycopg.connect(
+            url, autocommit=autocommit, **connection_options(url, name=name, statement_timeout=statement_timeout)
+        )
     except psycopg.OperationalError as error:
         raise StoreUnavailable(f"Postgres did not accept a connection: {error}") from error
 

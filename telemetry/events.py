@@ -15,6 +15,8 @@ from msgspec import Struct
 
 Level = Literal["debug", "info", "warning", "error"]
 Source = Literal["api", "cli", "schedule", "chat", "command"]
+#: Why an execution is run again.
+RetryReason = Literal["failed", "step_failed", "worker_lost", "worker_stopped", "store_lost"]
 Category = Literal["network", "timeout", "rate_limit", "server", "validation", "internal"]
 
 
@@ -138,6 +140,26 @@ class ExecutionStarted(Event, frozen=True, tag="command.execution.started"):
     component: ClassVar[str] = "command"
 
     queue_wait_us: int
+
+
+class ExecutionRetried(Event, frozen=True, tag="command.execution.retried"):
+    """An attempt ended without ending its execution: there will be another.
+
+    Attributes:
+        reason: `failed`: the command is tried again; `step_failed`: one of its steps is; `worker_lost`: the worker's
+            lease lapsed; `worker_stopped`: it handed over; `store_lost`: Postgres went away in the middle of it.
+        delay_us: Until the execution is due again; 0 is at once.
+        step_path: The step that is tried again, if that is the reason.
+        error: What the attempt or the step failed with, if it failed.
+    """
+
+    component: ClassVar[str] = "command"
+    level: ClassVar[Level] = "warning"
+
+    reason: RetryReason
+    delay_us: int
+    step_path: str | None = None
+    error: ErrorFacts | None = None
 
 
 class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
@@ -310,6 +332,7 @@ CATALOGUE: tuple[type[Event], ...] = (
     CommandValidationFailed,
     ExecutionQueued,
     ExecutionStarted,
+    ExecutionRetried,
     ExecutionCompleted,
     ExecutionFailed,
     StepExecuted,

@@ -22,9 +22,8 @@ from dsl.library import PACKS, Library
 from dsl.tables import Tables
 from migrations.runner import require_current
 from telemetry.clock import Clock, SystemClock
-from telemetry.connections import open_pool, open_redis
+from telemetry.connections import connect, open_pool, open_redis
 from telemetry.errors import SettingsInvalid, StoreUnavailable
-from telemetry.ids import new_id
 from telemetry.logs import configure_logs
 from telemetry.partitions import make_partitions
 from telemetry.pipeline import open_recorder, open_sink
@@ -36,9 +35,11 @@ from workers.broker import MAINTENANCE_QUEUE, BellBroker
 from workers.executions import Executions
 from workers.flusher import Flusher
 from workers.hints import Hints
+from workers.leases import Heartbeat, Lease
 from workers.middleware import CausingIds
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.services.reaper import Reaper
 from workers.services.sweeper import Sweeper
 from workers.settings import ServerSettings, WorkerSettings
 from workers.tools import WorkerTools
@@ -149,11 +150,11 @@ def command_folders(servers: ServerSettings) -> list[Path]:
     return folders
 
 
-def make_runner(resources: Resources, flusher: Flusher) -> Runner:
-    """What runs this process's claims."""
+def make_runner(resources: Resources, flusher: Flusher, lease: Lease) -> Runner:
+    """What runs this process's claims, under a lease that somebody holds."""
     settings = resources.workers.dsl
     return Runner(
-        worker_id=new_id(resources.clock.unix_us()),
+        worker_id=lambda: lease.worker_id,
         step_types=resources.step_types,
         library=resources.library,
         executions=resources.executions,
@@ -165,6 +166,19 @@ def make_runner(resources: Resources, flusher: Flusher) -> Runner:
         settings=settings,
         hints=resources.hints,
     )
+
+
+def make_lease(resources: Resources) -> Lease:
+    """The lease of this process, on a connection of its own."""
+    workers = resources.workers
+    open_connection = partial(
+        connect,
+        str(resources.servers.database_url),
+        name="weir-lease",
+        autocommit=True,
+        statement_timeout=workers.heartbeat,
+    )
+    return Lease(open_connection, resources.clock, lane=workers.lane, length=workers.lease)
 
 
 def await_schema(database_url: str, stop: Event) -> bool:
@@ -193,11 +207,15 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
         flusher = Flusher(workers.flush_interval)
         if workers.dsl.tables:
             check_tables(Tables(workers.dsl.tables), resources.pool)
-        runner = make_runner(resources, flusher)
+        lease = make_lease(resources)
+        heartbeat = Heartbeat(lease, workers.heartbeat)
+        runner = make_runner(resources, flusher, lease)
         declare_lane(resources.broker, workers.lane, runner)
         flusher.start()
+        heartbeat.start()
         _consume(resources.broker, workers, stop, on_stop=runner.stop)
         flusher.stop()
+        heartbeat.stop()
 
 
 def check_tables(tables: Tables, pool: ConnectionPool) -> None:
@@ -256,8 +274,18 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
     with open_resources(servers, workers, "scheduler") as resources:
         await_schema(database_url, stop)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
+        reaper = Reaper(
+            resources.pool,
+            resources.executions,
+            resources.clock,
+            resources.recorder,
+            resources.hints,
+            lease=workers.lease,
+            max_deaths=workers.max_deaths,
+        )
         work = [
             Periodic("sweep", workers.sweep_interval, sweeper.run_once),
+            Periodic("reap", workers.sweep_interval, reaper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),
         ]
         Scheduler(Leadership(database_url), work, resources.clock).run(stop)

@@ -3,6 +3,7 @@
 ExecutionError
 |- ExecutionNotFound
 |- ExecutionConflict    it is not in a state that allows this
+|- WorkerLost           the process that ran it is gone
 `- QueueUnavailable     Redis does not take messages; the sweeper will send the hint again
 """
 
@@ -21,6 +22,12 @@ class ExecutionNotFound(ExecutionError):
     """There is no execution with this id."""
 
     code = "execution.not_found"
+
+
+class WorkerLost(ExecutionError):
+    """The worker process that ran it was killed, or was cut off for longer than its lease."""
+
+    code = "execution.worker_lost"
 
 
 class ExecutionConflict(ExecutionError):

@@ -17,6 +17,7 @@ from psycopg.rows import class_row, scalar_row
 from psycopg_pool import ConnectionPool
 
 from dsl.fragments import space_id
+from dsl.restored import Restored, RestoredStep
 from telemetry.clock import Clock, from_unix_us
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable
@@ -99,12 +100,16 @@ class Claim:
         waited_us: From being due to this claim.
         queue_wait_us: From being due to the first claim.
         running_us: Of the attempts before.
+        failures: Attempts before that failed.
+        alone: It runs only where nothing else does.
+        failing: The error that ended its steps, if only its `on_failure` is left.
     """
 
     id: UUID
     slug: str
     definition_hash: bytes
     source: str
+    lane: str
     attempt: int
     fence: int
     user_name: str
@@ -120,6 +125,9 @@ class Claim:
     waited_us: int
     queue_wait_us: int
     running_us: int
+    failures: int = 0
+    alone: bool = False
+    failing: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +264,23 @@ class Executions:
     def effects(self, execution_id: UUID) -> list[Effect]:
         """What it changed, in rows by entity and operation; in a dry run, what it would have."""
         return self._fetch(Effect, SQL["effects"], {"id": execution_id})
+
+    def restore(self, execution_id: UUID) -> Restored:
+        """What earlier attempts left in the ledger.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        steps = self._fetch(RestoredStep, SQL["restore"], {"id": execution_id})
+        with reaching_store(), self._pool.connection() as connection:
+            frozen = connection.execute(SQL["frozen"], {"id": execution_id}).fetchall()
+        return Restored({step.path: step for step in steps}, dict(frozen))
+
+    def promote(self, limit: int = 1000) -> frozenset[str]:
+        """Let what has become due wait like everything else; the lanes where that was so."""
+        with reaching_store(), self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=scalar_row)
+            return frozenset(cursor.execute(SQL["promote"], {"limit": limit}).fetchall())
 
     def unhinted_lanes(self, patience: timedelta) -> list[str]:
         """Lanes where something has been due for longer than that."""

@@ -17,8 +17,8 @@ insert into command_executions (
 );
 
 -- name: claim
--- Take the best due execution of a lane: most urgent, then oldest. Two claimers never get the same row.
--- params: lane; claimed_at; worker_id; event_id: of command.execution.started. index: command_executions_due.
+-- Take the best due execution of a lane: most urgent, then oldest. Two claimers never get the same row, and nobody
+-- without a lease gets any. params: lane; claimed_at; worker_id; event_id: of command.execution.started. index: command_executions_due.
 with claimed as (
     update command_executions as e
     set state = 'running',
@@ -31,6 +31,7 @@ with claimed as (
         select c.id, greatest(0, extract(epoch from clock_timestamp() - c.run_at) * 1000000)::bigint as waited_us
         from command_executions as c
         where c.state = 'queued' and c.lane = %(lane)s and c.run_at <= now()
+            and exists (select from workers as w where w.id = %(worker_id)s and w.lease_until > now())
         order by c.priority, c.run_at, c.id
         for no key update skip locked
         limit 1
@@ -41,9 +42,9 @@ with claimed as (
     insert into command_attempts (execution_id, attempt, worker_id, claimed_at, queue_wait_us, event_id)
     select id, attempt, worker_id, %(claimed_at)s, waited_us, %(event_id)s from claimed
 )
-select c.id, c.slug, c.definition_hash, d.source, c.attempt, c.fence, c.user_name, s.name as space, c.space_id,
+select c.id, c.slug, c.definition_hash, d.source, c.lane, c.attempt, c.fence, c.user_name, s.name as space, c.space_id,
     c.request_source, c.correlation_id, c.parent_id, c.dry_run, c.inputs, c.queued_at, c.started_at, c.waited_us,
-    c.queue_wait_us, c.running_us
+    c.queue_wait_us, c.running_us, c.failures, c.alone, c.failing
 from claimed as c
 join command_definitions as d on d.hash = c.definition_hash
 join spaces as s on s.id = c.space_id;
@@ -102,6 +103,67 @@ set state = %(state)s,
     finished_event_id = %(event_id)s
 where id = %(id)s and fence = %(fence)s and state = 'running'
 returning id;
+
+-- name: release
+-- Let go of an execution that goes on later: only from `running`, only behind the fence. No row: somebody else's by now.
+-- params: id; fence; delay_us: until it is due, 0 is at once; running_us of this attempt; failures: 1 if it failed;
+-- failing: its error, while `on_failure` is still to run, or null; released_at; reason; step_path; error_*; event_id.
+with released as (
+    update command_executions
+    set state = case when %(delay_us)s = 0 then 'queued' else 'scheduled' end,
+        run_at = now() + %(delay_us)s * interval '1 microsecond',
+        fence = fence + 1,
+        worker_id = null,
+        running_us = running_us + %(running_us)s,
+        failures = failures + %(failures)s
+    where id = %(id)s and fence = %(fence)s and state = 'running'
+    returning id, attempt
+)
+update command_attempts as a
+set released_at = %(released_at)s,
+    reason = %(reason)s,
+    delay_us = %(delay_us)s,
+    step_path = %(step_path)s,
+    error_type = %(error_type)s,
+    error_category = %(error_category)s,
+    error_fingerprint = %(error_fingerprint)s,
+    retried_event_id = %(event_id)s
+from released as r
+where a.execution_id = r.id and a.attempt = r.attempt
+returning a.execution_id;
+
+-- name: fail
+-- Keep the error that ends an execution before its `on_failure` steps begin: from now on they are all that is left.
+-- params: id; fence; failing: the error as JSON.
+update command_executions
+set failing = %(failing)s
+where id = %(id)s and fence = %(fence)s and state = 'running'
+returning id;
+
+-- name: restore
+-- How each path of an execution went last, and how often it was tried. params: id. index: primary key.
+select distinct on (path) path, step_type, outcome, step_try, ordinal, mutations_count, output::text as output
+from command_steps
+where execution_id = %(id)s
+order by path, attempt desc, step_try desc;
+
+-- name: frozen
+-- Lists of map steps. params: id. index: primary key.
+select path, items from command_step_items where execution_id = %(id)s;
+
+-- name: promote
+-- What has become due waits like everything else. params: limit. index: command_executions_later.
+update command_executions as e
+set state = 'queued'
+from (
+    select id from command_executions
+    where state = 'scheduled' and run_at <= now()
+    order by run_at
+    for no key update skip locked
+    limit %(limit)s
+) as due
+where e.id = due.id
+returning e.lane;
 
 -- name: get
 -- One execution. params: id. index: primary key.

@@ -17,11 +17,22 @@ from telemetry.privacy import error_facts, frames
 MAX_MESSAGE = 4000
 
 
+class KeptError(Exception):
+    """What an earlier attempt failed with, as it was kept: `details` of `Failures`."""
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        super().__init__(str(details.get("message", "")))
+        self.details = details
+
+
 class Failures:
     """The `dsl.instrumentation.DescribeError` of a worker."""
 
     def facts(self, error: BaseException) -> ErrorFacts:
         """Class, category, fingerprint; never the message."""
+        if isinstance(error, KeptError):
+            kept = error.details
+            return ErrorFacts(kept["type"], kept["category"], bytes.fromhex(kept["fingerprint"]))
         return error_facts(error)
 
     def details(self, error: BaseException) -> dict[str, Any]:
@@ -30,6 +41,8 @@ class Failures:
         Keys: type, category, fingerprint, message, frames; code and hint where it has them; faults of what did not
         validate.
         """
+        if isinstance(error, KeptError):
+            return dict(error.details)
         facts = error_facts(error)
         details: dict[str, Any] = {
             "type": facts.error_type,

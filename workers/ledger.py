@@ -8,11 +8,11 @@ come from: killed in between, a committed row stands without its event, and hold
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import msgspec
@@ -28,7 +28,7 @@ from dsl.instrumentation import DescribeError, Totals, events_of
 from dsl.step import Ledger, StepRow
 from telemetry.clock import Clock, from_unix_us, to_unix_us
 from telemetry.connections import is_connection_loss
-from telemetry.events import Event, ExecutionCompleted, ExecutionFailed, Scope
+from telemetry.events import Event, ExecutionCompleted, ExecutionFailed, ExecutionRetried, RetryReason, Scope
 from telemetry.ids import mint, new_id
 from telemetry.recorder import Recorder
 from workers.children import accept
@@ -51,6 +51,22 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.frozen)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Why an attempt ends without ending its execution.
+
+    Attributes:
+        delay: Until it is due again.
+        path: The step that is tried again.
+        error: What failed.
+    """
+
+    reason: RetryReason
+    delay: timedelta = timedelta()
+    path: str | None = None
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +137,10 @@ class Fence:
             for child in row.children:
                 self._announce(accept(child, self.claim))
 
-    def finish(self, connection: Connection[Any], outcome: Outcome) -> Event | None:
-        """Write the final state; returns its event, to be recorded after the commit."""
+    def finish(
+        self, connection: Connection[Any], outcome: Outcome, unsuccessful: Literal["failed", "dead"] = "failed"
+    ) -> Event | None:
+        """Write the final state, `unsuccessful` if there is an error; its event is to be recorded after the commit."""
         now_us = self.clock.unix_us()
         running_us = self.clock.monotonic_us() - self.claimed_us
         event_id = mint(now_us) if self.recorder.enabled else None
@@ -141,7 +159,7 @@ class Fence:
             {
                 "id": self.claim.id,
                 "fence": self.claim.fence,
-                "state": "succeeded" if error is None else "failed",
+                "state": "succeeded" if error is None else unsuccessful,
                 "result": None if error is not None else msgspec.json.encode(outcome.result).decode(),
                 "error": None if error is None else Jsonb({**self.errors.details(error), "step": outcome.failed_path}),
                 "finished_at": from_unix_us(now_us),
@@ -166,14 +184,53 @@ class Fence:
         )
         if error is None:
             return ExecutionCompleted(event_id, now_us, self.scope, *measures)
-        return ExecutionFailed(event_id, now_us, self.scope, *measures, "failed", self.errors.facts(error))
+        return ExecutionFailed(event_id, now_us, self.scope, *measures, unsuccessful, self.errors.facts(error))
+
+    def release(self, connection: Connection[Any], release: Release) -> Event | None:
+        """Let go of the execution, which goes on later; returns its event, to be recorded after the commit."""
+        now_us = self.clock.unix_us()
+        event_id = mint(now_us) if self.recorder.enabled else None
+        facts = None if release.error is None else self.errors.facts(release.error)
+        delay_us = release.delay // timedelta(microseconds=1)
+        released = connection.execute(
+            SQL["release"],
+            {
+                "id": self.claim.id,
+                "fence": self.claim.fence,
+                "delay_us": delay_us,
+                "running_us": self.clock.monotonic_us() - self.claimed_us,
+                "failures": int(release.reason == "failed"),
+                "released_at": from_unix_us(now_us),
+                "reason": release.reason,
+                "step_path": release.path,
+                "error_type": None if facts is None else facts.error_type,
+                "error_category": None if facts is None else facts.error_category,
+                "error_fingerprint": None if facts is None else facts.error_fingerprint,
+                "event_id": event_id and UUID(bytes=event_id),
+            },
+        ).fetchone()
+        if released is None:
+            raise self._lost()
+        if event_id is None:
+            return None
+        return ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
+
+    def fail(self, connection: Connection[Any], error: Mapping[str, Any]) -> None:
+        """Keep the error that ends the execution; from now on only `on_failure` is left of it."""
+        parameters = {"id": self.claim.id, "fence": self.claim.fence, "failing": Jsonb(error)}
+        if connection.execute(SQL["fail"], parameters).fetchone() is None:
+            raise self._lost()
 
     def committed(self) -> Totals:
         """Statistics of what is committed, for a run that cannot say them itself."""
-        totals = Totals()
         with losing_postgres(), self.pool.connection() as connection:
-            for path, outcome, mutations in connection.execute(SQL["committed"], {"id": self.claim.id}):
-                totals.count_path(path, outcome, mutations)
+            return self.committed_in(connection)
+
+    def committed_in(self, connection: Connection[Any]) -> Totals:
+        """The same, on a connection."""
+        totals = Totals()
+        for path, outcome, mutations in connection.execute(SQL["committed"], {"id": self.claim.id}):
+            totals.count_path(path, outcome, mutations)
         return totals
 
     def _lost(self) -> FenceLost:
@@ -265,7 +322,23 @@ class Effect:
 
 
 class RunLedger(Ledger, Protocol):
-    """A ledger that can also end its execution."""
+    """A ledger that can also end its execution, or let go of it."""
+
+    def fail(self, error: Mapping[str, Any]) -> None:
+        """Commit what waits together with the error that ends the execution, before `on_failure` begins.
+
+        Raises:
+            LedgerError: As `Fence.transaction`.
+        """
+        ...
+
+    def release(self, release: Release) -> None:
+        """Commit what waits together with letting go, then record the event.
+
+        Raises:
+            LedgerError: As `Fence.transaction`.
+        """
+        ...
 
     def finish(self, outcome: Outcome) -> None:
         """Commit what waits together with the final state, then record the final event.
@@ -343,9 +416,19 @@ class WriteBehindLedger:
             self._lock.release()
 
     def finish(self, outcome: Outcome) -> None:
+        self._end(lambda connection: self._fence.finish(connection, outcome))
+
+    def release(self, release: Release) -> None:
+        self._end(lambda connection: self._fence.release(connection, release))
+
+    def fail(self, error: Mapping[str, Any]) -> None:
+        with self._lock, self._committing() as connection:
+            self._fence.fail(connection, error)
+
+    def _end(self, write: Callable[[Connection[Any]], Event | None]) -> None:
         with self._lock:
             with self._committing() as connection:
-                event = self._fence.finish(connection, outcome)
+                event = write(connection)
             if event is not None:
                 self._fence.recorder.record(event)
 

@@ -29,6 +29,17 @@ class WorkerSettings:
     shutdown_timeout: timedelta = setting(
         timedelta(seconds=30), "How long a stopping worker waits for its running executions."
     )
+    lease: timedelta = setting(
+        timedelta(seconds=10),
+        "How long a worker that is not heard of keeps its executions.",
+        minimum=timedelta(milliseconds=300),
+    )
+    heartbeat: timedelta = setting(
+        timedelta(seconds=3), "How often a worker says that it is there.", minimum=timedelta(milliseconds=100)
+    )
+    max_deaths: int = setting(
+        3, "Workers that an execution may lose while it runs alone in them; then it is dead.", minimum=1, maximum=100
+    )
     sweep_interval: timedelta = setting(
         timedelta(seconds=2),
         "How often the scheduler looks for queued executions without a hint.",

@@ -60,6 +60,7 @@ def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
         "FragmentCreated": b"created",
         "FragmentUpdated": b"updated",
         "FragmentDeleted": b"deleted",
+        "ExecutionRetried": b"todo.add",
         "ExecutionCompleted": b"todo.add",
         "ExecutionFailed": b"todo.add",
     }
@@ -86,6 +87,7 @@ def test_what_has_no_column_is_a_measure() -> None:
         "CommandValidationFailed": {"faults_count": 2},
         "ExecutionQueued": {"priority": 5},
         "ExecutionStarted": {"queue_wait_us": 3000},
+        "ExecutionRetried": {"reason": "step_failed", "delay_us": 2_000_000},
         "StepExecuted": {"items": 3, "branch": "then"},
         "StepFailed": {"faults": 1},
         "ExecutionCompleted": counts,

@@ -1,0 +1,120 @@
+"""Leases: which workers are alive, by their own word and the database's clock.
+
+One row and one heartbeat a process, on a connection of its own: a heartbeat for each execution would wait behind the
+lock of its own effect. A worker that is given up (it was stopped or cut off for longer than its lease) finds its row
+gone, and begins again under another id; what it ran is behind another fence by then.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg import Connection
+
+from telemetry.clock import Clock
+from telemetry.errors import WeirError
+from telemetry.ids import new_id
+from telemetry.sql import queries
+
+SQL = queries(__file__)
+
+log = structlog.get_logger(__name__)
+
+
+class Lease:
+    """The lease of this process.
+
+    Args:
+        connect: Opens a connection in autocommit mode; called when there is none, or the last one failed.
+        clock: Makes ids.
+        lane: Whose executions it takes.
+        length: How long the lease lasts without a heartbeat.
+    """
+
+    def __init__(self, connect: Callable[[], Connection[Any]], clock: Clock, *, lane: str, length: timedelta) -> None:
+        self._connect = connect
+        self._clock = clock
+        self._lane = lane
+        self._length_ms = length // timedelta(milliseconds=1)
+        self._connection: Connection[Any] | None = None
+        self._is_registered = False
+        self.worker_id = new_id(clock.unix_us())
+
+    def hold(self) -> bool:
+        """Register, or renew; whether it is held now. Never raises: without Postgres nobody can claim either."""
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            if self._is_registered and not self._renew(self._connection):
+                log.warning("worker_given_up", worker_id=str(self.worker_id))
+                self._is_registered, self.worker_id = False, new_id(self._clock.unix_us())
+            if not self._is_registered:
+                self._register(self._connection)
+                self._is_registered = True
+        except (psycopg.Error, WeirError) as error:
+            log.warning("lease_not_renewed", reason=type(error).__name__)
+            self._disconnect()
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Give it back; idempotent. Without Postgres it lapses."""
+        try:
+            if self._connection is not None and self._is_registered:
+                self._connection.execute(SQL["leave"], {"id": self.worker_id})
+        except psycopg.Error as error:
+            log.warning("lease_not_given_back", reason=type(error).__name__)
+        self._is_registered = False
+        self._disconnect()
+
+    def _renew(self, connection: Connection[Any]) -> bool:
+        renewed = connection.execute(SQL["renew"], {"id": self.worker_id, "lease_ms": self._length_ms}).fetchone()
+        return renewed is not None
+
+    def _register(self, connection: Connection[Any]) -> None:
+        facts = {"lane": self._lane, "host": socket.gethostname(), "process_id": os.getpid()}
+        connection.execute(SQL["register"], {"id": self.worker_id, "lease_ms": self._length_ms, **facts})
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Heartbeat:
+    """The thread that holds a lease; its first beat is over when `start` returns."""
+
+    def __init__(self, lease: Lease, interval: timedelta) -> None:
+        self._lease = lease
+        self._interval_s = interval.total_seconds()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin; after a fork, in the child."""
+        self._lease.hold()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and give the lease back; idempotent."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._lease.leave()
+
+    @property
+    def worker_id(self) -> UUID:
+        """Whose claims are covered."""
+        return self._lease.worker_id
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._lease.hold()
