@@ -10,6 +10,7 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+from dsl.step import Effect, Step, StepContext, StepParams, StepResult
 from telemetry.clock import to_unix_us
 from telemetry.events import (
     ErrorFacts,
@@ -17,6 +18,7 @@ from telemetry.events import (
     ExecutionCompleted,
     ExecutionFailed,
     ExecutionQueued,
+    ExecutionRetried,
     ExecutionStarted,
     FragmentCreated,
     FragmentDeleted,
@@ -48,6 +50,26 @@ FAILS = ALL_KINDS.replace("all-kinds", "fails") + (
     "  - {id: check, type: validate, with: {rules: [{value: '', required: true}]}}\n"
 )
 
+TRIES_AGAIN = """
+slug: again
+retry: {max_attempts: 2, backoff: 1ms}
+steps:
+  - {id: keep, type: fragment.create, with: {type: note, title: kept}}
+  - {id: break, type: breaks, retry: {max_attempts: 2, backoff: 1ms}}
+"""
+
+
+class Breaks(Step):
+    """Always."""
+
+    type = "breaks"
+    effect = Effect.NONE
+    Params = StepParams
+
+    def run(self, params: StepParams, context: StepContext) -> StepResult:
+        raise RuntimeError
+
+
 FRAGMENT_EVENTS = {"created": FragmentCreated, "updated": FragmentUpdated, "deleted": FragmentDeleted}
 
 
@@ -66,6 +88,21 @@ def test_every_event_equals_what_its_row_says(
         assert rebuilt[event.event_id] == event
 
 
+@pytest.mark.req("S-01", "C-03", "C-11")
+def test_every_event_of_every_attempt_equals_what_its_row_says(world: World, connection: Connection[Any]) -> None:
+    world.step_types[Breaks.type] = Breaks()
+    execution_id = world.run(TRIES_AGAIN, user="Ada").id
+    while world.executions.get(execution_id).state != "failed":
+        connection.execute("update command_executions set run_at = now() where state = 'scheduled'")
+        world.executions.promote()
+        world.runner().run_lane("default")
+
+    rebuilt = {event.event_id: event for event in _rebuild(world, connection, execution_id)}
+
+    assert world.recorder.types.count("command.execution.retried") == 2
+    assert {event.event_id: event for event in world.recorder.events} == rebuilt
+
+
 def _rebuild(world: World, connection: Connection[Any], execution_id: UUID) -> Iterator[Event]:
     connection.row_factory = dict_row
     (execution,) = _rows(connection, "select * from command_executions where id = %s", execution_id)
@@ -74,6 +111,8 @@ def _rebuild(world: World, connection: Connection[Any], execution_id: UUID) -> I
     for attempt in _rows(connection, "select * from command_attempts where execution_id = %s", execution_id):
         scope = _scope(world, execution, attempt["attempt"])
         yield ExecutionStarted(*_stamp(attempt, "event_id", "claimed_at"), scope, attempt["queue_wait_us"])
+        if attempt["retried_event_id"] is not None:
+            yield _retried(scope, attempt)
     for step in _rows(connection, "select * from command_steps where execution_id = %s", execution_id):
         yield _step(_scope(world, execution, step["attempt"]), step)
     changes = "select * from mutations where execution_id = %s and event_id is not null"
@@ -117,6 +156,12 @@ def _step(scope: Scope, row: Row) -> Event:
         facts = ErrorFacts(row["error_type"], row["error_category"], row["error_fingerprint"])
         return StepFailed(*stamp, scope, row["path"], row["step_type"], row["duration_us"], facts, *rest)
     return StepExecuted(*stamp, scope, row["path"], row["step_type"], row["duration_us"], *rest)
+
+
+def _retried(scope: Scope, row: Row) -> Event:
+    facts = row["error_type"] and ErrorFacts(row["error_type"], row["error_category"], row["error_fingerprint"])
+    stamp = _stamp(row, "retried_event_id", "released_at")
+    return ExecutionRetried(*stamp, scope, row["reason"], row["delay_us"], row["step_path"], facts)
 
 
 def _end(scope: Scope, row: Row) -> Event:
