@@ -13,7 +13,7 @@ from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 from telemetry.ids import new_id
 from telemetry.settings import TelemetrySettings
-from workers.boot import Resources, make_lease, make_runner, open_resources
+from workers.boot import Resources, make_lease, make_runner, make_watch, open_resources
 from workers.executions import Submission
 from workers.flusher import Flusher
 from workers.settings import ServerSettings, WorkerSettings
@@ -63,7 +63,7 @@ class InlineWorker:
         self.resources = resources
         self.lease = make_lease(resources)
         self.lease.hold()
-        self.runner = make_runner(resources, flusher, self.lease)
+        self.runner = make_runner(resources, flusher, self.lease, make_watch(resources, self.lease))
 
     def submit(self, command: Command) -> UUID:
         """As the API does once the inputs are checked; without a hint."""

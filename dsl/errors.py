@@ -10,9 +10,11 @@ StepError
 |- StepFailed               the step says so itself: rules broken, nothing found
 |  |- RecordInvalid         a fragment, note or notification that cannot be stored
 |  `- FragmentNotFound
+|- StepInterrupted          its execution had to stop
 `- StepTimedOut
 LedgerError                 the run stops where it is; no error of the step that met it
 |- Suspended                it goes on later
+|- Stopped                  cancelled, or out of time
 |- FenceLost                somebody else's by now
 |- LedgerBroken
 `- LedgerUnavailable
@@ -142,6 +144,21 @@ class StepTimedOut(StepError):
     retryable = True
 
 
+class StepInterrupted(StepError):
+    """The step was interrupted, because its execution had to stop.
+
+    Attributes:
+        reason: `cancelled`, or `timed_out`: the command took longer than it may.
+    """
+
+    code = "step.interrupted"
+
+    def __init__(self, message: str, reason: Literal["cancelled", "timed_out"]) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.category = "timeout" if reason == "timed_out" else "internal"  # type: ignore[misc] # of this one
+
+
 class LedgerError(WeirError):
     """The run must stop where it is: nothing more of it can be kept. Not an error of the step that met it."""
 
@@ -175,6 +192,29 @@ class Suspended(LedgerError):
         self.error = error
         self.retry = retry
         self.tries = tries
+
+
+class Stopped(LedgerError):
+    """The execution ends here, because it was cancelled or took too long.
+
+    Attributes:
+        reason: Which of the two.
+        how: Whether it was asked between two steps, or interrupted inside one.
+        path: The step that was interrupted.
+    """
+
+    code = "ledger.stopped"
+
+    def __init__(
+        self,
+        reason: Literal["cancelled", "timed_out"],
+        how: Literal["cooperatively", "interrupted"],
+        path: str | None = None,
+    ) -> None:
+        super().__init__(f"stopped: {reason}")
+        self.reason = reason
+        self.how = how
+        self.path = path
 
 
 class FenceLost(LedgerError):

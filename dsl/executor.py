@@ -8,23 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from dsl.command import StepSpec
-from dsl.errors import LedgerError, Suspended
+from dsl.errors import LedgerError, StepInterrupted, Stopped, Suspended
 from dsl.instrumentation import StepMeter, StepRun, Totals
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
 from dsl.retries import may_retry
-from dsl.step import BlockResult, Control, Effect, Ledger, Step, StepContext, StepResult, StepRow, StepTools
+from dsl.step import BlockResult, Control, Effect, Ledger, Step, StepContext, StepResult, StepRow, StepTools, Unstopped
+from telemetry.events import Stoppage
+
+UNSTOPPED = Unstopped()
 
 #: What the paths of `on_failure` steps begin with.
 ON_FAILURE = "on_failure:"
 
 #: The step type whose output is the result the caller gets.
 RESPOND = "respond"
+
+
+Unsuccessful: TypeAlias = Literal["failed", "cancelled", "dead", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +42,23 @@ class Outcome:
         error: What failed it, unchanged; none when it succeeded.
         failed_path: The step that raised it.
         totals: Statistics for the completion event.
+        unsuccessful: What it ended as, if it did not succeed.
+        stopped: How it was brought to its end, if it did not end by itself.
     """
 
     result: Any
     error: Exception | None
     failed_path: str | None
     totals: Totals
+    unsuccessful: Unsuccessful | None = None
+    stopped: Stoppage | None = None
+
+    @property
+    def state(self) -> Literal["succeeded"] | Unsuccessful:
+        """The final state."""
+        if self.unsuccessful is not None:
+            return self.unsuccessful
+        return "succeeded" if self.error is None else "failed"
 
 
 @dataclass(slots=True)
@@ -86,7 +103,7 @@ class Executor:
         plan: Plan,
         *,
         restored: Restored = NOTHING,
-        control: Control | None = None,
+        control: Control = UNSTOPPED,
     ) -> None:
         self._registry = registry
         self._tools = tools
@@ -163,8 +180,7 @@ class Executor:
         if done is not None:
             frame.publish(spec.id, done.value())
             return
-        if self._control is not None:
-            self._control.before_step(path)
+        self._control.before_step(path)
         step_try = self._restored.tries(path) + 1
         run = self._meter.start(spec, path, step_try)
         context = StepContext(self._plan.info, path, spec, self._tools)
@@ -180,6 +196,8 @@ class Executor:
             raise
         except Exception as error:
             self._keep(run.failed(error, context.measures))
+            if isinstance(error, StepInterrupted):
+                raise Stopped(error.reason, "interrupted", path) from error
             if may_retry(spec.retry, step_try, error) and not self._plan.info.dry_run:
                 raise Suspended("step_failed", path, error, spec.retry, step_try) from error
             if self._failure is None or self._failure[0] is not error:
@@ -203,19 +221,25 @@ class Executor:
         if effect is Effect.DATABASE:
             with self._ledger.effect() as transaction:
                 context.connection = transaction.connection
-                row = run.succeeded(step.run(params, context))
+                with self._control.running(context.spec.timeout, transaction.connection):
+                    result = step.run(params, context)
+                row = run.succeeded(result)
                 transaction.add(row)
             self._meter.totals.add(row)
             return row
         if effect is Effect.READS:
             with self._ledger.reading() as connection:
                 context.connection = connection
-                result = step.run(params, context)
+                with self._control.running(context.spec.timeout, connection):
+                    result = step.run(params, context)
         elif effect is Effect.EXTERNAL:
             result = self._reach_out(step, params, context)
-        else:
+        elif effect is Effect.CHILDREN:
             context.children = _Nested(self, context, frame)
             result = step.run(params, context)
+        else:
+            with self._control.running(context.spec.timeout, None):
+                result = step.run(params, context)
         row = run.succeeded(result)
         self._keep(row)
         return row
@@ -225,7 +249,8 @@ class Executor:
         if context.execution.dry_run:
             return step.preview(params, context)
         self._ledger.flush()
-        return step.run(params, context)
+        with self._control.running(context.spec.timeout, None):
+            return step.run(params, context)
 
     def _keep(self, row: StepRow) -> None:
         self._ledger.add(row)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 from uuid import UUID
@@ -386,6 +386,25 @@ class Control(Protocol):
             LedgerError: The run ends here.
         """
         ...
+
+    def running(self, timeout: timedelta | None, connection: Connection[Any] | None) -> AbstractContextManager[None]:
+        """Around the own code of a step, which may be interrupted there.
+
+        Raises:
+            StepTimedOut: It took longer than `timeout`.
+            StepInterrupted: The run has to stop.
+        """
+        ...
+
+
+class Unstopped:
+    """A `Control` that lets everything run to its end."""
+
+    def before_step(self, path: str) -> None:
+        """Go on."""
+
+    def running(self, timeout: timedelta | None, connection: Connection[Any] | None) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class Ledger(Protocol):

@@ -43,3 +43,22 @@ alter table command_attempts
     add constraint command_attempts_released_has_reason check (
         (released_at is null) = (reason is null) and (released_at is null) = (delay_us is null)
     );
+
+-- Who asked that a running execution be stopped; apart from its row, whose lock its own effects hold.
+create table command_stops (
+    execution_id uuid primary key references command_executions (id) on delete cascade,
+    reason text not null,
+    requested_at timestamptz not null default now(),
+    killed boolean not null default false,
+    constraint command_stops_reason_known check (reason in ('cancelled', 'timed_out'))
+);
+
+-- stopped: how a run was brought to its end, if it did not end by itself. expires_at: not to be begun later.
+alter table command_executions
+    add column stopped text,
+    add column expires_at timestamptz,
+    add constraint command_executions_stopped_known check (
+        stopped in ('before_start', 'cooperatively', 'interrupted', 'killed')
+    );
+
+create index command_executions_expiring on command_executions (expires_at) where state in ('queued', 'scheduled');

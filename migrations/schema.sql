@@ -103,6 +103,12 @@ create table command_executions (
     failures smallint not null default 0,
     alone boolean not null default false,
     failing jsonb,
+    -- stopped: how a run was brought to its end, if it did not end by itself. expires_at: not to be begun later.
+    stopped text,
+    expires_at timestamptz,
+    constraint command_executions_stopped_known check (
+        stopped in ('before_start', 'cooperatively', 'interrupted', 'killed')
+    ),
     constraint command_executions_state_known check (
         state in ('scheduled', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled', 'expired', 'dead')
     ),
@@ -129,6 +135,16 @@ create index command_executions_by_parent on command_executions (parent_id) wher
 create index command_executions_running on command_executions (worker_id) where state = 'running';
 -- What becomes due later.
 create index command_executions_later on command_executions (run_at) where state = 'scheduled';
+create index command_executions_expiring on command_executions (expires_at) where state in ('queued', 'scheduled');
+
+-- Who asked that a running execution be stopped; apart from its row, whose lock its own effects hold.
+create table command_stops (
+    execution_id uuid primary key references command_executions (id) on delete cascade,
+    reason text not null,
+    requested_at timestamptz not null default now(),
+    killed boolean not null default false,
+    constraint command_stops_reason_known check (reason in ('cancelled', 'timed_out'))
+);
 
 -- Processes that run executions. A lease is renewed by its worker and judged by this database's clock; a worker that
 -- stops takes its row away, one that was killed leaves it to lapse.

@@ -15,6 +15,8 @@ from msgspec import Struct
 
 Level = Literal["debug", "info", "warning", "error"]
 Source = Literal["api", "cli", "schedule", "chat", "command"]
+#: How an execution was brought to its end that did not end by itself.
+Stoppage = Literal["before_start", "cooperatively", "interrupted", "killed"]
 #: Why an execution is run again.
 RetryReason = Literal["failed", "step_failed", "worker_lost", "worker_stopped", "store_lost"]
 Category = Literal["network", "timeout", "rate_limit", "server", "validation", "internal"]
@@ -197,6 +199,7 @@ class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
     Attributes:
         outcome: `failed`, `expired` or `dead`.
         error: What failed it, if something did.
+        stopped: How it was brought to its end, if it took too long.
     """
 
     component: ClassVar[str] = "command"
@@ -212,6 +215,29 @@ class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
     mutations_count: int
     outcome: Literal["failed", "expired", "dead"]
     error: ErrorFacts | None = None
+    stopped: Stoppage | None = None
+
+
+class ExecutionCancelled(Event, frozen=True, tag="command.execution.cancelled"):
+    """Somebody cancelled the execution. Fields as in `command.execution.completed`.
+
+    Attributes:
+        stopped: `before_start`; `cooperatively`: between two steps; `interrupted` or `killed`: inside one.
+    """
+
+    component: ClassVar[str] = "command"
+    level: ClassVar[Level] = "warning"
+
+    total_duration_us: int
+    queue_wait_us: int
+    elapsed_us: int
+    steps_executed: int
+    steps_successful: int
+    steps_failed: int
+    steps_skipped: int
+    mutations_count: int
+    stopped: Stoppage
+    outcome: Literal["cancelled"] = "cancelled"
 
 
 #: What steps may report of themselves: numbers (none) and enums (their words), by name.
@@ -335,6 +361,7 @@ CATALOGUE: tuple[type[Event], ...] = (
     ExecutionRetried,
     ExecutionCompleted,
     ExecutionFailed,
+    ExecutionCancelled,
     StepExecuted,
     StepFailed,
     StepSkipped,

@@ -114,7 +114,7 @@ class RowEncoder:
         keys = tuple(name for name in cls.__struct_fields__ if name not in _NOT_MEASURES)
         if not keys:
             return _always(_NULL)
-        return lambda event: _jsonb({key: getattr(event, key) for key in keys})
+        return lambda event: _jsonb({key: value for key in keys if (value := getattr(event, key)) is not None})
 
     def _step_measures(self, event: Any) -> bytes:  # noqa: ANN401 - any class with measures
         if not event.measures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -42,7 +43,9 @@ from workers.scheduler import Leadership, Periodic, Scheduler
 from workers.services.reaper import Reaper
 from workers.services.sweeper import Sweeper
 from workers.settings import ServerSettings, WorkerSettings
+from workers.stops import Stops, give_back, mark_killed
 from workers.tools import WorkerTools
+from workers.watch import Run, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -150,7 +153,7 @@ def command_folders(servers: ServerSettings) -> list[Path]:
     return folders
 
 
-def make_runner(resources: Resources, flusher: Flusher, lease: Lease) -> Runner:
+def make_runner(resources: Resources, flusher: Flusher, lease: Lease, watch: Watch) -> Runner:
     """What runs this process's claims, under a lease that somebody holds."""
     settings = resources.workers.dsl
     return Runner(
@@ -164,6 +167,7 @@ def make_runner(resources: Resources, flusher: Flusher, lease: Lease) -> Runner:
         tools=WorkerTools(resources.clock, resources.pseudonyms, settings, resources.library),
         flusher=flusher,
         settings=settings,
+        watch=watch,
         hints=resources.hints,
     )
 
@@ -179,6 +183,22 @@ def make_lease(resources: Resources) -> Lease:
         statement_timeout=workers.heartbeat,
     )
     return Lease(open_connection, resources.clock, lane=workers.lane, length=workers.lease)
+
+
+def make_watch(resources: Resources, lease: Lease) -> Watch:
+    """What stops runs; one that cannot be stopped ends this process."""
+
+    def kill(stuck: Run) -> None:
+        log.critical("run_stuck", execution_id=str(stuck.fence.claim.id), reason=stuck.control.asked)
+        mark_killed(stuck)
+        give_back([run for run in watch.left() if run is not stuck])
+        lease.leave()
+        resources.recorder.close()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    workers = resources.workers
+    watch = Watch(resources.clock, patience=workers.cancel_patience, stuck_after=workers.stuck_after, on_stuck=kill)
+    return watch
 
 
 def await_schema(database_url: str, stop: Event) -> bool:
@@ -208,13 +228,17 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
         if workers.dsl.tables:
             check_tables(Tables(workers.dsl.tables), resources.pool)
         lease = make_lease(resources)
-        heartbeat = Heartbeat(lease, workers.heartbeat)
-        runner = make_runner(resources, flusher, lease)
+        watch = make_watch(resources, lease)
+        heartbeat = Heartbeat(lease, workers.heartbeat, watch.cancel)
+        runner = make_runner(resources, flusher, lease, watch)
         declare_lane(resources.broker, workers.lane, runner)
         flusher.start()
+        watch.start()
         heartbeat.start()
         _consume(resources.broker, workers, stop, on_stop=runner.stop)
         flusher.stop()
+        watch.stop()
+        give_back(watch.left())
         heartbeat.stop()
 
 
@@ -273,6 +297,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
     database_url, _, _ = _required(servers, workers.dsl.telemetry)
     with open_resources(servers, workers, "scheduler") as resources:
         await_schema(database_url, stop)
+        stops = Stops(resources.pool, resources.executions, resources.clock, resources.recorder)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
         reaper = Reaper(
             resources.pool,
@@ -285,6 +310,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
         )
         work = [
             Periodic("sweep", workers.sweep_interval, sweeper.run_once),
+            Periodic("expire", workers.sweep_interval, stops.expire),
             Periodic("reap", workers.sweep_interval, reaper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),
         ]

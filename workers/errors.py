@@ -3,6 +3,8 @@
 ExecutionError
 |- ExecutionNotFound
 |- ExecutionConflict    it is not in a state that allows this
+|- ExecutionExpired     it was not begun in time
+|- CommandTimedOut      it ran longer than it may
 |- WorkerLost           the process that ran it is gone
 `- QueueUnavailable     Redis does not take messages; the sweeper will send the hint again
 """
@@ -28,6 +30,20 @@ class WorkerLost(ExecutionError):
     """The worker process that ran it was killed, or was cut off for longer than its lease."""
 
     code = "execution.worker_lost"
+
+
+class CommandTimedOut(ExecutionError):
+    """The command ran longer than it may, all its attempts together."""
+
+    code = "execution.timed_out"
+    category = "timeout"
+
+
+class ExecutionExpired(ExecutionError):
+    """The execution was not begun by the time it was wanted."""
+
+    code = "execution.expired"
+    category = "timeout"
 
 
 class ExecutionConflict(ExecutionError):

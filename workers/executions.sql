@@ -87,7 +87,7 @@ values (%(execution_id)s, %(path)s, %(items)s)
 on conflict (execution_id, path) do nothing;
 
 -- name: finish
--- The final state, once: only from `running`, only behind the fence. No row: somebody else's by now.
+-- The final state, once, and only behind the fence. No row: somebody else's by now.
 -- params: id; fence; state; result and error as JSON; finished_at; running_us of this attempt; the statistics; event_id.
 update command_executions
 set state = %(state)s,
@@ -100,8 +100,9 @@ set state = %(state)s,
     steps_failed = %(steps_failed)s,
     steps_skipped = %(steps_skipped)s,
     mutations_count = %(mutations_count)s,
+    stopped = %(stopped)s,
     finished_event_id = %(event_id)s
-where id = %(id)s and fence = %(fence)s and state = 'running'
+where id = %(id)s and fence = %(fence)s and finished_at is null
 returning id;
 
 -- name: release

@@ -8,6 +8,7 @@ gone, and begins again under another id; what it ran is behind another fence by 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -48,11 +49,30 @@ class Lease:
         self._is_registered = False
         self.worker_id = new_id(clock.unix_us())
 
+    def fileno(self) -> int | None:
+        """What becomes readable when somebody wants an execution stopped; none without a connection."""
+        return None if self._connection is None else self._connection.fileno()
+
+    def stops(self) -> list[UUID]:
+        """Executions of this worker that somebody wants stopped. Never raises: the next heartbeat asks again."""
+        if self._connection is None:
+            return []
+        try:
+            self._connection.pgconn.consume_input()
+            while self._connection.pgconn.notifies() is not None:
+                pass
+            return [row[0] for row in self._connection.execute(SQL["stops"], {"id": self.worker_id}).fetchall()]
+        except psycopg.Error as error:
+            log.warning("stops_not_read", reason=type(error).__name__)
+            self._disconnect()
+            return []
+
     def hold(self) -> bool:
         """Register, or renew; whether it is held now. Never raises: without Postgres nobody can claim either."""
         try:
             if self._connection is None:
                 self._connection = self._connect()
+                self._connection.execute(SQL["listen"])
             if self._is_registered and not self._renew(self._connection):
                 log.warning("worker_given_up", worker_id=str(self.worker_id))
                 self._is_registered, self.worker_id = False, new_id(self._clock.unix_us())
@@ -90,31 +110,45 @@ class Lease:
 
 
 class Heartbeat:
-    """The thread that holds a lease; its first beat is over when `start` returns."""
+    """The thread that holds a lease, and hears of executions that somebody wants stopped.
 
-    def __init__(self, lease: Lease, interval: timedelta) -> None:
+    Args:
+        lease: Held from `start` to `stop`.
+        interval: Between two heartbeats.
+        stop_executions: Told of those of this worker, possibly more than once.
+    """
+
+    def __init__(
+        self, lease: Lease, interval: timedelta, stop_executions: Callable[[list[UUID]], None] = lambda _: None
+    ) -> None:
         self._lease = lease
         self._interval_s = interval.total_seconds()
-        self._stop = threading.Event()
+        self._stop_executions = stop_executions
+        self._end, self._ended = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin; after a fork, in the child."""
+        """Begin; after a fork, in the child. The first beat is over when this returns."""
         self._lease.hold()
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and give the lease back; idempotent."""
-        self._stop.set()
+        """End, and give the lease back."""
+        self._end.close()
         if self._thread.is_alive():
             self._thread.join()
+        self._ended.close()
         self._lease.leave()
 
-    @property
-    def worker_id(self) -> UUID:
-        """Whose claims are covered."""
-        return self._lease.worker_id
-
     def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            self._lease.hold()
+        while True:
+            heard = self._lease.fileno()
+            watched = [self._ended] if heard is None else [self._ended, heard]
+            readable, _, _ = select.select(watched, [], [], self._interval_s)
+            if self._ended in readable:
+                return
+            if not readable:
+                self._lease.hold()
+            stops = self._lease.stops()
+            if stops:
+                self._stop_executions(stops)

@@ -12,6 +12,17 @@ set lease_until = now() + %(lease_ms)s * interval '1 millisecond'
 where id = %(id)s
 returning true;
 
+-- name: listen
+-- Hear of executions that somebody wants stopped.
+listen weir_stops;
+
+-- name: stops
+-- Executions of a worker that somebody wants stopped. params: id. index: command_executions_running, primary key.
+select e.id
+from command_executions as e
+join command_stops as s on s.execution_id = e.id
+where e.state = 'running' and e.worker_id = %(id)s and s.reason = 'cancelled';
+
 -- name: leave
 -- A worker that stops. params: id. index: primary key.
 delete from workers where id = %(id)s;

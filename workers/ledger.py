@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -28,7 +28,15 @@ from dsl.instrumentation import DescribeError, Totals, events_of
 from dsl.step import Ledger, StepRow
 from telemetry.clock import Clock, from_unix_us, to_unix_us
 from telemetry.connections import is_connection_loss
-from telemetry.events import Event, ExecutionCompleted, ExecutionFailed, ExecutionRetried, RetryReason, Scope
+from telemetry.events import (
+    Event,
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionRetried,
+    RetryReason,
+    Scope,
+)
 from telemetry.ids import mint, new_id
 from telemetry.recorder import Recorder
 from workers.children import accept
@@ -137,10 +145,8 @@ class Fence:
             for child in row.children:
                 self._announce(accept(child, self.claim))
 
-    def finish(
-        self, connection: Connection[Any], outcome: Outcome, unsuccessful: Literal["failed", "dead"] = "failed"
-    ) -> Event | None:
-        """Write the final state, `unsuccessful` if there is an error; its event is to be recorded after the commit."""
+    def finish(self, connection: Connection[Any], outcome: Outcome) -> Event | None:
+        """Write the final state; returns its event, to be recorded after the commit."""
         now_us = self.clock.unix_us()
         running_us = self.clock.monotonic_us() - self.claimed_us
         event_id = mint(now_us) if self.recorder.enabled else None
@@ -159,8 +165,9 @@ class Fence:
             {
                 "id": self.claim.id,
                 "fence": self.claim.fence,
-                "state": "succeeded" if error is None else unsuccessful,
-                "result": None if error is not None else msgspec.json.encode(outcome.result).decode(),
+                "state": outcome.state,
+                "stopped": outcome.stopped,
+                "result": msgspec.json.encode(outcome.result).decode() if outcome.state == "succeeded" else None,
                 "error": None if error is None else Jsonb({**self.errors.details(error), "step": outcome.failed_path}),
                 "finished_at": from_unix_us(now_us),
                 "running_us": running_us,
@@ -182,9 +189,12 @@ class Fence:
             statistics["steps_skipped"],
             statistics["mutations_count"],
         )
-        if error is None:
+        if outcome.state == "succeeded":
             return ExecutionCompleted(event_id, now_us, self.scope, *measures)
-        return ExecutionFailed(event_id, now_us, self.scope, *measures, unsuccessful, self.errors.facts(error))
+        if outcome.state == "cancelled":
+            return ExecutionCancelled(event_id, now_us, self.scope, *measures, outcome.stopped or "cooperatively")
+        facts = None if error is None else self.errors.facts(error)
+        return ExecutionFailed(event_id, now_us, self.scope, *measures, outcome.state, facts, outcome.stopped)
 
     def release(self, connection: Connection[Any], release: Release) -> Event | None:
         """Let go of the execution, which goes on later; returns its event, to be recorded after the commit."""

@@ -13,10 +13,10 @@ from uuid import UUID
 import structlog
 
 from dsl.command import Command
-from dsl.errors import FenceLost, LedgerUnavailable, Suspended
+from dsl.errors import FenceLost, LedgerUnavailable, Stopped, Suspended
 from dsl.executor import Executor, Outcome
 from dsl.extensions import StepTypes
-from dsl.instrumentation import StepMeter
+from dsl.instrumentation import StepMeter, Totals
 from dsl.library import Library
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
@@ -29,12 +29,14 @@ from telemetry.errors import StoreUnavailable
 from telemetry.measures import AllowedMeasures
 from telemetry.recorder import Recorder
 from workers.dry_run import DryRunLedger
+from workers.errors import CommandTimedOut
 from workers.executions import Claim, Executions
 from workers.failures import Failures, KeptError
 from workers.flusher import Flusher
 from workers.gate import Gate
 from workers.hints import Hints
 from workers.ledger import Fence, Release, RunLedger, WriteBehindLedger
+from workers.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +58,7 @@ class Runner:
         tools: What steps share.
         flusher: Looks after rows that wait.
         settings: Limits.
+        watch: Brings runs to their end.
         hints: Wakes lanes for commands that steps run.
     """
 
@@ -72,6 +75,7 @@ class Runner:
         tools: StepTools,
         flusher: Flusher,
         settings: DslSettings,
+        watch: Watch,
         hints: Hints | None = None,
     ) -> None:
         self._worker_id = worker_id
@@ -85,6 +89,7 @@ class Runner:
         self._tools = tools
         self._flusher = flusher
         self._settings = settings
+        self._watch = watch
         self._hints = hints
         self._failures = Failures()
         self._gate = Gate()
@@ -93,6 +98,7 @@ class Runner:
     def stop(self) -> None:
         """Take no further execution; those running hand over before their next step."""
         self._stopping.set()
+        self._watch.hand_over()
 
     def run_lane(self, lane: str) -> int:
         """Run the best due execution of a lane, then the next, until none is due; how many ran. Never raises."""
@@ -156,7 +162,7 @@ class Runner:
         log.info(
             "execution_finished",
             **facts,
-            outcome="failed" if ending.error else "succeeded",
+            outcome=ending.state,
             dry_run=fence.claim.dry_run,
             steps=ending.totals.count("succeeded") + ending.totals.count("failed"),
         )
@@ -216,21 +222,33 @@ class Runner:
             restored = self._executions.restore(claim.id)
         meter = self._meter(claim, restored)
         registry, tools = self._step_types.registry, self._tools
-        executor = Executor(registry, tools, meter, ledger, plan, restored=restored, control=self)
+        timeout = None if command.timeout is None else command.timeout - timedelta(microseconds=claim.running_us)
+        control = self._watch.control(timeout)
+        executor = Executor(registry, tools, meter, ledger, plan, restored=restored, control=control)
         try:
-            return self._run(executor, command, fence, ledger)
+            with self._watch.watching(fence, control):
+                if self._stopping.is_set():
+                    control.ask("worker_stopped")
+                return self._run(executor, command, fence, ledger)
         except Suspended as suspended:
             return _released(suspended)
+        except Stopped as stopped:
+            return _stopped(stopped, command, executor.totals)
 
     def _run(self, executor: Executor, command: Command, fence: Fence, ledger: RunLedger) -> Outcome | Release:
         """The steps; and, once they have failed for good, those of `on_failure`."""
         claim = fence.claim
         if claim.failing is None:
-            outcome = executor.execute()
+            outcome = self._steps(executor, command)
             if outcome.error is None:
                 return outcome
             tries = claim.failures + 1
-            if command.retry is not None and may_retry(command.retry, tries, outcome.error) and not claim.dry_run:
+            if (
+                outcome.stopped is None
+                and command.retry is not None
+                and may_retry(command.retry, tries, outcome.error)
+                and not claim.dry_run
+            ):
                 wait = delay(command.retry, tries, outcome.error, random.random())
                 return Release("failed", wait, outcome.failed_path, outcome.error)
             if not command.on_failure:
@@ -244,10 +262,14 @@ class Runner:
             log.warning("on_failure_failed", slug=claim.slug, error_type=type(error).__name__)
         return outcome
 
-    def before_step(self, path: str) -> None:
-        """The `dsl.step.Control` of all runs: a worker that stops hands over."""
-        if self._stopping.is_set():
-            raise Suspended("worker_stopped")
+    def _steps(self, executor: Executor, command: Command) -> Outcome:
+        """The steps; those of a command that took too long have failed, and are not tried again."""
+        try:
+            return executor.execute()
+        except Stopped as stopped:
+            if stopped.reason == "cancelled":
+                raise
+            return _stopped(stopped, command, executor.totals)
 
     def _meter(self, claim: Claim, restored: Restored) -> StepMeter:
         return StepMeter(
@@ -274,6 +296,14 @@ def _info(claim: Claim) -> ExecutionInfo:
         dry_run=claim.dry_run,
         now=claim.started_at,
     )
+
+
+def _stopped(stopped: Stopped, command: Command, totals: Totals) -> Outcome:
+    if stopped.reason == "cancelled":
+        return Outcome(None, None, stopped.path, totals, "cancelled", stopped.how)
+    seconds = 0 if command.timeout is None else command.timeout.total_seconds()
+    error = CommandTimedOut(f"the command ran longer than its timeout of {seconds:g} s")
+    return Outcome(None, error, stopped.path, totals, "failed", stopped.how)
 
 
 def _released(suspended: Suspended) -> Release:

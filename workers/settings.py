@@ -37,6 +37,14 @@ class WorkerSettings:
     heartbeat: timedelta = setting(
         timedelta(seconds=3), "How often a worker says that it is there.", minimum=timedelta(milliseconds=100)
     )
+    cancel_patience: timedelta = setting(
+        timedelta(seconds=1), "How long a cancelled execution's step may go on before it is interrupted."
+    )
+    stuck_after: timedelta = setting(
+        timedelta(seconds=10),
+        "How long after it was asked to stop an execution's step may go on before its process is killed.",
+        minimum=timedelta(milliseconds=100),
+    )
     max_deaths: int = setting(
         3, "Workers that an execution may lose while it runs alone in them; then it is dead.", minimum=1, maximum=100
     )

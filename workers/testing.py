@@ -19,7 +19,7 @@ from dsl.settings import DslSettings
 from dsl.step import Step
 from dsl.steps import REGISTRY
 from dsl.testing import make_command
-from telemetry.clock import Clock
+from telemetry.clock import Clock, SystemClock
 from telemetry.events import Event, event_type
 from telemetry.ids import new_id
 from telemetry.privacy import Pseudonyms
@@ -33,6 +33,7 @@ from workers.ledger import Fence
 from workers.runner import Runner
 from workers.services.reaper import Reaper
 from workers.tools import WorkerTools
+from workers.watch import Run, Watch
 
 
 class RememberingRecorder:
@@ -82,6 +83,13 @@ class World:
         self.worker_id = new_id(clock.unix_us())
         self.settings = DslSettings()
         self.folders = [PACKS]
+        self.stuck: list[Run] = []
+        self.watch = Watch(
+            SystemClock(),
+            patience=timedelta(milliseconds=20),
+            stuck_after=timedelta(seconds=2),
+            on_stuck=self.stuck.append,
+        )
         self.step_types: dict[str, Step] = {}
         self._is_registered = False
 
@@ -141,6 +149,7 @@ class World:
             tools=WorkerTools(self.clock, self.pseudonyms, self.settings, library),
             flusher=Flusher(timedelta(milliseconds=50)),
             settings=self.settings,
+            watch=self.watch,
             hints=hints,
         )
 

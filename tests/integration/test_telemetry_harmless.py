@@ -39,8 +39,10 @@ from workers.leases import SQL as LEASES
 from workers.runner import Runner
 from workers.testing import RememberingRecorder
 from workers.tools import WorkerTools
+from workers.watch import Watch
 
 CLOCK = SystemClock()
+LONG = timedelta(minutes=1)
 SMALL = TelemetrySettings(buffer_max_events=100, batch_size=100, flush_interval=timedelta(milliseconds=5))
 
 #: Steps of every effect, and one that fails: what it leaves behind is compared.
@@ -131,6 +133,7 @@ class Commands:
             tools=WorkerTools(CLOCK, pseudonyms, self._settings, library),
             flusher=Flusher(timedelta(milliseconds=50)),
             settings=self._settings,
+            watch=Watch(CLOCK, patience=LONG, stuck_after=LONG, on_stuck=lambda _: None),
         )
 
     def run(

@@ -63,6 +63,7 @@ def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
         "ExecutionRetried": b"todo.add",
         "ExecutionCompleted": b"todo.add",
         "ExecutionFailed": b"todo.add",
+        "ExecutionCancelled": b"todo.add",
     }
 
 
@@ -92,6 +93,7 @@ def test_what_has_no_column_is_a_measure() -> None:
         "StepFailed": {"faults": 1},
         "ExecutionCompleted": counts,
         "ExecutionFailed": counts,
+        "ExecutionCancelled": counts | {"stopped": "interrupted"},
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from psycopg import Connection
@@ -17,18 +17,18 @@ from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool
 
 from dsl.command import Retry
-from dsl.executor import Outcome
+from dsl.executor import Outcome, Unsuccessful
 from dsl.retries import backoff
 from telemetry.clock import Clock
-from telemetry.events import Event
+from telemetry.events import Event, Stoppage
 from telemetry.recorder import Recorder
 from telemetry.sql import queries
-from workers.errors import WorkerLost
+from workers.errors import CommandTimedOut, WorkerLost
 from workers.executions import Claim, Executions, reaching_store
-from workers.failures import Failures
 from workers.hints import Hints
 from workers.leases import SQL as LEASES
 from workers.ledger import Fence, Release
+from workers.stops import fence_of
 
 SQL = queries(__file__)
 
@@ -49,11 +49,15 @@ class Orphan(Claim):
         deaths: Workers that were lost with it before.
         deaths_alone: Those of them where nothing else ran.
         together: Executions that this worker was running, this one included.
+        stop: Why it was to be stopped, if it was.
+        killed: Whether its worker was killed for that.
     """
 
     deaths: int
     deaths_alone: int
     together: int
+    stop: Literal["cancelled", "timed_out"] | None
+    killed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,6 @@ class Reaper:
         self._hints = hints
         self._lease = lease
         self._max_deaths = max_deaths
-        self._failures = Failures()
         self._looked_at: datetime | None = None
         self._patient_until: datetime | None = None
 
@@ -152,7 +155,7 @@ class Reaper:
                 if isinstance(ending, Release):
                     events.append(fence.release(connection, ending))
                 else:
-                    events.append(fence.finish(connection, ending, "dead"))
+                    events.append(fence.finish(connection, ending))
         for event in events:
             if event is not None:
                 self._recorder.record(event)
@@ -162,6 +165,12 @@ class Reaper:
         return endings
 
     def _judge(self, connection: Connection[Any], orphan: Orphan, fence: Fence) -> Release | Outcome:
+        if orphan.stop is not None:
+            cancelled = orphan.stop == "cancelled"
+            error = None if cancelled else CommandTimedOut("a step could not be stopped in time; its worker was killed")
+            state: Unsuccessful = "cancelled" if cancelled else "failed"
+            how: Stoppage = "killed" if orphan.killed else "cooperatively"
+            return Outcome(None, error, None, fence.committed_in(connection), state, how)
         deaths = orphan.deaths + 1
         deaths_alone = orphan.deaths_alone + (orphan.alone or orphan.together == 1)
         again = deaths > 1
@@ -172,17 +181,9 @@ class Reaper:
                 f"its worker was lost {deaths_alone} times while it ran alone",
                 hint="It exhausts or crashes its process. Look at its last step.",
             )
-            return Outcome(None, lost, None, fence.committed_in(connection))
+            return Outcome(None, lost, None, fence.committed_in(connection), "dead")
         wait = backoff(_AFTER_DEATH, deaths - 1) * random.random() if again else timedelta()
         return Release("worker_lost", wait)
 
     def _fence(self, orphan: Orphan) -> Fence:
-        return Fence(
-            pool=self._pool,
-            claim=orphan,
-            scope=self._executions.scope(orphan),
-            recorder=self._recorder,
-            clock=self._clock,
-            errors=self._failures,
-            claimed_us=self._clock.monotonic_us(),
-        )
+        return fence_of(orphan, self._pool, self._executions, self._clock, self._recorder)

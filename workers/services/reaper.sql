@@ -8,9 +8,11 @@ select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence
     0 as waited_us, e.queue_wait_us, e.running_us, e.failures, e.alone, e.failing, e.deaths, e.deaths_alone,
     (
         select count(*) from command_executions as o where o.state = 'running' and o.worker_id = e.worker_id
-    ) as together
+    ) as together,
+    c.reason as stop, coalesce(c.killed, false) as killed
 from command_executions as e
 join spaces as s on s.id = e.space_id
+left join command_stops as c on c.execution_id = e.id
 where e.state = 'running'
     and not exists (select from workers as w where w.id = e.worker_id and w.lease_until >= now())
 order by e.id
