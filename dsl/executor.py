@@ -117,7 +117,8 @@ class Executor:
         self._failure: tuple[Exception, str] | None = None
         self._steps: dict[str, Any] = {}
         for step in restored.steps.values():
-            meter.totals.count_path(step.path, step.outcome, step.mutations_count)
+            if step.is_own:
+                meter.totals.count_path(step.path, step.outcome, step.mutations_count)
 
     def execute(self) -> Outcome:
         """Run every step, until one fails.

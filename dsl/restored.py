@@ -20,6 +20,7 @@ class RestoredStep:
         step_try: Which try that was.
         ordinal: Order within the execution.
         output: JSON text; none without one.
+        is_own: Whether this execution ran it, not the one that it resumes.
     """
 
     path: str
@@ -29,6 +30,7 @@ class RestoredStep:
     ordinal: int
     mutations_count: int = 0
     output: str | None = None
+    is_own: bool = True
 
     @property
     def is_done(self) -> bool:

@@ -62,3 +62,6 @@ alter table command_executions
     );
 
 create index command_executions_expiring on command_executions (expires_at) where state in ('queued', 'scheduled');
+
+-- A step taken over from the execution that this one resumes: not run here, counted there, without an event of its own.
+alter table command_steps add column restored_from uuid references command_executions (id) on delete set null;

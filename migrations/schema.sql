@@ -205,6 +205,8 @@ create table command_steps (
     error_fingerprint bytea,
     measures jsonb,
     event_id uuid,
+    -- Taken over from the execution that this one resumes: not run here, counted there, without an event of its own.
+    restored_from uuid references command_executions (id) on delete set null,
     constraint command_steps_pkey primary key (execution_id, path, attempt, step_try),
     constraint command_steps_outcome_known check (outcome in ('succeeded', 'failed', 'skipped')),
     constraint command_steps_failed_has_facts check ((outcome = 'failed') = (error_type is not null))

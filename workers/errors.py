@@ -4,6 +4,7 @@ ExecutionError
 |- ExecutionNotFound
 |- ExecutionConflict    it is not in a state that allows this
 |- ExecutionExpired     it was not begun in time
+|- StepNotFound         the command has no such step
 |- CommandTimedOut      it ran longer than it may
 |- WorkerLost           the process that ran it is gone
 `- QueueUnavailable     Redis does not take messages; the sweeper will send the hint again
@@ -30,6 +31,12 @@ class WorkerLost(ExecutionError):
     """The worker process that ran it was killed, or was cut off for longer than its lease."""
 
     code = "execution.worker_lost"
+
+
+class StepNotFound(ExecutionError):
+    """The command has no step with this id."""
+
+    code = "execution.step_not_found"
 
 
 class CommandTimedOut(ExecutionError):

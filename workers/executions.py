@@ -6,12 +6,13 @@ outside a run (accept, claim, look up); those made from inside one are in `worke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
+from psycopg import Connection
 from psycopg.errors import DiskFull
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import ConnectionPool
@@ -103,6 +104,7 @@ class Claim:
         failures: Attempts before that failed.
         alone: It runs only where nothing else does.
         failing: The error that ended its steps, if only its `on_failure` is left.
+        link: How it stands to its parent.
     """
 
     id: UUID
@@ -128,6 +130,7 @@ class Claim:
     failures: int = 0
     alone: bool = False
     failing: dict[str, Any] | None = None
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +178,12 @@ class Executions:
         self._pseudonyms = pseudonyms
         self._spaces: dict[str, UUID] = {}
 
-    def submit(self, submission: Submission) -> UUID:
+    def submit(self, submission: Submission, also: Callable[[Connection[Any], UUID], None] | None = None) -> UUID:
         """Accept an execution; when this returns, its row is committed and it will run.
+
+        Args:
+            submission: What is asked for.
+            also: Writes what is to be committed with the row; gets the id of the execution.
 
         Raises:
             StoreUnavailable: Postgres did not take it; nothing was kept.
@@ -184,7 +191,12 @@ class Executions:
         now_us = self._clock.unix_us()
         event_id = mint(now_us) if self._recorder.enabled else None
         acceptance = Acceptance(submission, new_id(now_us), self._space_id(submission.space), now_us, event_id)
-        self._run(SQL["submit"], acceptance.row())
+        if also is None:
+            self._run(SQL["submit"], acceptance.row())
+        else:
+            with reaching_store(), self._pool.connection() as connection, connection.transaction():
+                connection.execute(SQL["submit"], acceptance.row())
+                also(connection, acceptance.id)
         event = acceptance.event(self._pseudonyms.user(submission.user))
         if event is not None:
             self._recorder.record(event)

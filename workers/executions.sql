@@ -44,7 +44,7 @@ with claimed as (
 )
 select c.id, c.slug, c.definition_hash, d.source, c.lane, c.attempt, c.fence, c.user_name, s.name as space, c.space_id,
     c.request_source, c.correlation_id, c.parent_id, c.dry_run, c.inputs, c.queued_at, c.started_at, c.waited_us,
-    c.queue_wait_us, c.running_us, c.failures, c.alone, c.failing
+    c.queue_wait_us, c.running_us, c.failures, c.alone, c.failing, c.link
 from claimed as c
 join command_definitions as d on d.hash = c.definition_hash
 join spaces as s on s.id = c.space_id;
@@ -143,7 +143,8 @@ returning id;
 
 -- name: restore
 -- How each path of an execution went last, and how often it was tried. params: id. index: primary key.
-select distinct on (path) path, step_type, outcome, step_try, ordinal, mutations_count, output::text as output
+select distinct on (path) path, step_type, outcome, step_try, ordinal, mutations_count, output::text as output,
+    restored_from is null as is_own
 from command_steps
 where execution_id = %(id)s
 order by path, attempt desc, step_try desc;
@@ -231,8 +232,8 @@ where lane is not null
     );
 
 -- name: committed
--- How each path of an execution ended last, as far as it is committed. params: id. index: primary key.
+-- How each path that an execution ran itself ended last, as far as it is committed. params: id. index: primary key.
 select distinct on (path) path, outcome, mutations_count
 from command_steps
-where execution_id = %(id)s
+where execution_id = %(id)s and restored_from is null
 order by path, attempt desc, step_try desc;

@@ -218,7 +218,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - a definition that no longer loads (a step type was removed) fails its run
             return Outcome(None, error, None, fence.committed())
         restored = NOTHING
-        if claim.attempt > 1 and not claim.dry_run:
+        if (claim.attempt > 1 or claim.link == "resumed_from") and not claim.dry_run:
             restored = self._executions.restore(claim.id)
         meter = self._meter(claim, restored)
         registry, tools = self._step_types.registry, self._tools
