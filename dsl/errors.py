@@ -10,6 +10,7 @@ StepError
 |- StepFailed               the step says so itself: rules broken, nothing found
 |  |- RecordInvalid         a fragment, note or notification that cannot be stored
 |  `- FragmentNotFound
+|- ChildFailed              a command that it waited for did not succeed
 |- StepInterrupted          its execution had to stop
 `- StepTimedOut
 LedgerError                 the run stops where it is; no error of the step that met it
@@ -136,6 +137,12 @@ class FragmentNotFound(StepFailed):
     code = "fragment.not_found"
 
 
+class ChildFailed(StepError):
+    """A command that the step waited for did not succeed."""
+
+    code = "step.child_failed"
+
+
 class StepTimedOut(StepError):
     """The step took longer than it may."""
 
@@ -169,7 +176,8 @@ class Suspended(LedgerError):
     """The attempt ends here, and the execution goes on later: what is committed stays, the rest is done again.
 
     Attributes:
-        reason: `step_failed`: a step is to be tried again; `worker_stopped`: another worker takes over.
+        reason: `step_failed`: a step is to be tried again; `worker_stopped`: another worker takes over; `waiting`: a
+            step waits for another execution.
         path: Of that step.
         error: What it raised.
         retry: How long to wait.
@@ -180,7 +188,7 @@ class Suspended(LedgerError):
 
     def __init__(
         self,
-        reason: Literal["step_failed", "worker_stopped"],
+        reason: Literal["step_failed", "worker_stopped", "waiting"],
         path: str | None = None,
         error: Exception | None = None,
         retry: Retry | None = None,

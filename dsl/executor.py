@@ -7,18 +7,30 @@ transaction that also takes its row; the row of any other step waits in the ledg
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from dsl.command import StepSpec
-from dsl.errors import LedgerError, StepInterrupted, Stopped, Suspended
+from dsl.errors import ChildFailed, LedgerError, StepInterrupted, Stopped, Suspended
 from dsl.instrumentation import StepMeter, StepRun, Totals
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
 from dsl.retries import may_retry
-from dsl.step import BlockResult, Control, Effect, Ledger, Step, StepContext, StepResult, StepRow, StepTools, Unstopped
+from dsl.step import (
+    BlockResult,
+    Control,
+    Effect,
+    Ledger,
+    Step,
+    StepContext,
+    StepResult,
+    StepRow,
+    StepTools,
+    Unstopped,
+    child_output,
+)
 from telemetry.events import Stoppage
 
 UNSTOPPED = Unstopped()
@@ -130,7 +142,10 @@ class Executor:
         error = self.run_list(self._plan.command.steps, frame)
         if error is not None:
             return Outcome(None, error, self._failure[1] if self._failure else None, self._meter.totals)
-        return Outcome(self._response[0] if self._response else frame.last, None, None, self._meter.totals)
+        return Outcome(self._answer(frame), None, None, self._meter.totals)
+
+    def _answer(self, frame: _Frame) -> Any:  # noqa: ANN401 - any JSON value
+        return self._response[0] if self._response else frame.last
 
     def clean_up(self) -> Exception | None:
         """Run `on_failure`, which sees what the steps before left; the error of the first that fails, if one does.
@@ -184,7 +199,7 @@ class Executor:
         self._control.before_step(path)
         step_try = self._restored.tries(path) + 1
         run = self._meter.start(spec, path, step_try)
-        context = StepContext(self._plan.info, path, spec, self._tools)
+        context = StepContext(self._plan.info, path, spec, self._tools, step_try)
         try:
             if spec.condition is not None and not spec.condition.evaluate(frame.names):
                 self._keep(run.skipped())
@@ -224,8 +239,14 @@ class Executor:
                 context.connection = transaction.connection
                 with self._control.running(context.spec.timeout, transaction.connection):
                     result = step.run(params, context)
-                row = run.succeeded(result)
-                transaction.add(row)
+                if result.waits and not context.execution.dry_run:
+                    for child in result.children:
+                        transaction.accept(self._meter.accepted(child))
+                else:
+                    row = run.succeeded(self._inline(result, context.path) if result.waits else result)
+                    transaction.add(row)
+            if result.waits and not context.execution.dry_run:
+                raise Suspended("waiting", context.path)
             self._meter.totals.add(row)
             return row
         if effect is Effect.READS:
@@ -244,6 +265,19 @@ class Executor:
         row = run.succeeded(result)
         self._keep(row)
         return row
+
+    def _inline(self, asked: StepResult, path: str) -> StepResult:
+        """Run a command within this dry run, which will be undone as a whole; what it answers."""
+        (child,) = asked.children
+        plan = self._plan.of(child.command, replace(self._plan.info, slug=child.command.slug), child.inputs)
+        frame = _Frame(f"{path}/", {**plan.names, "steps": {}})
+        response, self._response = self._response, None
+        error = self.run_list(child.command.steps, frame)
+        answer = self._answer(frame)
+        self._response = response
+        if error is not None:
+            raise ChildFailed(f"the command {child.command.slug} would fail") from error
+        return StepResult(child_output(child.command.slug, None, "succeeded", answer))
 
     def _reach_out(self, step: Step, params: Any, context: StepContext) -> StepResult:  # noqa: ANN401 - the type's own
         """What leaves the process never depends on a row that could still be lost."""

@@ -145,6 +145,10 @@ class StepMeter:
             children=tuple(self._accepted(child, now_us) for child in result.children),
         )
 
+    def accepted(self, child: Child) -> Child:
+        """A child that is accepted now, without a row of its step."""
+        return self._accepted(child, self._clock.unix_us())
+
     def _accepted(self, child: Child, now_us: int) -> Child:
         return replace(child, queued_at_us=now_us, event_id=mint(now_us) if self._telemetry_on else None)
 

@@ -38,7 +38,7 @@ alter table command_attempts
     add column error_fingerprint bytea,
     add column retried_event_id uuid,
     add constraint command_attempts_reason_known check (
-        reason in ('failed', 'step_failed', 'worker_lost', 'worker_stopped', 'store_lost')
+        reason in ('failed', 'step_failed', 'worker_lost', 'worker_stopped', 'store_lost', 'waiting')
     ),
     add constraint command_attempts_released_has_reason check (
         (released_at is null) = (reason is null) and (released_at is null) = (delay_us is null)
@@ -65,3 +65,14 @@ create index command_executions_expiring on command_executions (expires_at) wher
 
 -- A step taken over from the execution that this one resumes: not run here, counted there, without an event of its own.
 alter table command_steps add column restored_from uuid references command_executions (id) on delete set null;
+
+-- The step that asked for an execution and waits for it: one execution for each try of a step.
+alter table command_executions
+    add column parent_path text,
+    add column parent_try smallint,
+    add constraint command_executions_child_has_step check (
+        (link = 'child') = (parent_path is not null) and (parent_path is null) = (parent_try is null)
+    );
+
+create unique index command_executions_child_once on command_executions (parent_id, parent_path, parent_try)
+where link = 'child';

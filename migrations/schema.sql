@@ -106,6 +106,12 @@ create table command_executions (
     -- stopped: how a run was brought to its end, if it did not end by itself. expires_at: not to be begun later.
     stopped text,
     expires_at timestamptz,
+    -- The step that asked for it and waits for it: one execution for each try of a step.
+    parent_path text,
+    parent_try smallint,
+    constraint command_executions_child_has_step check (
+        (link = 'child') = (parent_path is not null) and (parent_path is null) = (parent_try is null)
+    ),
     constraint command_executions_stopped_known check (
         stopped in ('before_start', 'cooperatively', 'interrupted', 'killed')
     ),
@@ -131,6 +137,8 @@ create index command_executions_by_state on command_executions (state, id desc) 
 create index command_executions_by_slug on command_executions (slug, id desc);
 create index command_executions_by_correlation on command_executions (correlation_id);
 create index command_executions_by_parent on command_executions (parent_id) where parent_id is not null;
+create unique index command_executions_child_once on command_executions (parent_id, parent_path, parent_try)
+where link = 'child';
 -- Whose worker is gone: few rows, looked at by every sweep.
 create index command_executions_running on command_executions (worker_id) where state = 'running';
 -- What becomes due later.
@@ -178,7 +186,7 @@ create table command_attempts (
     retried_event_id uuid,
     constraint command_attempts_pkey primary key (execution_id, attempt),
     constraint command_attempts_reason_known check (
-        reason in ('failed', 'step_failed', 'worker_lost', 'worker_stopped', 'store_lost')
+        reason in ('failed', 'step_failed', 'worker_lost', 'worker_stopped', 'store_lost', 'waiting')
     ),
     constraint command_attempts_released_has_reason check (
         (released_at is null) = (reason is null) and (released_at is null) = (delay_us is null)

@@ -66,8 +66,7 @@ class DryRunLedger:
         self.rollback()
         with self._fence.transaction() as connection:
             event = self._fence.release(connection, release)
-        if event is not None:
-            self._fence.recorder.record(event)
+        self._fence.announce(event)
 
     def finish(self, outcome: Outcome) -> None:
         self.rollback()
@@ -75,5 +74,4 @@ class DryRunLedger:
             self._fence.write(connection, self._batch)
             event = self._fence.finish(connection, outcome)
         self._fence.emit(self._batch)
-        if event is not None:
-            self._fence.recorder.record(event)
+        self._fence.announce(event)

@@ -9,10 +9,11 @@ with definition as (
 )
 insert into command_executions (
     id, slug, definition_hash, state, priority, request_source, dry_run, user_name, space_id, correlation_id,
-    parent_id, link, inputs, lane, queued_at, run_at, queued_event_id
+    parent_id, link, parent_path, parent_try, inputs, lane, queued_at, run_at, queued_event_id
 ) values (
     %(id)s, %(slug)s, %(definition_hash)s, 'queued', %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s,
-    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(inputs)s, %(lane)s, %(queued_at)s, now(),
+    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(parent_path)s,
+    %(parent_try)s, %(inputs)s, %(lane)s, %(queued_at)s, now(),
     %(queued_event_id)s
 );
 
@@ -107,11 +108,19 @@ returning id;
 
 -- name: release
 -- Let go of an execution that goes on later: only from `running`, only behind the fence. No row: somebody else's by now.
--- params: id; fence; delay_us: until it is due, 0 is at once; running_us of this attempt; failures: 1 if it failed;
+-- One that waits for another does so unless that has ended meanwhile: its end locks this row before it looks.
+-- params: id; fence; waiting; delay_us: until it is due, 0 is at once; running_us of this attempt; failures: 1 if it failed;
 -- failing: its error, while `on_failure` is still to run, or null; released_at; reason; step_path; error_*; event_id.
 with released as (
     update command_executions
-    set state = case when %(delay_us)s = 0 then 'queued' else 'scheduled' end,
+    set state = case
+            when %(waiting)s and exists (
+                select from command_executions as child
+                where child.parent_id = %(id)s and child.link = 'child' and child.finished_at is null
+            ) then 'waiting'
+            when %(delay_us)s = 0 then 'queued'
+            else 'scheduled'
+        end,
         run_at = now() + %(delay_us)s * interval '1 microsecond',
         fence = fence + 1,
         worker_id = null,
@@ -132,6 +141,20 @@ set released_at = %(released_at)s,
 from released as r
 where a.execution_id = r.id and a.attempt = r.attempt
 returning a.execution_id;
+
+-- name: lock_parent
+-- Before the children of an execution are counted. params: id. index: primary key.
+select state from command_executions where id = %(id)s for no key update;
+
+-- name: wake_parent
+-- Let an execution go on whose children have all ended. params: id. index: primary key, command_executions_by_parent.
+update command_executions
+set state = 'queued', run_at = now()
+where id = %(id)s and state = 'waiting' and not exists (
+    select from command_executions as child
+    where child.parent_id = %(id)s and child.link = 'child' and child.finished_at is null
+)
+returning lane;
 
 -- name: fail
 -- Keep the error that ends an execution before its `on_failure` steps begin: from now on they are all that is left.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import msgspec
@@ -25,7 +25,7 @@ from psycopg_pool import ConnectionPool
 from dsl.errors import FenceLost, LedgerBroken, LedgerError, LedgerUnavailable
 from dsl.executor import Outcome
 from dsl.instrumentation import DescribeError, Totals, events_of
-from dsl.step import Ledger, StepRow
+from dsl.step import Child, Ledger, StepRow
 from telemetry.clock import Clock, from_unix_us, to_unix_us
 from telemetry.connections import is_connection_loss
 from telemetry.events import (
@@ -52,13 +52,18 @@ MAX_PENDING_ROWS = 500
 
 @dataclass(slots=True)
 class Batch:
-    """Ledger rows of one transaction: step runs, and the frozen lists of map steps (path, JSON text)."""
+    """Ledger rows of one transaction: step runs, the frozen lists of map steps (path, JSON text), awaited children."""
 
     rows: list[StepRow] = field(default_factory=list)
     frozen: list[tuple[str, str]] = field(default_factory=list)
+    children: list[Child] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.frozen)
+
+    def accepted(self) -> list[Child]:
+        """Executions that are accepted with it: those that run on their own, and those that a step waits for."""
+        return [*(child for row in self.rows for child in row.children), *self.children]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Release:
         error: What failed.
     """
 
-    reason: RetryReason
+    reason: RetryReason | Literal["waiting"]
     delay: timedelta = timedelta()
     path: str | None = None
     error: BaseException | None = None
@@ -90,6 +95,7 @@ class Fence:
         errors: Describes what failed the execution.
         claimed_us: Monotonic instant of the claim.
         hints: Wakes the lane of what steps have run; without them the sweeper finds it.
+        woken: Lanes where something can go on, once what was written is committed.
     """
 
     pool: ConnectionPool
@@ -100,6 +106,7 @@ class Fence:
     errors: DescribeError
     claimed_us: int
     hints: Hints | None = None
+    woken: set[str] = field(default_factory=set)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
@@ -133,7 +140,7 @@ class Fence:
             mutations = [parameters for row in batch.rows for parameters in self._mutations(row)]
             if mutations:
                 cursor.executemany(SQL["insert_mutation"], mutations)
-            children = [accept(child, self.claim).row() for row in batch.rows for child in row.children]
+            children = [accept(child, self.claim).row() for child in batch.accepted()]
             if children:
                 cursor.executemany(SQL["submit"], children)
 
@@ -142,8 +149,8 @@ class Fence:
         for row in batch.rows:
             for event in events_of(self.scope, row):
                 self.recorder.record(event)
-            for child in row.children:
-                self._announce(accept(child, self.claim))
+        for child in batch.accepted():
+            self._announce(accept(child, self.claim))
 
     def finish(self, connection: Connection[Any], outcome: Outcome) -> Event | None:
         """Write the final state; returns its event, to be recorded after the commit."""
@@ -177,6 +184,11 @@ class Fence:
         ).fetchone()
         if finished is None:
             raise self._lost()
+        if self.claim.link == "child":
+            # Whoever else ends a sibling waits here, and then sees this one ended.
+            connection.execute(SQL["lock_parent"], {"id": self.claim.parent_id})
+            for (lane,) in connection.execute(SQL["wake_parent"], {"id": self.claim.parent_id}):
+                self.woken.add(lane)
         if event_id is None:
             return None
         measures = (
@@ -199,7 +211,8 @@ class Fence:
     def release(self, connection: Connection[Any], release: Release) -> Event | None:
         """Let go of the execution, which goes on later; returns its event, to be recorded after the commit."""
         now_us = self.clock.unix_us()
-        event_id = mint(now_us) if self.recorder.enabled else None
+        # To wait is not to be tried again: it is no event.
+        event_id = mint(now_us) if self.recorder.enabled and release.reason != "waiting" else None
         facts = None if release.error is None else self.errors.facts(release.error)
         delay_us = release.delay // timedelta(microseconds=1)
         released = connection.execute(
@@ -207,6 +220,7 @@ class Fence:
             {
                 "id": self.claim.id,
                 "fence": self.claim.fence,
+                "waiting": release.reason == "waiting",
                 "delay_us": delay_us,
                 "running_us": self.clock.monotonic_us() - self.claimed_us,
                 "failures": int(release.reason == "failed"),
@@ -221,9 +235,20 @@ class Fence:
         ).fetchone()
         if released is None:
             raise self._lost()
-        if event_id is None:
+        if not release.delay:
+            self.woken.add(self.claim.lane)
+        if event_id is None or release.reason == "waiting":
             return None
         return ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
+
+    def announce(self, event: Event | None) -> None:
+        """After the commit of how an attempt ended: record its event, and wake who can go on. Never raises."""
+        if event is not None:
+            self.recorder.record(event)
+        if self.hints is not None:
+            for lane in self.woken:
+                self.hints.wake(lane, self.claim.correlation_id, self.claim.id)
+        self.woken.clear()
 
     def fail(self, connection: Connection[Any], error: Mapping[str, Any]) -> None:
         """Keep the error that ends the execution; from now on only `on_failure` is left of it."""
@@ -330,6 +355,9 @@ class Effect:
     def add(self, row: StepRow) -> None:
         self.batch.rows.append(row)
 
+    def accept(self, child: Child) -> None:
+        self.batch.children.append(child)
+
 
 class RunLedger(Ledger, Protocol):
     """A ledger that can also end its execution, or let go of it."""
@@ -379,6 +407,7 @@ class WriteBehindLedger:
             yield effect
             self._fence.write(connection, effect.batch)
             self._pending.rows.extend(effect.batch.rows)
+            self._pending.children.extend(effect.batch.children)
 
     @contextmanager
     def reading(self) -> Iterator[Connection[Any]]:
@@ -439,8 +468,7 @@ class WriteBehindLedger:
         with self._lock:
             with self._committing() as connection:
                 event = write(connection)
-            if event is not None:
-                self._fence.recorder.record(event)
+            self._fence.announce(event)
 
     def _flush(self) -> None:
         if self._pending:
@@ -459,6 +487,7 @@ class WriteBehindLedger:
         except BaseException:
             # Rolled back: what the caller added in this transaction never happened; what waited before it still waits.
             del self._pending.rows[waiting:]
+            self._pending.children.clear()
             raise
         committed, self._pending = self._pending, Batch()
         self._fence.emit(committed)

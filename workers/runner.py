@@ -204,8 +204,6 @@ class Runner:
         ending = self._execute(fence, ledger)
         if isinstance(ending, Release):
             ledger.release(ending)
-            if not ending.delay and self._hints is not None:
-                self._hints.wake(fence.claim.lane, fence.claim.correlation_id, fence.claim.id)
         else:
             ledger.finish(ending)
         return ending
@@ -307,6 +305,8 @@ def _stopped(stopped: Stopped, command: Command, totals: Totals) -> Outcome:
 
 
 def _released(suspended: Suspended) -> Release:
+    if suspended.reason == "waiting":
+        return Release("waiting", path=suspended.path)
     if suspended.retry is None or suspended.error is None:
         return Release(suspended.reason)
     wait = delay(suspended.retry, suspended.tries, suspended.error, random.random())

@@ -21,6 +21,7 @@ from telemetry.sql import queries
 from workers.errors import ExecutionConflict, ExecutionExpired, ExecutionNotFound
 from workers.executions import FINAL_STATES, Claim, Executions, reaching_store
 from workers.failures import Failures
+from workers.hints import Hints
 from workers.ledger import Fence, Release
 from workers.watch import Run
 
@@ -76,8 +77,15 @@ class Stops:
                 return state
             if state in FINAL_STATES:
                 raise ExecutionConflict(f"the execution has {state} already", hint="`weir executions show` shows it.")
-            connection.execute(SQL["request"], {"id": execution_id})
-            return state if state == "running" else self._end(connection, execution_id, "cancelled")
+            return self._cancel(connection, execution_id, state)
+
+    def _cancel(self, connection: Connection[Any], execution_id: UUID, state: str) -> str:
+        """Cancel one that has not ended, then those that it waits for: it can ask for no more of them by then."""
+        connection.execute(SQL["request"], {"id": execution_id})
+        state = state if state == "running" else self._end(connection, execution_id, "cancelled")
+        for child, its_state in connection.execute(SQL["children"], {"id": execution_id}).fetchall():
+            self._cancel(connection, child, its_state)
+        return state
 
     def expire(self) -> int:
         """End executions that waited longer than they may; how many.
@@ -107,12 +115,18 @@ class Stops:
             error = ExecutionExpired("it was not begun in time") if ending == "expired" else None
             outcome = Outcome(None, error, None, fence.committed_in(connection), ending, "before_start")
             event = fence.finish(connection, outcome)
-        if event is not None:
-            self._recorder.record(event)
+        fence.announce(event)
         return ending
 
 
-def fence_of(claim: Claim, pool: ConnectionPool, executions: Executions, clock: Clock, recorder: Recorder) -> Fence:
+def fence_of(  # noqa: PLR0913 - one collaborator each
+    claim: Claim,
+    pool: ConnectionPool,
+    executions: Executions,
+    clock: Clock,
+    recorder: Recorder,
+    hints: Hints | None = None,
+) -> Fence:
     """What writes for an execution whose row is locked by somebody who does not run it."""
     return Fence(
         pool=pool,
@@ -122,6 +136,7 @@ def fence_of(claim: Claim, pool: ConnectionPool, executions: Executions, clock: 
         clock=clock,
         errors=Failures(),
         claimed_us=clock.monotonic_us(),
+        hints=hints,
     )
 
 
@@ -136,8 +151,7 @@ def give_back(runs: Iterable[Run]) -> None:
         except (psycopg.Error, WeirError) as error:
             log.warning("execution_not_given_back", execution_id=str(fence.claim.id), reason=type(error).__name__)
             continue
-        if event is not None:
-            fence.recorder.record(event)
+        fence.announce(event)
 
 
 def mark_killed(run: Run) -> None:

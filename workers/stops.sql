@@ -12,6 +12,11 @@ select pg_notify('weir_stops', '');
 -- params: id. index: primary key.
 select state from command_executions where id = %(id)s;
 
+-- name: children
+-- Executions that one waits for. params: id. index: command_executions_child_once.
+select id, state from command_executions
+where parent_id = %(id)s and link = 'child' and finished_at is null;
+
 -- name: mark_killed
 -- Its process is about to be killed, because it could not be stopped otherwise. params: id; reason.
 insert into command_stops (execution_id, reason, killed) values (%(id)s, %(reason)s, true)

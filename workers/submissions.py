@@ -34,6 +34,8 @@ class Submission:
         lane: Queue it waits in.
         parent_id: The execution that asked for it, if one did.
         link: How it stands to that one.
+        parent_path: The step that waits for it, if one does.
+        parent_try: Which try of that step.
     """
 
     command: Command
@@ -47,6 +49,8 @@ class Submission:
     lane: str = DEFAULT_LANE
     parent_id: UUID | None = None
     link: Link | None = None
+    parent_path: str | None = None
+    parent_try: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class Acceptance:
             "correlation_id": given.correlation_id,
             "parent_id": given.parent_id,
             "link": given.link,
+            "parent_path": given.parent_path,
+            "parent_try": given.parent_try,
             "inputs": Jsonb(given.inputs),
             "queued_at": from_unix_us(self.queued_at_us),
             "queued_event_id": self.event_id and UUID(bytes=self.event_id),

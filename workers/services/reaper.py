@@ -142,9 +142,8 @@ class Reaper:
 
     def _take_back(self, connection: Connection[Any]) -> list[Release | Outcome]:
         """Some of the orphans, in one transaction; killed before its end, they are orphans still."""
-        events: list[Event | None] = []
+        told: list[tuple[Fence, Event | None]] = []
         endings: list[Release | Outcome] = []
-        orphans: list[Orphan] = []
         with connection.transaction():
             cursor = connection.cursor(row_factory=class_row(Orphan))
             orphans = cursor.execute(SQL["orphans"], {"limit": AT_ONCE}).fetchall()
@@ -153,15 +152,11 @@ class Reaper:
                 ending = self._judge(connection, orphan, fence)
                 endings.append(ending)
                 if isinstance(ending, Release):
-                    events.append(fence.release(connection, ending))
+                    told.append((fence, fence.release(connection, ending)))
                 else:
-                    events.append(fence.finish(connection, ending))
-        for event in events:
-            if event is not None:
-                self._recorder.record(event)
-        if self._hints is not None:
-            for lane in {orphan.lane for orphan in orphans}:
-                self._hints.wake(lane)
+                    told.append((fence, fence.finish(connection, ending)))
+        for fence, event in told:
+            fence.announce(event)
         return endings
 
     def _judge(self, connection: Connection[Any], orphan: Orphan, fence: Fence) -> Release | Outcome:
@@ -186,4 +181,4 @@ class Reaper:
         return Release("worker_lost", wait)
 
     def _fence(self, orphan: Orphan) -> Fence:
-        return fence_of(orphan, self._pool, self._executions, self._clock, self._recorder)
+        return fence_of(orphan, self._pool, self._executions, self._clock, self._recorder, self._hints)
