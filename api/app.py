@@ -47,7 +47,9 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     """
     stack = ExitStack()
     if resources is None:
-        resources = stack.enter_context(open_resources(settings.servers, settings.workers, "api"))
+        resources = stack.enter_context(
+            open_resources(settings.servers, settings.workers, "api", statement_timeout=settings.api.statement_timeout)
+        )
         atexit.register(stack.close)
     app = Flask("weir", static_folder=None)
     app.config.update(

@@ -16,7 +16,7 @@ from api.resources.answers import json_answer
 from api.resources.context import resources, settings
 from api.schemas.answers import HealthShape, ReadyShape
 from migrations.runner import require_current
-from telemetry.connections import open_redis
+from telemetry.connections import open_redis, waiting
 from telemetry.errors import SchemaOutOfDate, StoreUnavailable
 
 blueprint = Blueprint("health", __name__, description="Whether the process is alive, and whether it can work.")
@@ -53,7 +53,10 @@ class Readiness(MethodView):
 def _look_at_postgres() -> tuple[str, str]:
     """Of Postgres and of its schema: `ok`, or what is wrong."""
     try:
-        with resources().pool.connection(timeout=PATIENCE.total_seconds()) as connection:
+        with (
+            resources().pool.connection(timeout=PATIENCE.total_seconds()) as connection,
+            waiting(connection, PATIENCE),
+        ):
             require_current(connection)
     except SchemaOutOfDate as error:
         return "ok", error.detail
