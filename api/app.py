@@ -66,8 +66,9 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app)
-    parsing.refuse_unknown_query(app)
+    parsing.install(app)
     api = _Api(app)
+    api.register_converter(parsing.IdConverter, lambda _converter: {"type": "string", "format": "uuid"})
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
     app.register_blueprint(documents.blueprint)
@@ -86,6 +87,8 @@ class _Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest is not typ
     """flask-smorest with problems for errors, in what it answers and in what it documents."""
 
     ERROR_SCHEMA = ProblemShape
+    # Every status is named where it is given.
+    DEFAULT_ERROR_RESPONSE_NAME = None
     DEFAULT_RESPONSE_CONTENT_TYPE: str = "application/json"
 
     def handle_http_exception(self, error: HTTPException) -> Response:

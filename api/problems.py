@@ -7,6 +7,8 @@ WeirError
    |- MediaTypeRefused         the body is said to be something else than JSON
    |- CursorInvalid            not a cursor of this list
    |- CrossSite                a page of another site asks
+   |- IdMalformed              an address has something else where an id belongs
+   |- Stale                    the thing is no longer what the caller says it is
    `- NotReady(checks)         something this process needs is away
 
 `docs/reference/problems.md` is `reference()`; a test keeps them together.
@@ -71,6 +73,18 @@ class CrossSite(RequestError):
     code = "request.cross_site"
 
 
+class IdMalformed(RequestError):
+    """An address has something else where an id belongs."""
+
+    code = "request.id_malformed"
+
+
+class Stale(RequestError):
+    """What is to be changed is no longer, or not, as the caller's `If-Match` says."""
+
+    code = "request.stale"
+
+
 class NotReady(WeirError):
     """Something this process needs is away or out of date.
 
@@ -127,6 +141,11 @@ KINDS: tuple[Kind, ...] = (
          "Send less at a time, or raise the setting."),
     Kind("request.invalid", 422, "Request is not valid", "A field or query parameter is unknown, missing or has a value"
          " it may not have. `errors` names every one of them.", "Correct what `errors` names."),
+    Kind("request.id_malformed", 404, "Not an id", "The address holds something else where an id belongs.",
+         "An id is a UUID with hyphens: `0198a000-0000-7000-8000-0000000000aa`."),
+    Kind("request.stale", 412, "It is not as you know it", "`If-Match` names another state of it than the one it has:"
+         " somebody changed it in the meantime. Nothing was changed.",
+         "Get it again, decide again, and send the new `ETag`; or leave `If-Match` out to change it whatever it is."),
     Kind("request", 400, "Request cannot be served", "The request is wrong in a way that has no kind of its own.",
          "Read `detail`."),
     Kind("route.not_found", 404, "No such address", "Nothing is served under this path.",
@@ -218,7 +237,7 @@ def of_error(error: WeirError) -> Problem:
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return internal()
     body = _body(kind, kind.status, error.detail, error.hint)
-    faults = getattr(error, "faults", ())
+    faults = getattr(error, "faults", ()) or _fault_of_field(error)
     if faults:
         body["errors"] = [fault_json(fault) for fault in faults]
     if isinstance(error, NotReady):
@@ -238,6 +257,11 @@ def internal() -> Problem:
     """The answer to what nobody foresaw."""
     detail = "The server met an error it did not foresee; its log has the particulars."
     return Problem(_INTERNAL.status, _body(_INTERNAL, _INTERNAL.status, detail, None), {})
+
+
+def _fault_of_field(error: WeirError) -> Sequence[Fault]:
+    field = error.facts.get("field")
+    return (Fault(error.code, error.detail, path=field),) if isinstance(field, str) else ()
 
 
 def fault_json(fault: Fault) -> dict[str, Any]:

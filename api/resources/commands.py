@@ -39,8 +39,7 @@ class OneCommand(MethodView):
     """One command."""
 
     @blueprint.response(200, CommandDetailShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
-    @blueprint.alt_response(422, "UNPROCESSABLE_ENTITY")
+    @blueprint.refuses(404, 422)
     def get(self, slug: str) -> Response:
         """Show one command, with its text."""
         command = resources().library.get(slug)

@@ -40,7 +40,7 @@ class Readiness(MethodView):
     """What the process needs."""
 
     @blueprint.response(200, ReadyShape)
-    @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+    @blueprint.refuses(503)
     def get(self) -> Response:
         """Say whether Postgres, Redis and the schema are as they must be."""
         postgres, schema = _look_at_postgres()

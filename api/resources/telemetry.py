@@ -36,7 +36,7 @@ class OneTrace(MethodView):
     """One trace."""
 
     @blueprint.response(200, TraceShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(404, 503)
     def get(self, trace_id: str) -> Response:
         """Show all events of a correlation id, or of the one that an execution id belongs to, as they occurred."""
         wanted = parse_correlation_id(trace_id)
@@ -53,7 +53,7 @@ class Events(MethodView):
 
     @blueprint.arguments(EventQuery, location="query")
     @blueprint.response(200, EventPage)
-    @blueprint.alt_response(400, "BAD_REQUEST")
+    @blueprint.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List stored events, newest first."""
         limit = page_limit(query["limit"])

@@ -17,8 +17,8 @@ from psycopg import Connection
 
 from telemetry.ids import new_id
 
-#: Seconds within which everybody is answered: the API's statement timeout and its margin, and as much for a recorder.
-BOUND_S = 5
+#: Seconds within which everybody is answered: as long as the command line waits.
+BOUND_S = 10
 
 
 @contextmanager
