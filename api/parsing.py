@@ -224,6 +224,16 @@ def read_body(req: Request) -> bytes:
     return raw
 
 
+def parse_json(shape: type[ma.Schema]) -> Any:  # noqa: ANN401 - what the shape makes of it
+    """The JSON body of this request, for operations that take other kinds of body too.
+
+    Raises:
+        BodyMalformed: It is not JSON.
+        RequestInvalid: It has another shape.
+    """
+    return Blueprint.ARGUMENTS_PARSER.parse(shape, request, location="json")
+
+
 def parse_body(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
     """JSON as RFC 8259 and the database have it: no NaN, no key twice, no NUL, no half characters, no endless numbers.
 

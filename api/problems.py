@@ -19,10 +19,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsl.errors import Fault
 from telemetry.errors import WeirError
+
+if TYPE_CHECKING:
+    from dsl.validation import Report
 
 #: Where the type URIs lead; the API serves the same text there.
 TYPE_BASE = "/docs/problems"
@@ -135,8 +138,8 @@ KINDS: tuple[Kind, ...] = (
          "Take `next_cursor` of the page before, unchanged, with the same filters; or leave it out to start again."),
     Kind("request.cross_site", 403, "Not for other sites", "A browser sent the request for a page of another site: by"
          " `Sec-Fetch-Site` or by `Origin`.", "Ask from a program, or from a page of the same address."),
-    Kind("request.media_type", 415, "Body must be JSON", "The body came without `Content-Type: application/json`.",
-         "Send the header; curl does with `--json`."),
+    Kind("request.media_type", 415, "Body of another kind", "The body came without a `Content-Type` that the"
+         " operation takes: nearly everywhere `application/json`.", "Send the header; curl does with `--json`."),
     Kind("request.too_large", 413, "Body is too large", "The body has more bytes than `WEIR_API_MAX_BODY_BYTES`.",
          "Send less at a time, or raise the setting."),
     Kind("request.invalid", 422, "Request is not valid", "A field or query parameter is unknown, missing or has a value"
@@ -267,6 +270,21 @@ def _fault_of_field(error: WeirError) -> Sequence[Fault]:
 def fault_json(fault: Fault) -> dict[str, Any]:
     """A fault without what is not known of it; `code`, `message` and `path` are always there."""
     return {name: value for name, value in asdict(fault).items() if value is not None}
+
+
+def report_json(report: Report, source: str) -> dict[str, Any]:
+    """What is said of a command file, wherever it is said.
+
+    Args:
+        report: What was found.
+        source: What a person calls the file.
+    """
+    return {
+        "source": source,
+        "slug": report.slug,
+        "errors": [fault_json(fault) for fault in report.faults],
+        "warnings": [fault_json(fault) for fault in report.warnings],
+    }
 
 
 def _body(kind: Kind, status: int, detail: str, hint: str | None) -> dict[str, Any]:

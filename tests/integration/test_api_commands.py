@@ -169,6 +169,7 @@ def test_the_api_describes_itself(api: Api) -> None:
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == {
         "/api/commands",
+        "/api/commands/validate",
         "/api/commands/{slug}",
         "/api/commands/{slug}/executions",
         "/api/executions",
