@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
+from datetime import timedelta
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ import pytest
 from fixtures.apis import Answer, Api
 from psycopg import sql
 
+from api.resources import context
 from api.resources.context import Context
 from api.schemas.answers import ExecutionDetailShape, ExecutionPage, StepPage
 from telemetry.ids import new_id
@@ -138,9 +141,69 @@ def test_a_wait_that_is_too_short_ends_in_202(api: Api) -> None:
     assert "Preference-Applied" not in answer.headers
 
 
-@pytest.mark.parametrize("prefer", ["wait", "wait=x", "wait=-1", "wait=99999999999999999999", "return=minimal"])
-def test_a_preference_that_makes_no_sense_is_ignored(api: Api, prefer: str) -> None:
-    assert api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer=prefer).status_code == 202
+@pytest.mark.parametrize(
+    "prefer",
+    [
+        "wait",
+        "wait=",
+        "wait=x",
+        "wait=-1",
+        "wait=1.5",
+        "wait=99999999999999999999",
+        "wait=\u00b2",
+        "return=minimal",
+        "return=minimal; wait=20",
+        'note="a, wait=20"',
+        "wait=x, wait=20",
+        ",;=",
+    ],
+)
+def test_a_preference_that_makes_no_sense_is_ignored(busy_api: Api, prefer: str) -> None:
+    answer = busy_api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer=prefer)
+
+    assert answer.status_code == 202
+    assert "Preference-Applied" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "prefer", ["wait=20", "WAIT = 20", 'wait="20"', "respond-async, wait=20", "wait=20; foo=bar", "wait=20, wait=0"]
+)
+def test_a_preference_may_be_written_in_any_way_that_is_sound(busy_api: Api, prefer: str) -> None:
+    answer = busy_api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer=prefer)
+
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, "wait=20")
+
+
+def test_nobody_waits_longer_than_the_settings_grant(busy_api: Api) -> None:
+    given = context_of(busy_api)
+    granted = replace(given.settings.api, max_wait=timedelta(seconds=20))
+    context.give(busy_api.app, replace(given, settings=replace(given.settings, api=granted)))
+
+    answer = busy_api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer="wait=86400")
+
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, "wait=20")
+
+
+def test_a_wait_that_is_granted_in_part_ends_in_202_too(api: Api) -> None:
+    given = context_of(api)
+    granted = replace(given.settings.api, max_wait=timedelta(seconds=1))
+    context.give(api.app, replace(given, settings=replace(given.settings, api=granted)))
+
+    answer = api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer="wait=86400")
+
+    assert (answer.status_code, answer.json["state"], answer.json["result"]) == (202, "queued", None)
+    assert "Preference-Applied" not in answer.headers
+
+
+def test_a_caller_that_waits_gets_the_whole_result(busy_api: Api) -> None:
+    value = "x" * 50_000
+    busy_api.write("large", f"  - {{id: a, type: respond, with: {{value: {{large: {value}}}}}}}\n")
+
+    answer = busy_api.post("/api/commands/large/executions", {}, Prefer="wait=20")
+
+    assert (answer.status_code, answer.json["result"]) == (200, {"large": value})
+    assert ExecutionDetailShape().validate(answer.json) == {}
+    assert answer.json == busy_api.get(answer.headers["Location"]).json
 
 
 @pytest.mark.req("C-10")
@@ -149,6 +212,7 @@ def test_a_dry_run_says_what_it_would_have_changed_and_changes_nothing(busy_api:
         "/api/commands/todo.add/executions", {"inputs": {"body": "x"}, "dry_run": True}, Prefer="wait=20"
     )
 
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, "wait=20")
     assert (answer.json["state"], answer.json["dry_run"]) == ("succeeded", True)
     assert {"entity": "fragment", "operation": "created", "rows": 1} in answer.json["effects"]
     assert busy_api.get("/api/fragments").json["items"] == []
@@ -160,7 +224,9 @@ def test_a_failed_execution_shows_its_owner_what_went_wrong(busy_api: Api) -> No
     answer = busy_api.post("/api/commands/fails/executions", {}, Prefer="wait=20")
 
     assert (answer.status_code, answer.json["state"]) == (200, "failed")
+    assert answer.headers["Preference-Applied"] == "wait=20"
     assert answer.json["error"]["message"]
+    assert answer.json["result"] is None
 
 
 @pytest.mark.req("C-01")
