@@ -10,7 +10,7 @@ from typing import Any
 
 import flask_smorest
 import structlog
-from flask import Flask, Response, json
+from flask import Flask, Response, json, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -51,7 +51,7 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
             open_resources(settings.servers, settings.workers, "api", statement_timeout=settings.api.statement_timeout)
         )
         atexit.register(stack.close)
-    app = Flask("weir", static_folder=None)
+    app = _App("weir", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.api.max_body_bytes,
         API_TITLE="Weir",
@@ -81,6 +81,15 @@ def close_app(app: Flask) -> None:
     """Hand over the events still in memory and close what `create_app` opened; idempotent."""
     stack: ExitStack = app.extensions[_CLOSE]
     stack.close()
+
+
+class _App(Flask):
+    def make_default_options_response(self) -> Response:
+        """What a path takes; without what others of the same form would."""
+        answer = super().make_default_options_response()
+        if methods := parsing.methods_of(self, request.path):
+            answer.headers["Allow"] = ", ".join(sorted(methods))
+        return answer
 
 
 class _Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest is not typed

@@ -99,6 +99,11 @@ def install(app: Flask) -> None:
     refuse_unknown_query(app)
 
 
+def methods_of(app: Flask, path: str) -> set[str]:
+    """Methods of a path that is an address by itself, though it looks like that of a thing: `/api/fragments/import`."""
+    return {method for rule in app.url_map.iter_rules() if rule.rule == path for method in rule.methods or ()}
+
+
 def refuse_other_ids(app: Flask) -> None:
     """Refuse paths that hold something else where an id belongs."""
 
@@ -106,10 +111,8 @@ def refuse_other_ids(app: Flask) -> None:
         found = next((value for value in (request.view_args or {}).values() if isinstance(value, NoId)), None)
         if found is None:
             return
-        # `/api/fragments/import` is an address too, with another method.
-        own = [rule.methods or () for rule in app.url_map.iter_rules() if rule.rule == request.path]
-        if own:
-            raise MethodNotAllowed(sorted(set().union(*own)))
+        if methods := methods_of(app, request.path):
+            raise MethodNotAllowed(sorted(methods))
         raise IdMalformed(f"{found[:100]!r} is not an id", hint="An id is a UUID, with hyphens.")
 
     app.before_request(look)

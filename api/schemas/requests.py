@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, get_args
 from uuid import UUID
 
@@ -58,6 +59,17 @@ class AnyId(fields.UUID):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class Instant(fields.AwareDateTime):
+    """An instant, in UTC whatever offset it comes with: Postgres does not know all that there are."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:  # noqa: ANN401 - marshmallow's
+        found = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return found.astimezone(UTC)
+        except OverflowError as error:
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
+
+
 class WholePattern(validate.Regexp):
     """A pattern that the whole value has; `$` alone would let a line break follow."""
 
@@ -73,6 +85,10 @@ def _name(**facts: Any) -> fields.String:  # noqa: ANN401 - as fields.String
     return fields.String(validate=WholePattern(f"^{NAME.pattern}$", error=error), **facts)
 
 
+#: How a tag is described; that it is not blank is checked with the record.
+_TAG = {"pattern": r"[^\s\x1c-\x1f\x85]"}
+
+
 def _storable(check: Callable[[Any], object]) -> Callable[[Any], None]:
     """A validator that asks what a record is asked before it is stored."""
 
@@ -86,7 +102,7 @@ def _storable(check: Callable[[Any], object]) -> Callable[[Any], None]:
 
 
 def _tags(description: str, **facts: Any) -> fields.List[Any]:  # noqa: ANN401 - as fields.List
-    tag: fields.Field[Any] = fields.String(validate=validate.Length(1, MAX_TAG))
+    tag: fields.Field[Any] = fields.String(validate=validate.Length(1, MAX_TAG), metadata=_TAG)
     metadata = {"maxItems": MAX_TAGS, "description": description}
     return fields.List(tag, validate=_storable(checked_tags), metadata=metadata, **facts)
 
@@ -159,10 +175,14 @@ class NoteShape(Shape):
     title = fields.String(load_default="")
     content = fields.String(load_default="")
     type = _name(load_default="note")
-    tags = fields.List(fields.String(), load_default=list)
+    tags = fields.List(
+        fields.String(metadata={"minLength": 1, "maxLength": MAX_TAG, **_TAG}),
+        load_default=list,
+        metadata={"maxItems": MAX_TAGS},
+    )
     metadata = fields.Dict(keys=fields.String(), load_default=dict)
-    created_at = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
-    updated_at = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
+    created_at = Instant(format="iso", load_default=None, allow_none=True)
+    updated_at = Instant(format="iso", load_default=None, allow_none=True)
     id = fields.UUID(
         load_default=None,
         allow_none=True,
@@ -277,7 +297,13 @@ class EventQuery(QueryShape):
     user = fields.String(metadata={"description": "The plain name; its hash is looked for."})
     space = fields.String(metadata={"description": "Name of the space."})
     outcome = fields.String(validate=validate.OneOf(_OUTCOMES))
-    time_range = fields.String(metadata={"description": "As far back as this: `15m`, `1h`, `90d`."})
+    time_range = fields.String(
+        validate=WholePattern(
+            r"^[0-9]{1,9}(\.[0-9]{1,6})?(us|ms|s|m|h|d)$",
+            error="Expected a number and a unit (us, ms, s, m, h, d), such as 15m.",
+        ),
+        metadata={"description": "As far back as this: `15m`, `1h`, `90d`."},
+    )
     start = fields.AwareDateTime(
         format="iso", metadata={"description": "From this instant; not together with time_range."}
     )
