@@ -148,7 +148,7 @@ class Steps(MethodView):
         With `Prefer: wait=N`, an empty page is held back until a step has ended, or the execution is final.
         """
         if query["after"] is not None and query["cursor"] is not None:
-            raise RequestInvalid([Fault("request.invalid_value", "after and cursor exclude each other", path="after")])
+            raise RequestInvalid([Fault("request.exclusive", "after and cursor exclude each other", path="after")])
         executions = resources().executions
         limit = page_limit(query["limit"])
         after = query["after"] or number_from_cursor("step", query["cursor"]) or 0

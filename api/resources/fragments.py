@@ -190,7 +190,7 @@ def _whole_limit(given: int | None) -> int:
         RequestInvalid: More were asked for.
     """
     if given is not None and given > MAX_WHOLE:
-        raise RequestInvalid([Fault("request.invalid_value", f"limit: at most {MAX_WHOLE} whole ones", path="limit")])
+        raise RequestInvalid([Fault("request.limit", f"limit: at most {MAX_WHOLE} whole ones", path="limit")])
     return WHOLE if given is None else given
 
 

@@ -110,7 +110,8 @@ def _period(query: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]
     start, end, time_range = query["start"], query["end"], query["time_range"]
     if time_range is not None:
         if start is not None:
-            raise _fault("time_range and start exclude each other")
+            message = "time_range and start exclude each other"
+            raise RequestInvalid([Fault("request.exclusive", message, path="time_range")])
         try:
             start = resources().clock.now() - parse_duration(time_range)
         except OverflowError:
@@ -120,7 +121,3 @@ def _period(query: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]
 
 def _bounded(instant: datetime | None) -> datetime | None:
     return None if instant is None else min(max(instant, _EARLIEST), _LATEST)
-
-
-def _fault(message: str) -> RequestInvalid:
-    return RequestInvalid([Fault("request.invalid_value", message, path="time_range")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
 from uuid import UUID
@@ -24,6 +24,9 @@ MAX_LIMIT = 10_000
 #: Notes of one import request.
 MAX_NOTES = 500
 
+#: Ordinal of a step, whatever its execution; the column holds no higher one.
+MAX_ORDINAL = 2**31 - 1
+
 #: Characters of a user's name.
 MAX_USER = 200
 
@@ -39,6 +42,15 @@ class StrictBoolean(fields.Boolean):
         if not isinstance(value, bool):
             raise self.make_error("invalid", input=value)
         return value
+
+
+class WholeNumber(fields.Integer):
+    """A whole number of JSON, where 5.0 is one (JSON Schema 2020-12, § 4.2.3); true is none, and neither is "5"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:  # noqa: ANN401 - marshmallow's
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+            raise self.make_error("invalid", input=value)
+        return int(value)
 
 
 class DigitsInteger(fields.Integer):
@@ -101,10 +113,16 @@ def _storable(check: Callable[[Any], object]) -> Callable[[Any], None]:
     return ask
 
 
+def _check_tags(tags: Sequence[str]) -> None:
+    """As a record's, and no more of them, whichever are the same."""
+    validate.Length(max=MAX_TAGS)(tags)
+    _storable(checked_tags)(tags)
+
+
 def _tags(description: str, **facts: Any) -> fields.List[Any]:  # noqa: ANN401 - as fields.List
     tag: fields.Field[Any] = fields.String(validate=validate.Length(1, MAX_TAG), metadata=_TAG)
     metadata = {"maxItems": MAX_TAGS, "description": description}
-    return fields.List(tag, validate=_storable(checked_tags), metadata=metadata, **facts)
+    return fields.List(tag, validate=_check_tags, metadata=metadata, **facts)
 
 
 def _json(what: str, **facts: Any) -> fields.Dict:  # noqa: ANN401 - as fields.Dict
@@ -158,8 +176,7 @@ class SubmissionShape(Shape):
         keys=fields.String(), load_default=dict, metadata={"description": "As the command's `inputs` schema says."}
     )
     dry_run = StrictBoolean(load_default=False, metadata={"description": "Do everything, then roll all of it back."})
-    priority = fields.Integer(
-        strict=True,
+    priority = WholeNumber(
         load_default=5,
         validate=validate.Range(0, 9),
         metadata={"description": "0 is the most urgent, 9 the least."},
@@ -176,9 +193,9 @@ class NoteShape(Shape):
     content = fields.String(load_default="")
     type = _name(load_default="note")
     tags = fields.List(
-        fields.String(metadata={"minLength": 1, "maxLength": MAX_TAG, **_TAG}),
+        fields.String(validate=validate.Length(1, MAX_TAG), metadata=_TAG),
         load_default=list,
-        metadata={"maxItems": MAX_TAGS},
+        validate=validate.Length(max=MAX_TAGS),
     )
     metadata = fields.Dict(keys=fields.String(), load_default=dict)
     created_at = Instant(format="iso", load_default=None, allow_none=True)
@@ -252,7 +269,10 @@ class ExecutionQuery(QueryShape):
 class StepQuery(QueryShape):
     """Which steps of an execution."""
 
-    after = DigitsInteger(metadata={"description": "Only steps with a higher `ordinal`; not together with `cursor`."})
+    after = DigitsInteger(
+        validate=validate.Range(0, MAX_ORDINAL),
+        metadata={"description": "Only steps with a higher `ordinal`; not together with `cursor`."},
+    )
     limit = _limit()
     cursor = _cursor()
 

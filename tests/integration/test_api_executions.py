@@ -251,7 +251,7 @@ def test_refused_inputs_are_answered_with_every_fault_and_leave_an_event(api: Ap
         ({"dry_run": 1}, 422, "dry_run"),
         ({"priority": True}, 422, "priority"),
         ({"priority": "5"}, 422, "priority"),
-        ({"priority": 5.0}, 422, "priority"),
+        ({"priority": 5.5}, 422, "priority"),
         ({"priority": 2.5e-42}, 422, "priority"),
         ({"priority": 10}, 422, "priority"),
         ({"user": ""}, 422, "user"),
@@ -286,6 +286,10 @@ def test_a_body_that_is_not_sound_json_is_refused(api: Api, data: bytes, content
     answer = api.open("POST", "/api/commands/todo.add/executions", data=data, content_type=content_type)
 
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+
+
+def test_a_whole_number_may_be_written_with_a_point(api: Api) -> None:
+    assert api.submit("todo.add", {"body": "x"}, priority=7.0).json["priority"] == 7
 
 
 def test_no_body_at_all_submits_without_inputs(api: Api) -> None:
