@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 from telemetry.errors import WeirError
 
 if TYPE_CHECKING:
-    from telemetry.events import Category
+    from telemetry.events import Category, FieldFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,18 @@ class CommandInvalid(LanguageError):
 
 
 class InputsInvalid(LanguageError):
-    """The inputs of a submission are not what the command declares; all faults."""
+    """The inputs of a submission are not what the command declares; all faults.
+
+    Attributes:
+        fields: What telemetry may know of them.
+    """
 
     code = "inputs.invalid"
 
-    def __init__(self, slug: str, faults: tuple[Fault, ...]) -> None:
+    def __init__(self, slug: str, faults: tuple[Fault, ...], fields: tuple[FieldFault, ...] = ()) -> None:
         super().__init__(f"{len(faults)} input(s) of {slug} are wrong", slug=slug)
         self.faults = faults
+        self.fields = fields
 
 
 class SecretsMissing(LanguageError):

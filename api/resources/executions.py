@@ -82,7 +82,7 @@ def _check(command: Command, inputs: Mapping[str, Any], trace: RequestTrace) -> 
         if held.recorder.enabled:
             now_us = held.clock.unix_us()
             held.recorder.record(
-                CommandValidationFailed(mint(now_us), now_us, trace.scope(), faults_count=len(invalid.faults))
+                CommandValidationFailed(mint(now_us), now_us, trace.scope(), len(invalid.faults), invalid.fields)
             )
         raise
 

@@ -229,7 +229,7 @@ def test_a_failed_execution_shows_its_owner_what_went_wrong(busy_api: Api) -> No
     assert answer.json["result"] is None
 
 
-@pytest.mark.req("C-01")
+@pytest.mark.req("C-01", "C-06")
 def test_refused_inputs_are_answered_with_every_fault_and_leave_an_event(api: Api) -> None:
     answer = api.submit("todo.add", {"priority": "urgent", "bdoy": "x"})
 
@@ -238,8 +238,49 @@ def test_refused_inputs_are_answered_with_every_fault_and_leave_an_event(api: Ap
     [refused] = api.get("/api/telemetry/events", event_type="command.validation.failed").json["items"]
     assert refused["command_slug"] == "todo.add"
     assert refused["correlation_id"] == answer.headers["X-Correlation-ID"]
-    assert refused["measures"] == {"faults_count": 3}
+    assert refused["measures"]["faults_count"] == 3
+    assert sorted((fault["field"], fault["rule"]) for fault in refused["measures"]["faults"]) == [
+        ("inputs.<other>", "inputs.unknown"),
+        ("inputs.body", "inputs.required"),
+        ("inputs.priority", "inputs.enum"),
+    ]
+    assert refused["request_source"] == "api"
+    assert refused["user_id"] is not None
     assert api.get("/api/executions").json["items"] == []
+
+
+@pytest.mark.req("C-06", "C-14")
+def test_of_refused_inputs_telemetry_knows_declared_fields_and_rules_and_nothing_else(api: Api) -> None:
+    api.write(
+        "nested",
+        "  - {id: a, type: respond, with: {value: hi}}\n",
+        "{items: {type: array, items: {type: object, properties: {name: {type: string, pattern: '^[a-z]+$'}}}},"
+        " free: {type: object, additionalProperties: {type: integer}}}",
+    )
+
+    refused = api.submit(
+        "nested",
+        {"items": [{"name": "kraken-1"}, {"name": "kraken-2"}], "free": {"kraken-3": "kraken-4"}, "kraken-5": 1},
+    )
+
+    assert refused.status_code == 422
+    [event] = api.get("/api/telemetry/events", event_type="command.validation.failed").json["items"]
+    assert sorted((fault["field"], fault["rule"]) for fault in event["measures"]["faults"]) == [
+        ("inputs.<other>", "inputs.unknown"),
+        ("inputs.free.<other>", "inputs.type"),
+        ("inputs.items[].name", "inputs.pattern"),
+    ]
+    assert "kraken" not in json.dumps(event)
+
+
+def test_fields_that_telemetry_is_told_of_are_bounded(api: Api) -> None:
+    declared = ", ".join(f"f{number}: {{type: integer}}" for number in range(50))
+    api.write("wide", "  - {id: a, type: respond, with: {value: hi}}\n", f"{{{declared}}}")
+
+    api.submit("wide", {f"f{number}": "x" for number in range(50)})
+
+    [event] = api.get("/api/telemetry/events", event_type="command.validation.failed").json["items"]
+    assert (event["measures"]["faults_count"], len(event["measures"]["faults"])) == (50, 20)
 
 
 @pytest.mark.parametrize(
