@@ -52,29 +52,41 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
         )
         atexit.register(stack.close)
     app = _App("weir", static_folder=None)
-    app.config.update(
-        MAX_CONTENT_LENGTH=settings.api.max_body_bytes,
-        API_TITLE="Weir",
-        API_VERSION="1",
-        OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/api",
-        OPENAPI_JSON_PATH="openapi.json",
-        PROPAGATE_EXCEPTIONS=False,
-    )
+    app.config.update(MAX_CONTENT_LENGTH=settings.api.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
     app.url_map.strict_slashes = False
     app.extensions[_CLOSE] = stack
     context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app)
     parsing.install(app)
-    api = _Api(app)
-    api.register_converter(parsing.IdConverter, lambda _converter: {"type": "string", "format": "uuid"})
-    for blueprint in _BLUEPRINTS:
-        api.register_blueprint(blueprint)
+    _add_operations(app)
     app.register_blueprint(documents.blueprint)
     app.register_error_handler(WeirError, _answer_error)
     app.register_error_handler(Exception, _answer_unforeseen)
     return app
+
+
+def describe() -> dict[str, Any]:
+    """What `/api/openapi.json` says, without anything that would serve it."""
+    app = Flask("weir", static_folder=None)
+    parsing.install(app)
+    document: dict[str, Any] = _add_operations(app).spec.to_dict()
+    return document
+
+
+def _add_operations(app: Flask) -> _Api:
+    app.config.update(
+        API_TITLE="Weir",
+        API_VERSION="1",
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/api",
+        OPENAPI_JSON_PATH="openapi.json",
+    )
+    api = _Api(app)
+    api.register_converter(parsing.IdConverter, lambda _converter: {"type": "string", "format": "uuid"})
+    for blueprint in _BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    return api
 
 
 def close_app(app: Flask) -> None:

@@ -73,6 +73,7 @@ class Events(MethodView):
                 correlation_id=query["correlation_id"],
                 execution_id=query["execution_id"],
                 command=query["command"],
+                step_type=query["step_type"],
                 user_id=None if query["user"] is None else resources().pseudonyms.user(query["user"]),
                 space_id=space_id,
                 outcome=query["outcome"],

@@ -314,6 +314,7 @@ class EventQuery(QueryShape):
     correlation_id = AnyId()
     execution_id = AnyId()
     command = fields.String(metadata={"description": "Slug."})
+    step_type = fields.String(metadata={"description": "Name of a step type: `fragment.create`."})
     user = fields.String(metadata={"description": "The plain name; its hash is looked for."})
     space = fields.String(metadata={"description": "Name of the space."})
     outcome = fields.String(validate=validate.OneOf(_OUTCOMES))

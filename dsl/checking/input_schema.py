@@ -51,7 +51,7 @@ KEYWORDS = frozenset(
 def declared_path(schema: Mapping[str, Any], path: Path) -> str:
     """Where a value of `inputs` is, in the command's own words: `inputs.items[].name`.
 
-    A name that the schema does not declare is whoever sent it's own: `<other>` stands for the first of them, and the path
+    A name that the schema does not declare may be anybody's words: `<other>` stands for the first of them, and the path
     ends there. Positions in lists are left out.
     """
     said = str(path[0])

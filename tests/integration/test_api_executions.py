@@ -446,6 +446,30 @@ def test_events_are_found_by_what_they_are_about(api: Api) -> None:
     assert count(cursor=first["next_cursor"]) == everything - 1
 
 
+@pytest.mark.req("C-16")
+def test_rates_of_success_of_commands_and_step_types_are_read_from_telemetry_alone(api: Api) -> None:
+    api.write("fails", FAILS)
+    for _ in range(3):
+        api.submit("todo.add", {"body": "x"})
+    for _ in range(2):
+        api.submit("fails")
+    api.run()
+    with api.resources.pool.connection() as connection:
+        connection.execute("delete from command_executions")
+
+    def rate(event_type: str, **query: str) -> tuple[int, int]:
+        counts = [
+            len(api.get("/api/telemetry/events", event_type=event_type, outcome=outcome, **query).json["items"])
+            for outcome in ("succeeded", "failed")
+        ]
+        return counts[0], counts[1]
+
+    assert rate("command.execution", command="todo.add") == (3, 0)
+    assert rate("command.execution", command="fails") == (0, 2)
+    assert rate("dsl.step", step_type="validate") == (3, 2)
+    assert rate("dsl.step", step_type="fragment.create") == (3, 0)
+
+
 @pytest.mark.req("C-14")
 def test_nothing_a_caller_writes_is_in_an_answer_of_the_telemetry_api(api: Api) -> None:
     secret = "kraken-7731"
