@@ -41,6 +41,23 @@ MAX_FIELDS = 1000
 MAX_FAULTS = 100
 
 
+#: Where the headers of an operation are kept until it is described.
+_HEADERS = "headers"
+
+#: Blueprints of probes, which may add what they like to an address.
+LENIENT = frozenset({"health"})
+
+#: What any operation may answer: a page of another site asks; nobody foresaw it.
+_ALWAYS = (HTTPStatus.FORBIDDEN, HTTPStatus.INTERNAL_SERVER_ERROR)
+#: With a body: not what it says it is, too large, of another kind, of another shape.
+_WITH_BODY = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
+
+
 class Parser(FlaskParser):
     """The webargs parser of every operation: schemas decide on unknown fields, faults become one problem."""
 
@@ -195,23 +212,6 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # flask-smorest
             return operation
 
         return decorate
-
-
-#: Where the headers of an operation are kept until it is described.
-_HEADERS = "headers"
-
-#: Blueprints of probes, which may add what they like to an address.
-LENIENT = frozenset({"health"})
-
-#: What any operation may answer: a page of another site asks; nobody foresaw it.
-_ALWAYS = (HTTPStatus.FORBIDDEN, HTTPStatus.INTERNAL_SERVER_ERROR)
-#: With a body: not what it says it is, too large, of another kind, of another shape.
-_WITH_BODY = (
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-)
 
 
 def read_body(req: Request) -> bytes:

@@ -13,8 +13,8 @@ from docs.generators.markdown import code, document, table
 INTRODUCTION = """
 The API describes itself at `/api/openapi.json` (OpenAPI 3.1), which says what every answer holds, and tests hold it to
 that. [How to use it](../how-to/use-the-rest-api.md) shows it at work. Bodies are JSON. Every error is a
-[problem](problems.md). Every answer carries `X-Correlation-ID`: the caller's, or that of its `traceparent`, or a new one.
-Lists are pages: `next_cursor` of one is the `cursor` of the next.
+[problem](problems.md). Every answer carries `X-Correlation-ID`: the caller's, or that of its `traceparent`, or a new
+one. Lists are pages: `next_cursor` of one is the `cursor` of the next.
 
 Any operation refuses pages of other sites (403), and all but `/healthz` and `/readyz` query parameters they do not know
 (422). Those that take a body refuse one that is malformed (400), too large (413), of another kind (415) or of another
