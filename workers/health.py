@@ -8,6 +8,7 @@ looks at includes the loop that does the work (`workers.readiness`), or it would
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +18,9 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeAlias
 
-import structlog
-
 from telemetry.errors import WeirError
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)  # structlog takes longer to import than to ask
 
 #: How long whoever asks waits.
 PATIENCE = timedelta(seconds=4)
@@ -117,11 +116,7 @@ def _open(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if _is_taken(path):
-            raise HealthTaken(
-                f"another process listens at {path}",
-                hint="Give each process of a name a WEIR_HEALTH_DIR of its own.",
-            )
+        _require_free(path)
         path.unlink(missing_ok=True)
         listener.bind(str(path))
         path.chmod(0o600)
@@ -138,14 +133,15 @@ def _open(path: Path) -> socket.socket:
     return listener
 
 
-def _is_taken(path: Path) -> bool:
-    try:
-        _connect(path, PATIENCE).close()
-    except (FileNotFoundError, ConnectionRefusedError):
-        return False
-    except TimeoutError:  # it is there and stands still
-        return True
-    return True
+def _require_free(path: Path) -> None:
+    with suppress(TimeoutError):  # somebody is there and stands still
+        try:
+            _connect(path, PATIENCE).close()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+    raise HealthTaken(
+        f"another process listens at {path}", hint="Give each process of a name a WEIR_HEALTH_DIR of its own."
+    )
 
 
 def _answer_all(listener: socket.socket, look: Callable[[], Checks]) -> None:

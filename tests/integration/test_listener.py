@@ -91,7 +91,7 @@ def _answer(listener: socket.socket, probe: HealthProbe, answer: bytes) -> bool:
 
 
 def test_nobody_answering_is_not_ready_and_costs_one_connection(listener: socket.socket) -> None:
-    with closing(HealthProbe(listener)) as probe:
+    with closing(HealthProbe(listener, "127.0.0.1")) as probe:
         assert [probe() for _ in range(3)] == [False] * 3
 
     listener.setblocking(False)
@@ -101,7 +101,7 @@ def test_nobody_answering_is_not_ready_and_costs_one_connection(listener: socket
 
 
 def test_only_200_is_ready(listener: socket.socket) -> None:
-    probe = HealthProbe(listener)
+    probe = HealthProbe(listener, "127.0.0.1")
 
     assert not _answer(listener, probe, b"HTTP/1.1 503 SERVICE UNAVAILABLE\r\n\r\n")
     assert not _answer(listener, probe, b"")
@@ -109,7 +109,7 @@ def test_only_200_is_ready(listener: socket.socket) -> None:
 
 
 def test_a_closed_listener_is_not_ready(listener: socket.socket) -> None:
-    probe = HealthProbe(listener)
+    probe = HealthProbe(listener, "127.0.0.1")
     listener.close()
 
     assert not probe()
