@@ -11,4 +11,5 @@ pytest_plugins = [
     "fixtures.worlds",
     "fixtures.apis",
     "fixtures.installations",
+    "fixtures.containers",
 ]
