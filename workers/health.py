@@ -23,7 +23,7 @@ from telemetry.errors import WeirError
 log = logging.getLogger(__name__)  # structlog takes longer to import than to ask
 
 #: How long whoever asks waits.
-PATIENCE = timedelta(seconds=4)
+PATIENCE = timedelta(seconds=3)
 #: How long a stopping process waits for an answer in the making.
 _STOP_PATIENCE_S = 1.0
 #: Questions that may wait.

@@ -79,19 +79,6 @@ def test_a_process_without_its_server_is_unhealthy_until_it_is_back(
 
 
 @pytest.mark.req("D-03")
-def test_a_check_ends_before_its_time_is_up_even_when_nothing_answers(containers: Containers) -> None:
-    with containers.frozen(PROCESSES):
-        begun = time.monotonic()
-        containers.check("worker")
-        took_s = time.monotonic() - begun
-
-    check = containers.project.services["worker"].healthcheck
-    assert check is not None
-    assert took_s < check.timeout.total_seconds()
-    containers.wait_healthy(PROCESSES)
-
-
-@pytest.mark.req("D-03")
 def test_a_process_that_has_not_started_is_unhealthy(containers: Containers) -> None:
     containers.send(signal.SIGKILL, ["sink"])
     containers.processes["sink"].wait(10)

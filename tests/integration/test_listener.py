@@ -43,6 +43,18 @@ def test_a_url_of_an_ipv6_address_has_brackets() -> None:
         assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
 
 
+def test_a_listener_on_every_address_is_found_on_this_machine() -> None:
+    with closing(open_listener("0.0.0.0", 0)) as listener:  # noqa: S104 - for a moment, and nobody answers
+        port = listener.getsockname()[1]
+        assert url_of(listener) == f"http://127.0.0.1:{port}"
+
+        with closing(HealthProbe(listener, "weir.example")) as probe:
+            assert not probe()
+            asked, _ = listener.accept()
+            with asked:
+                assert f"\r\nHost: weir.example:{port}\r\n".encode() in asked.recv(1000)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells who listens")
 def test_an_address_in_use_is_refused_naming_the_process_and_the_remedy() -> None:
     with subprocess.Popen(  # noqa: S603 - our own interpreter
