@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -22,11 +23,10 @@ IGNORED = (ROOT / ".dockerignore").read_text(encoding="utf-8")
 SOURCES = [source for copy in BUILD.copies for source in copy.sources]
 
 
-def files_of(folder: Path) -> set[str]:
-    """Every file that `.dockerignore` lets through, below the sources."""
-    found = {path for source in SOURCES for path in [folder / source, *(folder / source).rglob("*")] if path.is_file()}
-    names = {path.relative_to(folder).as_posix() for path in found}
-    return {name for name in names if not is_ignored(name, IGNORED)}
+def files_of(names: list[str]) -> set[str]:
+    """Every file of ours that these are, or that is below them."""
+    found = {path for name in names for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()}
+    return {path.relative_to(ROOT).as_posix() for path in found if path.parent.name != "__pycache__"}
 
 
 @pytest.mark.req("D-03")
@@ -87,7 +87,11 @@ def test_no_secret_is_in_the_image() -> None:
 
 @pytest.mark.req("D-03")
 def test_the_installed_package_has_every_file_of_the_tree(tmp_path: Path) -> None:
-    for name in files_of(ROOT):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert set(packages) == {name for name in SOURCES if (ROOT / name).is_dir()}
+    context = {name for name in files_of(SOURCES) if not is_ignored(name, IGNORED)}
+    for name in context:
         (tmp_path / "context" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / "context" / name)
 
@@ -104,5 +108,5 @@ def test_the_installed_package_has_every_file_of_the_tree(tmp_path: Path) -> Non
         installed = {name for name in archive.namelist() if ".dist-info/" not in name}
         (entry,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
         assert "weir = api.cli.main:main" in archive.read(entry).decode()
-    assert installed == {name for name in files_of(ROOT) if "/" in name}
+    assert installed == files_of(packages)
     assert {Path(name).suffix for name in installed} >= {".py", ".sql", ".yaml"}
