@@ -84,7 +84,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
 
 def _memory() -> str | None:
-    """A folder in memory for gunicorn's heartbeat files, so that no disk needs to turn for them; None if there is none."""
+    """A folder in memory for gunicorn's heartbeat files, which no disk needs to turn for; None if there is none."""
     folder = "/dev/shm"  # noqa: S108 - its files are unlinked as soon as they are made
     return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
