@@ -1,4 +1,4 @@
-"""`weir fragments`: bring notes in, and look at what there is."""
+"""`weir fragments`: bring notes in, look at what there is, and take it out again."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from api.client import ApiRefused, Client
 from dsl.errors import Fault
 
 if TYPE_CHECKING:
+    from dsl.note_export import NoteFolder
     from dsl.notes import Note
 
 #: Notes of one request, and characters of their contents together, at most.
@@ -42,9 +43,9 @@ _VIEW = View(
 )
 
 
-@click.group(short_help="Import and list fragments.")
+@click.group(short_help="Import, export and list fragments.")
 def fragments() -> None:
-    """Import and list fragments, the built-in records."""
+    """Import, export and list fragments, the built-in records."""
 
 
 @fragments.command("list")
@@ -118,6 +119,59 @@ def import_fragments(folder: Path, space: str, form: str) -> None:
         raise click.exceptions.Exit(EXPECTED)
 
 
+@fragments.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--type", "type_", help="Only those of this type.")
+@click.option("--tag", "tags", multiple=True, help="Only those with this tag; several: with all of them.")
+@click.option("--space", default="default", show_default=True, help="Which space they are in.")
+@click.option("--force", is_flag=True, help="Replace files that no export wrote, too.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to show it."
+)
+def export_fragments(  # noqa: PLR0913 - one argument per option
+    folder: Path, type_: str | None, tags: tuple[str, ...], space: str, force: bool, form: str
+) -> None:
+    """Export fragments as a folder of Markdown notes, which `weir fragments import` reads back without a loss.
+
+    A fragment that was exported before keeps its file; files of fragments that are gone stay. Exits with 1 when a file
+    could not be written.
+    """
+    from dsl.note_export import NoteFolder
+
+    query = {"type": type_, "tag": ",".join(tags) or None, "space": space, "contents": "whole"}
+    counts: Counter[str] = Counter()
+    with open_client() as client:
+        items = client.pages("/api/fragments", query)
+        notes = _opened(folder, NoteFolder, force)
+        with click.progressbar(items, label="exporting", show_pos=True, file=sys.stderr) as bar:
+            for fragment in bar:
+                counts[notes.write(fragment) or "failed"] += 1
+    _show_exported(folder, counts, notes.faults, form)
+
+
+def _opened(folder: Path, kind: type[NoteFolder], force: bool) -> NoteFolder:
+    try:
+        return kind(folder, replace=force)
+    except OSError as error:
+        raise click.BadParameter(f"{folder}: {error.strerror}", param_hint="DIR") from error
+
+
+def _show_exported(folder: Path, counts: Counter[str], faults: list[Fault], form: str) -> None:
+    if form == "json":
+        problems = [{"path": fault.path, "code": fault.code, "message": fault.message} for fault in faults]
+        print_json({"written": counts["written"], "unchanged": counts["unchanged"], "faults": problems})
+    else:
+        total = counts["written"] + counts["unchanged"]
+        print(
+            f"{plural(total, 'fragment')} in {clean(str(folder))}: {counts['written']} written, "
+            f"{counts['unchanged']} unchanged"
+        )
+    for fault in faults:
+        Terminal.of_stderr().say(f"{clean(fault.path)}: {clean(fault.message)}", "failed")
+    if counts["failed"]:
+        raise click.exceptions.Exit(EXPECTED)
+
+
 def _send(client: Client, space: str, batch: list[Note], counts: Counter[str], faults: list[Fault]) -> None:
     """Import a batch; if the API refuses it, its notes one by one, so that one bad note spoils nothing else."""
     body = {"space": space, "notes": [_note_json(note) for note in batch]}
@@ -164,4 +218,6 @@ def _note_json(note: Note) -> dict[str, Any]:
         "metadata": note.metadata,
         "created_at": note.created.isoformat() if note.created else None,
         "updated_at": note.updated.isoformat() if note.updated else None,
+        "id": str(note.id) if note.id else None,
+        "state": note.state,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dsl.errors import Fault
+from dsl.front_matter import MAX_BYTES
 from dsl.notes import MAX_NOTE_BYTES, Note, count_notes, parse_note, read_notes
 
 
@@ -147,7 +148,7 @@ def test_an_empty_front_matter_says_nothing(front: str) -> None:
         ("---\nk: !!python/object:os.system x\n---\n", 2),
         (f"---\nk: {'[' * 30}{']' * 30}\n---\n", 2),
         (f"---\nk: {'[' * 20_000}\n---\n", 2),
-        (f"---\nk: {'x' * 40_000}\n---\n", None),
+        (f"---\nk: {'x' * MAX_BYTES}\n---\n", None),
     ],
 )
 def test_a_front_matter_that_cannot_be_read_is_a_fault_with_its_line(text: str, line: int | None) -> None:
