@@ -140,14 +140,19 @@ def open_redis(url: str, *, timeout: timedelta = timedelta(seconds=5), retries: 
     return _client(url, timeout=timeout, connect_timeout=timeout, retry=retry)
 
 
-def open_blocking_redis(url: str, *, block: timedelta) -> Redis:
+def open_blocking_redis(url: str, *, block: timedelta, patience: timedelta = _BLOCK_MARGIN) -> Redis:
     """A client for commands that wait on the server (XREADGROUP BLOCK, BLPOP), for at most `block`.
 
     Its socket is patient a little longer than the command, and it tries once more at most: redis-py's default of ten
     retries hides a dead server for a minute.
+
+    Args:
+        url: As `open_redis`.
+        block: The longest time a command waits.
+        patience: How much longer its answer may take.
     """
     connect_timeout = timedelta(seconds=CONNECT_TIMEOUT_S)
-    return _client(url, timeout=block + _BLOCK_MARGIN, connect_timeout=connect_timeout, retry=Retry(NoBackoff(), 1))
+    return _client(url, timeout=block + patience, connect_timeout=connect_timeout, retry=Retry(NoBackoff(), 1))
 
 
 def _client(url: str, *, timeout: timedelta, connect_timeout: timedelta, retry: Retry) -> Redis:

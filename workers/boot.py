@@ -121,7 +121,7 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
             pseudonyms=pseudonyms,
             library=Library(command_folders(servers), REGISTRY, workers.dsl),
             executions=executions,
-            hints=Hints(broker),
+            hints=Hints(broker, clock),
         )
 
 
