@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dsl.declarations import TableSettings, declare
 from dsl.settings import DslSettings
 from telemetry.errors import SettingsInvalid
 from telemetry.settings import SettingsReader, TelemetrySettings, setting
@@ -86,7 +87,8 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
     document, faults = _read_file((directory or Path.cwd()) / "weir.toml")
     reader = SettingsReader(environ, document, faults)
     telemetry = reader.read(TelemetrySettings)
-    dsl = replace(reader.read(DslSettings), telemetry=telemetry)
+    tables = declare(reader.read_each(TableSettings), reader.faults)
+    dsl = replace(reader.read(DslSettings), telemetry=telemetry, tables=tables)
     settings = Settings(
         api=reader.read(ApiSettings),
         client=reader.read(ClientSettings),

@@ -6,6 +6,7 @@ python -m docs.generate --check    write nothing; exit 1 and name the pages that
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,15 +14,24 @@ from types import MappingProxyType
 
 from api import problems
 from api.cli import reference as cli
-from docs.generators import events, requirements, settings, steps, tables
+from docs.generators import events, fixtures, requirements, settings, steps, tables
+from dsl.schema import command_schema
+from dsl.steps import REGISTRY
 
 FOLDER = Path(__file__).parent
+
+
+def _command_schema() -> str:
+    return json.dumps(command_schema(REGISTRY), indent=2) + "\n"
+
 
 #: What makes each page, by its path in docs/.
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "reference/cli.md": cli.reference,
+        "reference/command.schema.json": _command_schema,
         "reference/events.md": events.page,
+        "reference/fixtures.md": fixtures.page,
         "reference/problems.md": problems.reference,
         "reference/settings.md": settings.page,
         "reference/steps.md": steps.page,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, cast
@@ -11,6 +10,7 @@ from typing import Any, cast
 from dsl.checking.fields import Fields, kind_of
 from dsl.checking.input_schema import declared_names, read_inputs
 from dsl.checking.references import References, Scope
+from dsl.checking.shape import COMMAND, Names
 from dsl.checking.steps import StepChecker, StepType, all_ids, ids_of, read_retry
 from dsl.command import Command, Concurrency
 from dsl.document import Document, read
@@ -20,20 +20,6 @@ from dsl.faults import Faults, TooManyFaults
 from dsl.nodes import MappingNode, ScalarNode
 from dsl.settings import DslSettings
 from dsl.values import canonical_json
-
-#: A command's name: words of lower-case letters and digits, with one `.`, `_` or `-` between.
-SLUG = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-#: Characters of a slug, at most.
-MAX_SLUG = 100
-
-_SLUG_FORM = "lower-case letters and digits, with . _ or - between; at most 100"
-_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-_KEYS = (
-    *("slug", "name", "version", "description", "inputs", "requires", "timeout", "retry", "concurrency"),
-    *("steps", "on_failure"),
-)
-_MAX_CONCURRENCY = 10_000
 
 
 def load(text: str | bytes, registry: Mapping[str, StepType], settings: DslSettings, *, origin: str) -> Command:
@@ -83,18 +69,16 @@ def _command(  # noqa: PLR0913 - one part each
     origin: str,
     faults: Faults,
 ) -> Command:
-    fields = Fields(root, (), faults)
-    fields.only(_KEYS, of="a command")
-    fields.required("slug", of="a command")
-    slug = fields.text("slug", max_length=MAX_SLUG, pattern=SLUG, form=_SLUG_FORM)
-    inputs = read_inputs(root.get("inputs"), ("inputs",), faults)
+    fields = Fields.of(root, (), faults, COMMAND)
+    slug = fields.text("slug")
+    inputs = read_inputs(fields.get("inputs"), ("inputs",), faults)
     secrets = _secrets(fields)
-    step_ids = frozenset((*all_ids(root.get("steps")), *all_ids(root.get("on_failure"))))
+    step_ids = frozenset((*all_ids(fields.get("steps")), *all_ids(fields.get("on_failure"))))
     language = compiler(settings)
     references = References(declared_names(inputs), secrets, step_ids, language.filters, faults)
-    checker = StepChecker(registry, language, references, faults)
+    checker = StepChecker(registry, language, references, faults, settings)
     concurrency = _concurrency(fields, checker)
-    items = fields.items("steps") if fields.required("steps", of="a command") is not None else None
+    items = fields.items("steps")
     if items == ():
         position = root.entries["steps"].value.position
         fields.fault("command.wrong_value", "a command has at least one step", "steps", position, None, "a step")
@@ -110,9 +94,9 @@ def _command(  # noqa: PLR0913 - one part each
         document=document,
         source=source,
         origin=origin,
-        name=fields.text("name", max_length=200) or "",
-        version=fields.text("version", max_length=64) or "",
-        description=fields.text("description", max_length=2000) or "",
+        name=fields.text("name") or "",
+        version=fields.text("version") or "",
+        description=fields.text("description") or "",
         timeout=fields.duration("timeout"),
         retry=read_retry(fields),
         concurrency=concurrency,
@@ -125,18 +109,17 @@ def _secrets(fields: Fields) -> tuple[str, ...]:
     requires = fields.mapping("requires")
     if requires is None:
         return ()
-    requires.only(("secrets",), of="`requires`")
+    rule = requires.rule("secrets", Names).item
     names: list[str] = []
     for index, node in enumerate(requires.items("secrets") or ()):
         name = node.value()
-        if isinstance(name, str) and _SECRET.fullmatch(name) and name not in names:
+        if isinstance(name, str) and rule.allows(name) and name not in names:
             names.append(name)
             continue
         message = "this is not the name of a secret, or it is here already"
-        expected = "a letter or _, then letters, digits and _; at most 64"
         place = (*requires.path, "secrets", index)
-        requires.faults.add(
-            "command.wrong_value", message, place, node.position, found=kind_of(node), expected=expected
+        fields.faults.add(
+            "command.wrong_value", message, place, node.position, found=kind_of(node), expected=rule.expected
         )
     return tuple(names)
 
@@ -145,15 +128,12 @@ def _concurrency(fields: Fields, checker: StepChecker) -> Concurrency | None:
     concurrency = fields.mapping("concurrency")
     if concurrency is None:
         return None
-    concurrency.only(("key", "max", "on_full"), of="`concurrency`")
-    for name in ("key", "max"):
-        concurrency.required(name, of="`concurrency`")
-    key = concurrency.text("key", max_length=1000)
-    node = concurrency.node.get("key")
+    key = concurrency.text("key")
+    node = concurrency.get("key")
     if key is not None and isinstance(node, ScalarNode):
         checker.template(node, (*concurrency.path, "key"), Scope())
-    most = concurrency.whole("max", 1, _MAX_CONCURRENCY)
-    on_full = concurrency.choice("on_full", ("queue", "reject")) or "queue"
+    most = concurrency.whole("max")
+    on_full = concurrency.choice("on_full") or "queue"
     if key is None or most is None:
         return None
     return Concurrency(key, most, cast("Any", on_full))

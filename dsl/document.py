@@ -30,6 +30,7 @@ _SHOWN = 60
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 #: libyaml compares each %TAG line with all before it: a minute for a megabyte of them.
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
+_MISSED = re.compile(r"(?<!un)expected (.+)$")
 _UNQUOTED = re.compile(r"(?:^|[:\-,\[{?])\s*\{[{%]")
 
 _CONSTANTS = {
@@ -76,11 +77,16 @@ def read(text: str | bytes, settings: DslSettings) -> Document:
         found = f"U+{ord(match.group()):04X}"
         where = position_in(text, match.start())
         message = "a control or invisible character may not be in a command file"
-        return _refused("file.forbidden_character", message, line=where.line, column=where.column, found=found)
+        expected = "none, or its escape between double quotes"
+        return _refused(
+            "file.forbidden_character", message, line=where.line, column=where.column, found=found, expected=expected
+        )
     match = _DIRECTIVE.search(text)
     if match is not None:
         line = position_in(text, match.start()).line
-        return _refused("yaml.directive", "a line may not begin with %", line=line, column=1, found="%")
+        return _refused(
+            "yaml.directive", "a line may not begin with %", line=line, column=1, found="%", expected="a key or a value"
+        )
     return _Composer(text, settings).compose()
 
 
@@ -116,7 +122,9 @@ class _Composer:
         root: Node | None = None
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                self._add("yaml.several_documents", "a command file holds one document", _start(event))
+                self._add(
+                    "yaml.several_documents", "a command file holds one document", _start(event), expected="the end"
+                )
                 raise _LimitPassed
             if isinstance(event, yaml.NodeEvent):
                 root = self._node(event, events)
@@ -129,19 +137,22 @@ class _Composer:
         start = _start(event)
         self.nodes += 1
         if self.nodes > self.settings.max_nodes:
-            self._add("yaml.too_many_nodes", f"there are more than {self.settings.max_nodes} values", start)
+            most = self.settings.max_nodes
+            self._add("yaml.too_many_nodes", f"there are more than {most} values", start, expected=f"at most {most}")
             raise _LimitPassed
         if isinstance(event, yaml.AliasEvent):
-            self._add("yaml.alias", "aliases are not used in command files: repeat the value", start)
-            return ScalarNode(self.text, start, _end(event), None)
+            message = "aliases are not used in command files: repeat the value"
+            self._add("yaml.alias", message, start, expected="the value itself")
+            return ScalarNode(self.text, start, _end(event), self.text[start : _end(event)])
         if getattr(event, "anchor", None) is not None:
-            self._add("yaml.anchor", "anchors are not used in command files", start)
+            self._add("yaml.anchor", "anchors are not used in command files", start, expected="the value alone")
         if getattr(event, "tag", None) is not None:
-            self._add("yaml.tag", "tags are not used in command files", start)
+            self._add("yaml.tag", "tags are not used in command files", start, expected="the value alone")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if len(self.path) >= self.settings.max_depth:
-            self._add("yaml.too_deep", f"values are nested deeper than {self.settings.max_depth}", start)
+            most = self.settings.max_depth
+            self._add("yaml.too_deep", f"values are nested deeper than {most}", start, expected=f"at most {most}")
             raise _LimitPassed
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(start, events)
@@ -184,10 +195,13 @@ class _Composer:
             return "?", ScalarNode(self.text, key.start, key.end, "?")
         self.nodes -= 1  # what is counted are values
         if key.scalar == "<<" and not key.style:
-            self._add("yaml.merge_key", "merge keys are not used in command files", key.start)
+            self._add(
+                "yaml.merge_key", "merge keys are not used in command files", key.start, expected="the keys themselves"
+            )
         elif key.scalar in entries:
             self.path.append(key.scalar)
-            self._add("yaml.duplicate_key", f"`{key.scalar[:_SHOWN]}` is given twice", key.start)
+            message = f"`{key.scalar[:_SHOWN]}` is given twice"
+            self._add("yaml.duplicate_key", message, key.start, expected="each key once")
             self.path.pop()
         return key.scalar, key
 
@@ -197,7 +211,8 @@ class _Composer:
         if not style and event.tag is None:
             value = self._resolve(text, start)
         elif "\0" in text:
-            self._add("file.forbidden_character", "text may not hold a NUL character", start, found="U+0000")
+            message = "text may not hold a NUL character"
+            self._add("file.forbidden_character", message, start, found="U+0000", expected="text without it")
         return ScalarNode(self.text, start, _end(event), value, style)
 
     def _resolve(self, text: str, start: int) -> str | int | float | bool | None:
@@ -208,14 +223,17 @@ class _Composer:
             value = int(text) if len(text) <= _MAX_INT_LENGTH else MAX_INT + 1
             if MIN_INT <= value <= MAX_INT:
                 return value
-            self._add("yaml.number_too_large", "a whole number has at most 64 bits: quote it to keep it as text", start)
+            message = "a whole number has at most 64 bits: quote it to keep it as text"
+            self._add("yaml.number_too_large", message, start, expected=f"from {MIN_INT} to {MAX_INT}")
         elif _FLOAT.fullmatch(text):
             number = float(text)
             if math.isfinite(number):
                 return number
-            self._add("yaml.number_too_large", "the number is too large: quote it to keep it as text", start)
+            message = "the number is too large: quote it to keep it as text"
+            self._add("yaml.number_too_large", message, start, expected="a finite number")
         elif _NOT_JSON.fullmatch(text):
-            self._add("yaml.not_a_number", "JSON has no such number: quote it to keep it as text", start)
+            message = "JSON has no such number: quote it to keep it as text"
+            self._add("yaml.not_a_number", message, start, expected="a finite number")
         return text
 
     def _add(
@@ -240,7 +258,9 @@ class _Composer:
             self._add("yaml.tab", "a tab cannot indent or separate here", start, found="a tab", expected="spaces")
         else:
             parts = (getattr(error, "context", None), getattr(error, "problem", None))
-            self._add("yaml.syntax", "; ".join(part for part in parts if part) or "this is not YAML", start)
+            message = "; ".join(part for part in parts if part) or "this is not YAML"
+            missed = _MISSED.search(message)
+            self._add("yaml.syntax", message, start, expected="YAML" if missed is None else missed[1])
 
 
 def _start(event: yaml.Event) -> int:

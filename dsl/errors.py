@@ -96,6 +96,7 @@ class ExpressionError(LanguageError):
     """A template or condition could not be evaluated."""
 
     code = "expression.failed"
+    category: ClassVar[Category] = "validation"
 
 
 class StepError(WeirError):

@@ -7,6 +7,7 @@ file and name what was probably meant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -19,15 +20,15 @@ from liquid.builtin.expressions import Path as LiquidPath
 from liquid.builtin.output import OutputNode
 from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
 from liquid.expression import Expression as LiquidExpression
-from liquid.output import LimitedStringIO
 from liquid.template import BoundTemplate
 
 from dsl.errors import ExpressionError
-from dsl.faults import nearest
+from dsl.faults import listed, nearest
 from dsl.nodes import ListNode, Locator, MappingNode, Node, Path, ScalarNode, position_in
 from dsl.settings import DslSettings
 from dsl.templates.analysis import FilterUse, Locate, Name, Usage, analyse
-from dsl.templates.grammar import TAGS, Context, Grammar
+from dsl.templates.context import Buffer, Context
+from dsl.templates.grammar import TAGS, Grammar
 from dsl.templates.native import plain
 
 #: What is compiled: a node of a file, or a text of its own.
@@ -41,6 +42,10 @@ _PLAIN = frozenset((str, int, float, bool, type(None), list, dict))
 
 #: Tags that only stand inside others.
 _INNER_TAGS = ("elsif", "else", "endcapture", "endcase", "endfor", "endif", "endunless", "when")
+
+#: What was expected, where a message says so, or the limit that was passed.
+_MISSED = re.compile(r"expected (.+?)(?:, found .*)?$")
+_PASSED = re.compile(r" than ([0-9].*)$")
 
 #: How python-liquid puts it, and how we do.
 _WORDING = (
@@ -61,13 +66,14 @@ class _Compiled:
         filters: Filters it applies.
     """
 
-    __slots__ = ("_grammar", "_holder", "_locate", "_nodes", "filters", "names", "text")
+    __slots__ = ("_blocks", "_grammar", "_holder", "_locate", "_work", "filters", "names", "text")
 
     def __init__(self, grammar: Grammar, holder: BoundTemplate, text: str, locate: Locate, usage: Usage) -> None:
         self._grammar = grammar
         self._holder = holder
         self._locate = locate
-        self._nodes = usage.nodes
+        self._work = usage.work
+        self._blocks = usage.blocks
         self.text = text
         self.names = usage.names
         self.filters = usage.filters
@@ -79,7 +85,7 @@ class _Compiled:
             ExpressionError: A name is missing, a filter cannot do what it is asked, or a limit was passed.
         """
         try:
-            return self._evaluate(Context(self._holder, names, self._nodes))
+            return self._evaluate(Context(self._holder, names, self._work, self._blocks))
         except Exception as error:
             raise _failure(error, self.text, self._locate, self.names, names) from error
 
@@ -121,8 +127,8 @@ class Template(_Compiled):
         if self._native is not None:
             value = self._native.evaluate(context)
             # What is in scope is plain already; only filters make values of other types.
-            return value if self._is_path and type(value) in _PLAIN else plain(value, self._max_value)
-        buffer = LimitedStringIO(self._grammar.max_text)
+            return value if self._is_path and type(value) in _PLAIN else plain(value, self._max_value, context)
+        buffer = Buffer(context)
         for node in self._parsed:
             try:
                 node.render(context, buffer)
@@ -205,7 +211,7 @@ class Compiler:
         self._settings = settings
         self._grammar = Grammar(settings)
         self._holder = BoundTemplate(self._grammar, [])
-        self._static = Context(self._holder, {}, 0)
+        self._static = Context(self._holder, {})
 
     @property
     def filters(self) -> frozenset[str]:
@@ -237,7 +243,8 @@ class Compiler:
         """
         text, locate = self._opened(source)
         if "{{" in text or "{%" in text:
-            raise _at(locate, max(text.find("{"), 0), "a condition is written without braces")
+            detail = "a condition is written without braces"
+            raise _at(locate, max(text.find("{"), 0), detail, expected="an expression")
         try:
             expression = self._grammar.parse_condition(text)
             usage = analyse((), (expression,), self._static, locate)
@@ -295,7 +302,8 @@ class Compiler:
             text, locate = str(source.scalar), Locator(source)
         if len(text) > self._settings.max_template_bytes:
             limit = self._settings.max_template_bytes
-            raise _at(locate, 0, f"the template is longer than {limit} characters")
+            detail = f"the template is longer than {limit} characters"
+            raise _at(locate, 0, detail, expected=f"at most {limit} characters")
         return text, locate
 
 
@@ -339,10 +347,14 @@ def _failure(
         word = message.removeprefix("unexpected tag ").strip("'")
         meant = nearest(word, (*TAGS, *_INNER_TAGS))
         hint = f"Did you mean `{meant}`?" if meant else f"Tags are {', '.join(TAGS)}."
-        return _at(locate, index, f"there is no tag `{word}` here", hint, name=word, nearest=meant)
+        return _at(
+            locate, index, f"there is no tag `{word}` here", hint, name=word, nearest=meant, expected=listed(TAGS)
+        )
     for theirs, ours in _WORDING:
         message = message.replace(theirs, ours)
-    return _at(locate, index, message)
+    missed, passed = _MISSED.search(message), _PASSED.search(message)
+    expected = missed[1] if missed else f"at most {passed[1]}" if passed else None
+    return _at(locate, index, message, expected=expected)
 
 
 def _missing(name: Name, names: Mapping[str, object]) -> ExpressionError:

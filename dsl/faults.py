@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 
@@ -33,6 +34,25 @@ def shown(value: object) -> str:
     """A value as JSON, shortened, as it is shown in a fault."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What a step type finds wrong with one of its steps in a file, beyond what its models can say.
+
+    Attributes:
+        place: Where, below `with:`.
+        message: One sentence.
+        found: What was there.
+        known: Valid names of which the one nearest to `found` is suggested.
+        is_key: Whether it is the last key of the place that is wrong, and not what it maps to.
+    """
+
+    place: Path
+    message: str
+    found: str | None = None
+    known: Sequence[str] = ()
+    is_key: bool = False
 
 
 class TooManyFaults(Exception):

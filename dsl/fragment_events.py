@@ -21,7 +21,10 @@ _TYPES: dict[str, type[FragmentCreated | FragmentUpdated | FragmentDeleted]] = {
 
 def mint_events(mutations: Sequence[Mutation], occurred_at_us: int) -> tuple[MutationEvent | None, ...]:
     """For each mutation its event, if it has one: those of fragments do, or the first of each operation for all."""
-    fragments = Counter(mutation.operation for mutation in mutations if mutation.entity == "fragment")
+    fragments: Counter[str] = Counter()
+    for mutation in mutations:
+        if mutation.entity == "fragment":
+            fragments[mutation.operation] += mutation.count
     if fragments.total() <= MAX_FRAGMENT_EVENTS:
         return tuple(
             MutationEvent(mint(occurred_at_us), mutation.count) if mutation.entity == "fragment" else None

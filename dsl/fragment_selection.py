@@ -90,7 +90,7 @@ def select(names: Sequence[Field], which: Filter, order: Order, limit: int) -> t
     """The statement and its parameters: only the conditions that filter, so that each can use its index."""
     parameters: dict[str, Any] = {"limit": limit}
     conditions: list[sql.SQL] = []
-    for condition, values in _conditions(which):
+    for condition, values in conditions_of(which):
         conditions.append(sql.SQL(condition))
         parameters |= values
     where = sql.SQL(" where ") + sql.SQL(" and ").join(conditions) if conditions else sql.SQL("")
@@ -103,7 +103,12 @@ def _from(names: Sequence[Field]) -> sql.Composed:
     return sql.SQL("select {} from fragments f join spaces s on s.id = f.space_id").format(columns)
 
 
-def _conditions(which: Filter) -> Iterator[tuple[LiteralString, dict[str, Any]]]:
+def conditions_of(which: Filter) -> Iterator[tuple[LiteralString, dict[str, Any]]]:
+    """What filters, on the aliases `f` of fragments and `s` of spaces, each condition with its parameters.
+
+    Raises:
+        RecordInvalid: A value cannot be one of its field.
+    """
     if which.space is not None:
         yield (
             "f.space_id = (select id from spaces where name = %(space)s)",

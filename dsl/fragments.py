@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg import Connection
+from psycopg import Connection, sql
 from psycopg.rows import class_row, dict_row, scalar_row
 
 from dsl.errors import FragmentNotFound, RecordInvalid
@@ -30,13 +31,17 @@ from dsl.records import (
     merge_patch,
 )
 from telemetry.clock import to_unix_us
-from telemetry.ids import new_id
+from telemetry.ids import new_id, unix_ms_of
 from telemetry.sql import queries
 
 SQL = queries(__file__)
 
 #: Notes of one import statement, and characters of their contents together.
 _CHUNK_NOTES, _CHUNK_CHARACTERS = 500, 4_194_304
+#: Of UUIDs that hold their time.
+_ID_VERSION = 7
+#: Fragments of one delete statement, which returns them with their contents.
+_CHUNK_DELETED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Fragment:
 
     def to_json(self) -> dict[str, Any]:
         """Every field as a JSON value; times as RFC 3339 in UTC."""
-        return _to_json(asdict(self))
+        return json_row(asdict(self))
 
     def body(self) -> dict[str, Any]:
         """What people wrote, as JSON: what the hashes of a mutation are made of."""
@@ -223,6 +228,21 @@ def update(connection: Connection[Any], fragment_id: UUID, change: Change, now: 
     return Changed(before, after, fields)
 
 
+def lock(connection: Connection[Any], which: Filter, *, limit: int) -> list[UUID]:
+    """Ids of the oldest fragments that fit, their rows locked until the transaction ends."""
+    statement, parameters = select(["id"], which, "oldest", limit)
+    cursor = connection.cursor(row_factory=scalar_row)
+    return cursor.execute(statement + sql.SQL(" for update of f"), parameters).fetchall()
+
+
+def delete(connection: Connection[Any], ids: Sequence[UUID]) -> Iterator[Fragment]:
+    """Remove fragments; gives each as it was. An id that is not there is passed over."""
+    cursor = connection.cursor(row_factory=class_row(Fragment))
+    for start in range(0, len(ids), _CHUNK_DELETED):
+        chunk = ids[start : start + _CHUNK_DELETED]
+        yield from cursor.execute(SQL["delete_fragments"], {"ids": chunk}).fetchall()
+
+
 def query(
     connection: Connection[Any],
     which: Filter,
@@ -234,7 +254,7 @@ def query(
     """The chosen fields of fragments as JSON values, the id always among them."""
     names: list[Field] = ["id", *(name for name in fields if name != "id")]
     cursor = connection.cursor(row_factory=dict_row)
-    return [_to_json(row) for row in cursor.execute(*select(names, which, order, limit))]
+    return [json_row(row) for row in cursor.execute(*select(names, which, order, limit))]
 
 
 def page(connection: Connection[Any], which: Filter, *, limit: int) -> list[Fragment]:
@@ -247,8 +267,9 @@ def import_notes(connection: Connection[Any], notes: Iterable[Note], space_id: U
     """Store notes, or bring what an earlier import stored of them up to date; twice the same changes nothing.
 
     A note is known by its `source` within the space. What its file says wins (type, title, content, metadata keys); its
-    tags are added to those the fragment has; state, and other tags and keys, stay as commands left them. On a
-    connection that commits by itself each chunk is a transaction, so an import that was cut short can be repeated.
+    tags are added to those the fragment has; state, and other tags and keys, stay as commands left them. A note that
+    was exported from a fragment is that fragment's, and brings its id and state to where it is new. On a connection
+    that commits by itself each chunk is a transaction, so an import that was cut short can be repeated.
 
     Args:
         connection: Where to.
@@ -263,13 +284,25 @@ def import_notes(connection: Connection[Any], notes: Iterable[Note], space_id: U
     updated: list[UUID] = []
     seen = 0
     for chunk in _chunks(notes):
-        rows = _note_rows(chunk, now)
+        rows = _note_rows(chunk, now, _adopt(connection, chunk, space_id))
         seen += len(rows)
         parameters = {"notes": json.dumps(rows), "space_id": space_id, "now": now}
         cursor = connection.cursor(row_factory=dict_row)
         for row in cursor.execute(SQL["import_notes"], parameters):
             (created if row["created"] else updated).append(row["id"])
     return Imported(tuple(created), tuple(updated), seen - len(created) - len(updated))
+
+
+def _adopt(connection: Connection[Any], notes: Sequence[Note], space_id: UUID) -> frozenset[UUID]:
+    """Give exported notes to the fragments they come from, where those have no source; ids that are taken."""
+    exported = [{"id": str(note.id), "source": note.source} for note in notes if note.id is not None]
+    if not exported:
+        return frozenset()
+    connection.execute(SQL["lock_exported_notes"], {"space_id": space_id})
+    connection.execute(SQL["adopt_notes"], {"notes": json.dumps(exported), "space_id": space_id})
+    cursor = connection.cursor(row_factory=scalar_row)
+    ids = [note.id for note in notes if note.id is not None]
+    return frozenset(cursor.execute(SQL["taken_ids"], {"ids": ids}).fetchall())
 
 
 def _one(connection: Connection[Any], fragment_id: UUID, *, lock: bool) -> Fragment:
@@ -295,25 +328,36 @@ def _apply(change: Change, before: Fragment) -> Fragment:
     )
 
 
-def _note_rows(notes: Iterable[Note], now: datetime) -> list[dict[str, Any]]:
+def _note_rows(notes: Iterable[Note], now: datetime, taken: AbstractSet[UUID]) -> list[dict[str, Any]]:
     """A row for each source. Notes of one millisecond keep their order: their ids, else random, are sorted."""
     distinct = {note.source: note for note in notes}.values()
     dated = [(note, note.created or min(now, note.updated or now)) for note in distinct]
     dated.sort(key=lambda each: to_unix_us(each[1]) // 1000)
     ids = sorted(_new_id(created_at) for _, created_at in dated)
-    return [
-        _note_row(note, fragment_id, created_at) for (note, created_at), fragment_id in zip(dated, ids, strict=True)
-    ]
+    rows: list[dict[str, Any]] = []
+    used = set(taken)
+    for (note, created_at), new in zip(dated, ids, strict=True):
+        own = note.id if note.id is not None and note.id not in used and _is_of(note.id, created_at) else new
+        used.add(own)
+        rows.append(_note_row(note, own, created_at))
+    return rows
+
+
+def _is_of(fragment_id: UUID, created_at: datetime) -> bool:
+    """Whether an id was minted from this time: filters by time rely on it."""
+    return fragment_id.version == _ID_VERSION and unix_ms_of(fragment_id.bytes) == to_unix_us(created_at) // 1000
 
 
 def _note_row(note: Note, fragment_id: UUID, created_at: datetime) -> dict[str, Any]:
     try:
         json_text("metadata", note.metadata)
+        json_text("state", note.state)
         return {
             "id": str(fragment_id),
             "type": checked_name("type", note.type),
             "title": checked_text("title", note.title, MAX_TITLE),
             "content": checked_text("content", note.content, MAX_CONTENT),
+            "state": note.state,
             "metadata": note.metadata,
             "tags": checked_tags(note.tags),
             "source": checked_text("source", note.source, MAX_TITLE),
@@ -342,7 +386,8 @@ def _new_id(created_at: datetime) -> UUID:
     return new_id(max(0, to_unix_us(created_at)))
 
 
-def _to_json(row: Mapping[str, Any]) -> dict[str, Any]:
+def json_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as JSON values; times as RFC 3339 in UTC."""
     return {name: _json_value(value) for name, value in row.items()}
 
 

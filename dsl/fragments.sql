@@ -30,21 +30,47 @@ update fragments set
     updated_at = %(updated_at)s
 where id = %(id)s;
 
+-- name: delete_fragments
+-- Remove fragments, and return them as they were. ids: uuid[]. Primary key.
+delete from fragments f using spaces s
+where f.id = any(%(ids)s) and s.id = f.space_id
+returning f.id, f.type, f.title, f.content, f.state, f.tags, f.metadata, s.name as space, f.source, f.created_at,
+    f.updated_at;
+
+-- name: lock_exported_notes
+-- One import of exported notes at a time: their ids may be those of fragments. space_id: any number stands for it.
+select pg_advisory_xact_lock(7420002, hashtext(%(space_id)s::uuid::text));
+
+-- name: adopt_notes
+-- Fragments without a source get that of the note that was exported from them, unless another has it. notes: JSON list of
+-- {id, source}; space_id: of both. Primary key.
+update fragments set source = note.source
+from json_to_recordset(%(notes)s::json) as note (id uuid, source text)
+where fragments.id = note.id and fragments.space_id = %(space_id)s and fragments.source is null
+    and not exists (
+        select from fragments other where other.space_id = %(space_id)s and other.source = note.source
+    );
+
+-- name: taken_ids
+-- Which of these are the ids of fragments. ids: uuid[]. Primary key.
+select id from fragments where id = any(%(ids)s);
+
 -- name: import_notes
--- Many notes at once. notes: JSON list of {id, type, title, content, metadata, tags, source, created_at, updated_at} with
--- distinct sources; space_id: where they go; now: when. The unique index on (space_id, source) finds what an earlier
--- import stored: the file's type, title, content and metadata keys win, its tags are added, the state is left alone.
--- One row for each note that was created or updated, none for one that was stored already.
+-- Many notes at once. notes: JSON list of {id, type, title, content, state, metadata, tags, source, created_at,
+-- updated_at} with distinct sources; space_id: where they go; now: when. The unique index on (space_id, source) finds what
+-- an earlier import stored: the file's type, title, content and metadata keys win, its tags are added, the state is left
+-- alone. One row for each note that was created or updated, none for one that was stored already.
 with incoming as (
     select * from json_to_recordset(%(notes)s::json) as note (
-        id uuid, type text, title text, content text, metadata jsonb, tags text[], source text,
+        id uuid, type text, title text, content text, state jsonb, metadata jsonb, tags text[], source text,
         created_at timestamptz, updated_at timestamptz
     )
 ), stored as (
     insert into fragments as fragment (
-        id, space_id, type, title, content, metadata, tags, source, created_at, updated_at
+        id, space_id, type, title, content, state, metadata, tags, source, created_at, updated_at
     )
-    select id, %(space_id)s::uuid, type, title, content, metadata, tags, source, created_at, updated_at from incoming
+    select id, %(space_id)s::uuid, type, title, content, state, metadata, tags, source, created_at, updated_at
+    from incoming
     on conflict (space_id, source) where source is not null do update set
         type = excluded.type,
         title = excluded.title,

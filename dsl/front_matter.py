@@ -9,8 +9,10 @@ from dsl.document import read
 from dsl.errors import Fault
 from dsl.settings import DslSettings
 
-#: Notes are other people's files: their front matter may be far smaller than a command.
-_LIMITS = DslSettings(max_file_bytes=32_768, max_depth=16, max_nodes=2000)
+#: Notes are other people's files: their front matter holds far fewer values than a command. It may be long all the
+#: same, for an exported note keeps in it what the rest of the file cannot say (dsl.note_export).
+MAX_BYTES = 4_194_304
+_LIMITS = DslSettings(max_file_bytes=MAX_BYTES, max_depth=16, max_nodes=2000)
 
 #: What `dsl.document` says of a command file, said of a note.
 _MESSAGES = {
@@ -52,6 +54,12 @@ def split(text: str) -> tuple[dict[str, Any], str]:
     if block is None:
         raise FrontMatterBroken("the front matter that begins with --- is not closed with another ---")
     return _read(block["yaml"]), text[block.end() :]
+
+
+def body_of(text: str) -> str | None:
+    """What stands below a front matter, to the letter; none without one, or when its line ends are foreign."""
+    block = _BLOCK.match(text)
+    return None if block is None else text[block.end() :]
 
 
 def _read(block: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ the row alone, after the row is committed: now, or much later by whoever finds a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +17,7 @@ from dsl.command import StepSpec
 from dsl.errors import StepFailed
 from dsl.fragment_events import fragment_event, mint_events
 from dsl.records import JSON_NUL
-from dsl.step import Mutation, MutationEvent, Outcome, StepResult, StepRow
+from dsl.step import Child, Mutation, MutationEvent, Outcome, StepResult, StepRow
 from telemetry.clock import Clock
 from telemetry.events import (
     ErrorFacts,
@@ -29,7 +30,7 @@ from telemetry.events import (
     StepFailed as StepFailedEvent,
 )
 from telemetry.ids import mint
-from telemetry.measures import allowed_measures
+from telemetry.measures import BUILT_IN, AllowedMeasures
 
 
 class DescribeError(Protocol):
@@ -56,6 +57,7 @@ class StepMeter:
         max_output_bytes: JSON bytes of one output.
         max_total_bytes: JSON bytes of all outputs together.
         first_ordinal: Of this attempt's first row; ordinals go on over attempts.
+        measures: What steps may report of themselves.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator or limit each
@@ -69,7 +71,9 @@ class StepMeter:
         max_output_bytes: int,
         max_total_bytes: int,
         first_ordinal: int = 1,
+        measures: AllowedMeasures = BUILT_IN,
     ) -> None:
+        self._measures = measures
         self._clock = clock
         self._attempt = attempt
         self._errors = errors
@@ -135,10 +139,14 @@ class StepMeter:
             facts=None if error is None else self._errors.facts(error),
             mutations=result.mutations,
             fragment_id=result.fragment_id,
-            measures=allowed_measures(result.measures),
+            measures=self._measures.allowed(result.measures),
             event_id=mint(now_us) if self._telemetry_on else None,
             mutation_events=self._mutation_events(result.mutations, now_us),
+            children=tuple(self._accepted(child, now_us) for child in result.children),
         )
+
+    def _accepted(self, child: Child, now_us: int) -> Child:
+        return replace(child, queued_at_us=now_us, event_id=mint(now_us) if self._telemetry_on else None)
 
     def _mutation_events(self, mutations: tuple[Mutation, ...], now_us: int) -> tuple[MutationEvent | None, ...]:
         if not self._telemetry_on or self._dry_run:

@@ -7,24 +7,29 @@ later file. A file that became faulty is never run as it was before: whoever ask
 
 from __future__ import annotations
 
-import os
-import re
-import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from errno import EINVAL
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import TypeAlias
 
 from dsl.check import load
 from dsl.checking.steps import StepType
 from dsl.command import Command
+from dsl.command_files import (
+    Stamp,
+    command_files,
+    content_of,
+    duplicate_slug,
+    is_text,
+    misnamed,
+    shown,
+    slug_claimed,
+    unreadable,
+)
 from dsl.errors import CommandInvalid, Fault, UnknownCommand
 from dsl.faults import nearest
-from dsl.nodes import position_in
 from dsl.settings import DslSettings
 from telemetry.clock import Clock, SystemClock
 
@@ -36,12 +41,6 @@ _STORED = 256
 
 #: Two writes within one tick of the file system's clock leave the same time behind; so young a file is read again.
 _SETTLED_US = 20_000
-
-_SLUG_LINE = re.compile(r"^slug:[ \t]*[\"']?([a-z0-9._-]{1,100})", re.MULTILINE)
-
-
-#: What changes when a file does: modification time (ns), size, inode, kind and permissions.
-_Stamp: TypeAlias = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class _File:
         slugs: What it is asked for by.
     """
 
-    stamp: _Stamp | None
+    stamp: Stamp | None
     command: Command | None = None
     invalid: CommandInvalid | None = None
     slugs: frozenset[str] = frozenset()
@@ -142,13 +141,13 @@ class Library:
             packs: set[str] = set()
             for folder, is_pack in self._folders:
                 try:
-                    listing = list(_listing(folder))
+                    listing = list(command_files(folder))
                 except OSError as error:
                     files[str(folder)] = _unreadable(str(folder), "folder", error)
                     continue
                 for path, stamp in listing:
                     if not is_text(path):
-                        files[_shown(path)] = _misnamed(path)
+                        files[shown(path)] = _File(None, None, misnamed(path))
                         continue
                     before = known.get(path)
                     if before is None or before.stamp is None or before.stamp != stamp:
@@ -159,10 +158,10 @@ class Library:
             if files != known:
                 self._shelf = _arranged(files, packs)
 
-    def _read(self, path: str, stamp: _Stamp | None, before: _File | None, origin: str) -> _File:
+    def _read(self, path: str, stamp: Stamp | None, before: _File | None, origin: str) -> _File:
         text = b""
         try:
-            text = _content(path, self._settings.max_file_bytes)
+            text = content_of(path, self._settings.max_file_bytes)
             command = load(text, self._registry, self._settings, origin=path)
         except CommandInvalid as invalid:
             return _File(self._settled(stamp), None, invalid, _claimed(text, before))
@@ -170,7 +169,7 @@ class Library:
             return replace(_unreadable(path, "file", error), slugs=_claimed(text, before))
         return _File(self._settled(stamp), replace(command, origin=origin), None, frozenset((command.slug,)))
 
-    def _settled(self, stamp: _Stamp | None) -> _Stamp | None:
+    def _settled(self, stamp: Stamp | None) -> Stamp | None:
         if stamp is None or 0 <= self._clock.unix_us() - stamp[0] // 1000 < _SETTLED_US:
             return None
         return stamp
@@ -183,67 +182,14 @@ class Library:
         return command
 
 
-def _listing(folder: Path) -> Iterator[tuple[str, _Stamp | None]]:
-    """The command files of a folder in the order of their names; no stamp for one that cannot be looked at.
-
-    Raises:
-        OSError: The folder is there, and cannot be read.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry for entry in entries if _is_command_file(entry.name)), key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return
-    for entry in found:
-        try:
-            status = entry.stat()
-        except OSError:
-            yield entry.path, None
-            continue
-        if not stat.S_ISDIR(status.st_mode):
-            yield entry.path, (status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode)
-
-
-def _is_command_file(name: str) -> bool:
-    return name.endswith((".yaml", ".yml")) and not name.startswith((".", "#"))
-
-
-def _content(path: str, limit: int) -> bytes:
-    """A file's bytes, one more than allowed at most. Reading a pipe or a device would never end.
-
-    Raises:
-        OSError: It is no regular file, or cannot be read.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(EINVAL, "it is not a regular file")
-        return file.read(limit + 1)
-
-
-def is_text(path: str) -> bool:
-    """Whether a path is UTF-8: one that is not can be opened, and not be told of."""
-    return not any("\udc80" <= character <= "\udcff" for character in path)
-
-
-def _shown(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _misnamed(path: str) -> _File:
-    fault = Fault("file.misnamed", "the name of the file is not UTF-8", expected="another name")
-    return _File(None, None, CommandInvalid(_shown(path), (fault,)))
-
-
 def _unreadable(path: str, what: str, error: OSError) -> _File:
-    fault = Fault(f"{what}.unreadable", f"the {what} cannot be read: {error.strerror or type(error).__name__}")
-    return _File(None, None, CommandInvalid(path, (fault,)))
+    return _File(None, None, unreadable(path, what, error))
 
 
 def _claimed(text: bytes, before: _File | None) -> frozenset[str]:
     """The slugs a faulty file is asked for by: what it says now, and what it said before."""
-    match = _SLUG_LINE.search(text.decode(errors="replace"))
-    said = frozenset() if match is None else frozenset((match[1],))
+    slug = slug_claimed(text)
+    said = frozenset() if slug is None else frozenset((slug,))
     return said if before is None else said | before.slugs
 
 
@@ -259,7 +205,7 @@ def _arranged(files: Mapping[str, _File], packs: AbstractSet[str]) -> _Shelf:
         for slug in file.slugs:
             owner = owners.get(slug)
             if owner is not None and (owner not in packs or path in packs):
-                faults += [_duplicate(path, file.command, owner)] if file.command is not None else []
+                faults += [duplicate_slug(path, file.command, owner)] if file.command is not None else []
                 continue
             owners[slug] = path
             if file.invalid is not None:
@@ -277,11 +223,3 @@ def _arranged(files: Mapping[str, _File], packs: AbstractSet[str]) -> _Shelf:
         if file.invalid is not None and stem not in owners:
             invalid.setdefault(stem, file.invalid)
     return _Shelf(files, commands, invalid, tuple(faults))
-
-
-def _duplicate(path: str, command: Command, owner: str) -> CommandInvalid:
-    match = _SLUG_LINE.search(command.source)
-    line = 1 if match is None else position_in(command.source, match.start()).line
-    message = f"the slug {command.slug} is already that of {owner}"
-    fault = Fault("library.duplicate_slug", message, "slug", line, 1, command.slug, "a slug of its own")
-    return CommandInvalid(path, (fault,))

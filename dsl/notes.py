@@ -1,6 +1,7 @@
 """Reads a folder of Markdown notes: front matter, title, tags, dates, body. Touches no database.
 
-Nothing is lost silently: a note that cannot be read is a `Fault` with its path.
+Nothing is lost silently: a note that cannot be read is a `Fault` with its path. A note that Weir exported says so in
+its front matter, and is read to the letter (`dsl.note_export` writes them).
 """
 
 from __future__ import annotations
@@ -14,25 +15,34 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from uuid import UUID
 
 from dsl.errors import Fault, RecordInvalid
-from dsl.front_matter import FrontMatterBroken, split
+from dsl.front_matter import MAX_BYTES, FrontMatterBroken, body_of, split
 from dsl.records import MAX_CONTENT, MAX_TAG, MAX_TAGS, MAX_TITLE, checked_name, checked_tags, checked_text, json_text
 
-#: Bytes of one note, at most.
-MAX_NOTE_BYTES = 1_048_576
+#: Bytes of one note, at most: its front matter, and its text in UTF-8.
+MAX_NOTE_BYTES = MAX_BYTES + 4 * MAX_CONTENT
 #: Type of a note that names none.
 DEFAULT_TYPE = "note"
 
+#: Key of the front matter under which an exported note keeps, as JSON, what the rest of the file cannot say.
+EXPORT_KEY = "weir"
+#: The form of that JSON, in it under `v`.
+EXPORT_VERSION = 1
+
 _SUFFIXES = (".md", ".markdown")
-_CREATED = ("created", "created_at", "date")
-_UPDATED = ("updated", "updated_at", "modified")
+#: Keys of the front matter that may hold its times; the first of each that does.
+CREATED_KEYS = ("created", "created_at", "date")
+UPDATED_KEYS = ("updated", "updated_at", "modified")
 
 #: The first and last year of the calendar leave it in some time zone, which breaks whoever reads them there.
 _YEARS = range(2, 9999)
 
-_OUTSIDE = "a link that leads out of the folder is not followed: import what it leads to by itself"
+#: Code of the fault that a link out of the folder is.
+OUTSIDE = "note.outside"
+_OUTSIDE_MESSAGE = "a link that leads out of the folder is not followed: import what it leads to by itself"
 
 _FENCE = re.compile(r" {0,3}(?P<marks>`{3,}|~{3,})")
 _INLINE_CODE = re.compile(r"`[^`]*`")
@@ -50,6 +60,8 @@ class Note:
         metadata: What else the front matter says; JSON values.
         created: Aware UTC, if the front matter says it.
         updated: Likewise.
+        id: Of the fragment that it was exported from.
+        state: Of that fragment; for a fragment that is there already, what commands made of it counts.
     """
 
     source: str
@@ -60,6 +72,8 @@ class Note:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     created: datetime | None = None
     updated: datetime | None = None
+    id: UUID | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_notes(directory: Path, faults: list[Fault], *, hashtags: bool = True) -> Iterator[Note]:
@@ -77,7 +91,7 @@ def read_notes(directory: Path, faults: list[Fault], *, hashtags: bool = True) -
     Raises:
         OSError: The folder itself cannot be listed.
     """
-    for path in _walk(directory, faults):
+    for path in walk(directory, faults):
         source = _source(path, directory)
         note = _read(path, source, hashtags=hashtags)
         if isinstance(note, Fault):
@@ -92,7 +106,7 @@ def count_notes(directory: Path) -> int:
     Raises:
         OSError: The folder itself cannot be listed.
     """
-    return sum(1 for _ in _walk(directory, []))
+    return sum(1 for _ in walk(directory, []))
 
 
 def parse_note(data: bytes, source: str, *, hashtags: bool = True) -> Note | Fault:
@@ -103,8 +117,13 @@ def parse_note(data: bytes, source: str, *, hashtags: bool = True) -> Note | Fau
     if len(data) > MAX_NOTE_BYTES:
         return _fault("note.too_large", f"the note has more than {MAX_NOTE_BYTES:,} bytes", source)
     try:
-        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-        front, body = split(text)
+        text = data.decode("utf-8-sig")
+        front, body = split(text.replace("\r\n", "\n").replace("\r", "\n"))
+        kept = _kept(front.get(EXPORT_KEY))
+        if kept is not None:
+            del front[EXPORT_KEY]
+            exact = body_of(text)
+            return _exported(front, kept, body if exact is None else exact, source)
         return _note(front, body.lstrip("\n"), source, hashtags=hashtags)
     except UnicodeDecodeError as error:
         return _fault("note.not_utf8", f"the note is not UTF-8: byte {error.start}", source)
@@ -128,12 +147,85 @@ def _note(front: dict[str, Any], body: str, source: str, *, hashtags: bool) -> N
         content=checked_text("content", body, MAX_CONTENT),
         type=checked_name("type", kind.lower()),
         tags=tuple(checked_tags(tags)),
-        created=_take_date(front, _CREATED),
-        updated=_take_date(front, _UPDATED),
+        created=_take_date(front, CREATED_KEYS),
+        updated=_take_date(front, UPDATED_KEYS),
         metadata=front,
     )
     json_text("front matter", note.metadata)
     return note
+
+
+def _kept(value: object) -> dict[str, Any] | None:
+    """What an exported note keeps for itself; none when this is no exported note."""
+    if not isinstance(value, str):
+        return None
+    try:
+        kept = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return kept if isinstance(kept, dict) and kept.get("v") == EXPORT_VERSION else None
+
+
+def _exported(front: dict[str, Any], kept: dict[str, Any], body: str, path: str) -> Note:
+    """The note that was exported, with what people changed since: what the front matter keeps as JSON comes first."""
+    created, updated = _take_date(front, CREATED_KEYS), _take_date(front, UPDATED_KEYS)
+    title, tags = front.pop("title", None), front.pop("tags", None)
+    kind = _word("type", front.pop("type", None)) or DEFAULT_TYPE
+    metadata = _kept_map(kept, "metadata")
+    state = _kept_map(kept, "state")
+    note = Note(
+        source=checked_text("path", _kept_text(kept, "source", path), MAX_TITLE),
+        title=checked_text("title", _kept_text(kept, "title", _word("title", title)), MAX_TITLE),
+        content=checked_text("content", body, MAX_CONTENT),
+        type=checked_name("type", kind.lower()),
+        tags=tuple(checked_tags(_kept_tags(kept) if "tags" in kept else _front_tags(tags))),
+        created=_kept_date(kept, "created") or created,
+        updated=_kept_date(kept, "updated") or updated,
+        metadata={**front, **metadata},
+        id=_kept_id(kept),
+        state=state,
+    )
+    json_text("front matter", note.metadata)
+    json_text("state", note.state)
+    return note
+
+
+def _kept_text(kept: Mapping[str, Any], name: str, otherwise: str) -> str:
+    value = kept.get(name, otherwise)
+    return value if isinstance(value, str) else _refuse_kept(name)
+
+
+def _kept_map(kept: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = kept.get(name, {})
+    return value if isinstance(value, dict) else _refuse_kept(name)
+
+
+def _kept_tags(kept: Mapping[str, Any]) -> list[str]:
+    value = kept["tags"]
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        _refuse_kept("tags")
+    return list(value)
+
+
+def _kept_date(kept: Mapping[str, Any], name: str) -> datetime | None:
+    if name not in kept:
+        return None
+    try:
+        instant = datetime.fromisoformat(kept[name])
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return _refuse_kept(name)
+
+
+def _kept_id(kept: Mapping[str, Any]) -> UUID | None:
+    try:
+        return UUID(kept["id"]) if "id" in kept else None
+    except (TypeError, ValueError, AttributeError):
+        return _refuse_kept("id")
+
+
+def _refuse_kept(name: str) -> NoReturn:
+    raise FrontMatterBroken(f"`{EXPORT_KEY}` in the front matter does not hold what an export writes: {name}")
 
 
 def _word(name: str, value: object) -> str:
@@ -216,10 +308,17 @@ def _read(path: Path, source: str, *, hashtags: bool) -> Note | Fault:
     return parse_note(data, source, hashtags=hashtags)
 
 
-def _walk(root: Path, faults: list[Fault]) -> Iterator[Path]:
-    """Notes below a folder, depth first, with a stack of its own: folders may be nested very deep.
+def walk(root: Path, faults: list[Fault]) -> Iterator[Path]:
+    """Files of notes below a folder, depth first, with a stack of its own: folders may be nested very deep.
 
     Links to folders come last, so that what they lead to is known by its own name if it has one here.
+
+    Args:
+        root: The folder.
+        faults: Gets one for each folder that could not be looked into, and for each link out of the folder.
+
+    Raises:
+        OSError: The folder itself cannot be listed.
     """
     inside = os.path.realpath(root)
     seen: set[tuple[int, int]] = set()
@@ -233,7 +332,7 @@ def _walk(root: Path, faults: list[Fault]) -> Iterator[Path]:
             if not is_folder and not _is_note(path):
                 continue
             if is_link and not Path(os.path.realpath(path)).is_relative_to(inside):
-                faults.append(_fault("note.outside", _OUTSIDE, _source(path, root)))
+                faults.append(_fault(OUTSIDE, _OUTSIDE_MESSAGE, _source(path, root)))
             elif not is_folder:
                 yield path
             elif is_link and not is_put_off:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
+from dsl.declarations import Table
 from telemetry.settings import TelemetrySettings, setting
 
 
@@ -16,6 +17,8 @@ class DslSettings:
     section: ClassVar[str] = "dsl"
 
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    #: Declared under `[tables.NAME]`.
+    tables: tuple[Table, ...] = ()
 
     max_file_bytes: int = setting(1_048_576, "Bytes of a command file, at most.", minimum=1024)
     max_depth: int = setting(32, "Nesting of a command file, at most.", minimum=4, maximum=200)
@@ -23,6 +26,11 @@ class DslSettings:
     max_template_bytes: int = setting(65_536, "Characters of one template, at most.", minimum=256)
     max_render_bytes: int = setting(1_048_576, "Characters one template may produce.", minimum=1024)
     max_loop_iterations: int = setting(10_000, "Turns of all loops of one template.", minimum=1)
+    max_template_work: timedelta = setting(
+        timedelta(milliseconds=50),
+        "Work of one template: time on the machine where the costs of its parts were measured. Counted, not timed.",
+        minimum=timedelta(milliseconds=1),
+    )
     max_map_items: int = setting(10_000, "Items of one list.map step.", minimum=1)
     max_output_bytes: int = setting(1_048_576, "JSON bytes of one step's output.", minimum=1024)
     max_execution_output_bytes: int = setting(8_388_608, "JSON bytes of all outputs of an execution.", minimum=1024)

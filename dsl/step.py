@@ -7,7 +7,7 @@ outcome, error facts, its ledger row and its event.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,8 +18,12 @@ from uuid import UUID
 from psycopg import Connection
 from pydantic import BaseModel, ConfigDict
 
+from dsl.command import Command, StepSpec
 from dsl.command import ExecutionInfo as ExecutionInfo  # noqa: PLC0414 - part of the contract
-from dsl.command import StepSpec
+from dsl.errors import StepFailed
+from dsl.faults import Wrong
+from dsl.settings import DslSettings
+from dsl.tables import Tables
 from telemetry.events import ErrorFacts
 
 #: Kinds of change to a row.
@@ -27,6 +31,9 @@ Operation = Literal["created", "updated", "deleted"]
 
 #: What a step run can end as.
 Outcome = Literal["succeeded", "failed", "skipped"]
+
+#: How an execution stands to the one whose step asked for it.
+Link = Literal["child", "follows"]
 
 
 class Effect(Enum):
@@ -85,6 +92,29 @@ class MutationEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Child:
+    """An execution that a step asks for, checked; it exists once the step's row is committed, and only then.
+
+    Attributes:
+        id: Of the new execution.
+        command: What will run, whatever becomes of its file.
+        inputs: Checked, with defaults.
+        link: `follows` runs on its own.
+        priority: 0 is the most urgent, 9 the least.
+        queued_at_us: When it was asked for; set with its row.
+        event_id: Of its `command.execution.queued`, 16 bytes; set with its row, none while telemetry is off.
+    """
+
+    id: UUID
+    command: Command
+    inputs: Mapping[str, Any]
+    link: Link
+    priority: int = 5
+    queued_at_us: int = 0
+    event_id: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """What a step made.
 
@@ -92,13 +122,15 @@ class StepResult:
         output: JSON-able; seen by later steps as `steps.<id>.output`.
         mutations: Every change it made.
         fragment_id: The fragment it was about, if one.
-        measures: Its own numbers and enums; keys of `telemetry.events.MEASURES`.
+        measures: Its own numbers and enums; keys of `telemetry.events.MEASURES`, or of the type's own `measures`.
+        children: Executions it asks for; none in a dry run.
     """
 
     output: Any = None
     mutations: tuple[Mutation, ...] = ()
     fragment_id: UUID | None = None
     measures: Mapping[str, int | float | str] = field(default_factory=dict)
+    children: tuple[Child, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +214,56 @@ class StepContext:
             raise RuntimeError(message)
         return self.children
 
+    def limit(self, asked: int) -> int:
+        """The `limit` that a step asks for, if it may.
+
+        Raises:
+            StepFailed: It is more than a query may return.
+        """
+        most = self.tools.query_max_rows
+        if asked > most:
+            hint = "Ask for fewer, or raise WEIR_DSL_QUERY_MAX_ROWS."
+            raise StepFailed(f"limit is {asked}; a query returns at most {most}", hint=hint)
+        return asked
+
+
+class Submitter(Protocol):
+    """Accepts executions on behalf of steps. The ledger writes them, together with the step's row."""
+
+    def prepare(  # noqa: PLR0913 - what a submission is made of
+        self,
+        connection: Connection[Any],
+        parent: ExecutionInfo,
+        slug: str,
+        inputs: Mapping[str, Any],
+        *,
+        link: Link,
+        priority: int,
+    ) -> Child:
+        """Look the command up and check the inputs; nothing is written.
+
+        Args:
+            connection: To look at the parent's own parents.
+            parent: Who asks.
+            slug: Of a loaded command.
+            inputs: As given.
+            link: How the new execution stands to the parent.
+            priority: 0 to 9.
+
+        Raises:
+            StepFailed: There is no such command, its file is faulty, the inputs are not what it declares, or commands
+                run commands too deep.
+        """
+        ...
+
 
 class StepTools(Protocol):
-    """What steps share: the clock, ids, hashes and limits of the process they run in."""
+    """What steps share: the clock, ids, hashes and limits of the process they run in, tables, and other commands."""
 
     query_max_rows: int
     max_map_items: int
+    tables: Tables
+    submitter: Submitter
 
     def now(self) -> datetime:
         """The wall clock, aware UTC (not the execution's fixed `now`)."""
@@ -212,6 +288,8 @@ class Step(ABC):
         blocks: Keys of `with:` that are step lists, and whether each is required.
         conditions: Keys of `with:` that are Liquid conditions without braces; all required.
         Literals: Model of the keys of `with:` that are never templates; checked when the file is loaded.
+        measures: Numbers (none) and enums (their words) that only this type reports of itself, by name. Of a user's
+            step type; those of built-in ones are in `telemetry.events.MEASURES`.
     """
 
     type: ClassVar[str]
@@ -220,6 +298,16 @@ class Step(ABC):
     blocks: ClassVar[Mapping[str, bool]] = {}
     conditions: ClassVar[tuple[str, ...]] = ()
     Literals: ClassVar[ParamsModel | None] = None
+    measures: ClassVar[Mapping[str, tuple[str, ...] | None]] = {}
+
+    def wrong(self, given: Mapping[str, Any], settings: DslSettings) -> Iterable[Wrong]:
+        """What else is wrong with a step as it is written in a file; by default nothing.
+
+        Args:
+            given: Its `with:`, templates as their text.
+            settings: Of the process that loads the file.
+        """
+        return ()
 
     def effect_of(self, params: Any) -> Effect:  # noqa: ANN401 - the type's own Params
         """The effect of a run with these parameters; by default the class's."""
@@ -251,6 +339,7 @@ class StepRow:
         facts: What telemetry may know of it.
         event_id: 16 bytes; none while telemetry is off.
         mutation_events: For each of `mutations` its event, if it has one.
+        children: Executions that are accepted with this row.
     """
 
     path: str
@@ -269,6 +358,7 @@ class StepRow:
     measures: Mapping[str, int | float | str] = field(default_factory=dict)
     event_id: bytes | None = None
     mutation_events: tuple[MutationEvent | None, ...] = ()
+    children: tuple[Child, ...] = ()
 
     @property
     def mutations_count(self) -> int:

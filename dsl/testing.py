@@ -13,14 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, LiteralString, TypeAlias
 from uuid import UUID
 
 from psycopg import Connection
 
 from dsl.command import Command, Position, StepSpec
-from dsl.step import BlockResult, Effect, ExecutionInfo, Step, StepContext, StepResult
+from dsl.declarations import Table
+from dsl.errors import StepFailed
+from dsl.step import BlockResult, Child, Effect, ExecutionInfo, Link, Step, StepContext, StepResult, Submitter
 from dsl.steps import REGISTRY
+from dsl.tables import Tables
 from telemetry.clock import Clock
 from telemetry.ids import new_id
 from telemetry.privacy import Pseudonyms
@@ -28,6 +31,32 @@ from telemetry.testing import NOON, ManualClock
 
 #: The space every database has.
 DEFAULT_SPACE_ID = UUID("00000000-0000-7000-8000-000000000001")
+
+#: A declared table, as `[tables.tasks]` in weir.toml would make it, and what makes the table itself.
+TASKS = Table(
+    name="tasks",
+    schema="app",
+    relation="tasks",
+    key="id",
+    readable=("id", "title", "done", "due_on", "effort", "labels", "details", "created_at"),
+    writable=("title", "done", "due_on", "effort", "labels", "details"),
+    max_rows=100,
+    deletable=True,
+    entity="tasks",
+)
+TASKS_SQL: LiteralString = """
+create schema app;
+create table app.tasks (
+    id bigint generated always as identity primary key,
+    title text not null constraint tasks_title_not_empty check (title <> ''),
+    done boolean not null default false,
+    due_on date,
+    effort numeric(6, 2),
+    labels text[] not null default '{}',
+    details jsonb not null default '{}',
+    created_at timestamptz not null default now(),
+    hidden text not null default 'nobody sees this'
+)"""
 
 #: A value, or what makes it from the names in scope.
 Value: TypeAlias = Any | Callable[[Mapping[str, Any]], Any]
@@ -43,13 +72,44 @@ class Fixed:
         return self.source(names) if callable(self.source) else self.source
 
 
-class PlainTools:
-    """The `dsl.step.StepTools` of a test, with limits that tests may lower."""
+class PlainSubmitter:
+    """The `dsl.step.Submitter` of a test: knows the commands it is given, and how deep it is."""
 
-    def __init__(self, clock: Clock | None = None, *, query_max_rows: int = 1000, max_map_items: int = 10_000) -> None:
+    def __init__(self, commands: Sequence[Command] = ()) -> None:
+        self._commands = {command.slug: command for command in commands}
+
+    def prepare(  # noqa: PLR0913 - as the port
+        self,
+        connection: Connection[Any],
+        parent: ExecutionInfo,
+        slug: str,
+        inputs: Mapping[str, Any],
+        *,
+        link: Link,
+        priority: int,
+    ) -> Child:
+        if slug not in self._commands:
+            raise StepFailed(f"there is no command {slug}")
+        return Child(new_id(0), self._commands[slug], inputs, link, priority)
+
+
+class PlainTools:
+    """The `dsl.step.StepTools` of a test, with limits that tests may lower, tables and commands."""
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        query_max_rows: int = 1000,
+        max_map_items: int = 10_000,
+        tables: Sequence[Table] = (),
+        commands: Sequence[Command] = (),
+    ) -> None:
         self.clock = clock or ManualClock()
         self.query_max_rows = query_max_rows
         self.max_map_items = max_map_items
+        self.tables = Tables(tables)
+        self.submitter: Submitter = PlainSubmitter(commands)
         self._pseudonyms = Pseudonyms(b"a key for tests")
 
     def now(self) -> datetime:

@@ -33,6 +33,11 @@ create table fragments (
     source text,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    -- The words of title (weight A) and content (weight B), as they are written: no language's stems or stop words.
+    -- A tsvector holds one megabyte at most, so only the first 100,000 characters of a content count.
+    search tsvector not null generated always as (
+        setweight(to_tsvector('simple', title), 'A') || setweight(to_tsvector('simple', left(content, 100000)), 'B')
+    ) stored,
     constraint fragments_type_form check (type ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
     constraint fragments_state_is_object check (jsonb_typeof(state) = 'object'),
     constraint fragments_metadata_is_object check (jsonb_typeof(metadata) = 'object'),
@@ -44,6 +49,8 @@ create unique index fragments_source_unique on fragments (space_id, source) wher
 -- Newest first within a type: digests, lists, keyset pages.
 create index fragments_by_type on fragments (space_id, type, id desc);
 create index fragments_by_tag on fragments using gin (tags);
+-- Full-text search.
+create index fragments_by_word on fragments using gin (search);
 
 -- Definitions by hash: the one that ran is kept, so an edit never changes a running execution.
 create table command_definitions (

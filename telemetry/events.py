@@ -8,7 +8,8 @@ as arrays whose first element is the event type, so a field may only ever be app
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -191,13 +192,18 @@ class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
     error: ErrorFacts | None = None
 
 
-#: Numbers and enums that a step type may report of itself. A key that is not here is dropped and counted.
-MEASURES: dict[str, tuple[str, ...] | None] = {
+#: What steps may report of themselves: numbers (none) and enums (their words), by name.
+Measures: TypeAlias = Mapping[str, tuple[str, ...] | None]
+
+#: Those of the built-in step types. Tables that are declared and step types of users add theirs when a process starts;
+#: any other key or word is dropped and counted.
+MEASURES: Measures = {
     "items": None,  # list.map: how many there were
     "succeeded": None,  # list.map: how many went well
     "failed": None,  # list.map: how many did not
-    "rows": None,  # queries: how many came back
-    "fields": None,  # fragment.update: how many changed
+    "rows": None,  # queries: how many came back; fragment.delete, model.*, database.update: how many were changed
+    "fields": None,  # fragment.update, model.update, database.update: how many were set
+    "model": ("fragments",),  # model.*, database.update: the table; those that the configuration declares join it
     "faults": None,  # validate: how many rules were broken
     "branch": ("then", "else", "none"),  # condition: which was taken
     "channel": ("inbox", "log", "webhook", "email"),  # notify

@@ -15,7 +15,7 @@ from psycopg.errors import CheckViolation, DataError, IntegrityError, LockNotAva
 
 from telemetry.clock import Clock
 from telemetry.errors import StoreUnavailable
-from telemetry.events import CATALOGUE, Event
+from telemetry.events import CATALOGUE, MEASURES, Event, Measures
 from telemetry.partitions import Horizon, list_partitions, make_partitions
 from telemetry.rows import MalformedEvent, RowEncoder
 from telemetry.store import insert_events, insert_new_events, prepare_session
@@ -63,16 +63,24 @@ class Intake:
         connect: Opens a connection to a migrated database; called when there is none, or the last one failed.
         clock: Decides which partitions to make.
         partitions_ahead: Daily partitions made in advance.
+        measures: What steps may report of themselves.
     """
 
-    def __init__(self, connect: Callable[[], Connection[Any]], *, clock: Clock, partitions_ahead: int) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Connection[Any]],
+        *,
+        clock: Clock,
+        partitions_ahead: int,
+        measures: Measures = MEASURES,
+    ) -> None:
         self._connect = connect
         self._clock = clock
         self._partitions_ahead = partitions_ahead
         self._connection: Connection[Any] | None = None
         self._horizon: Horizon | None = None
         self._horizon_due_us = self._looked_at_us = 0
-        self._rows = RowEncoder()
+        self._rows = RowEncoder(measures)
         self._throttle = Throttle(clock)
 
     def prepare(self) -> None:

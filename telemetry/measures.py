@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Final, TypeAlias, TypeGuard
+from typing import Final, TypeGuard
 
-from telemetry.events import MEASURES
+from telemetry.events import MEASURES, Measures
 
-Measures: TypeAlias = dict[str, int | float | str]
-
-_NUMBERS: Final = frozenset(key for key, words in MEASURES.items() if words is None)
-_WORDS: Final = {key: frozenset(words) for key, words in MEASURES.items() if words is not None}
 #: Whole numbers must fit where sums of them are kept.
 _LARGEST: Final = (1 << 63) - 1
 
 
-def allowed_measures(measures: Mapping[str, object]) -> Measures:
-    """Those of `measures` that `telemetry.events.MEASURES` allows: finite numbers, and the words of an enum.
+class AllowedMeasures:
+    """Tells the measures that may be kept from anything else a step type reports.
 
-    Never raises, whatever the values are: a step type of somebody's own may report anything.
+    Args:
+        measures: What steps may report of themselves: numbers (none) and enums (their words), by name.
     """
-    return {key: value for key, value in measures.items() if _is_allowed(value, key)}
+
+    def __init__(self, measures: Measures = MEASURES) -> None:
+        self._numbers = frozenset(key for key, words in measures.items() if words is None)
+        self._words = {key: frozenset(words) for key, words in measures.items() if words is not None}
+
+    def allowed(self, measures: Mapping[str, object]) -> dict[str, int | float | str]:
+        """Those that are registered: finite numbers, and the words of an enum.
+
+        Never raises, whatever the values are: a step type of somebody's own may report anything.
+        """
+        return {key: value for key, value in measures.items() if self._is_allowed(value, key)}
+
+    def _is_allowed(self, value: object, key: str) -> TypeGuard[int | float | str]:
+        if isinstance(value, str):
+            return value in self._words.get(key, ())
+        if key not in self._numbers or isinstance(value, bool):
+            return False
+        if isinstance(value, int):
+            return -_LARGEST <= value <= _LARGEST
+        return isinstance(value, float) and isfinite(value)
 
 
-def _is_allowed(value: object, key: str) -> TypeGuard[int | float | str]:
-    if isinstance(value, str):
-        return value in _WORDS.get(key, ())
-    if key not in _NUMBERS or isinstance(value, bool):
-        return False
-    return -_LARGEST <= value <= _LARGEST if isinstance(value, int) else isinstance(value, float) and isfinite(value)
+#: Those of the built-in step types.
+BUILT_IN: Final = AllowedMeasures()

@@ -7,6 +7,7 @@ from functools import partial
 
 from telemetry.clock import Clock
 from telemetry.connections import connect, open_blocking_redis, open_redis
+from telemetry.events import MEASURES, Measures
 from telemetry.ids import mint
 from telemetry.recorder import BufferedRecorder, NullRecorder, Recorder
 from telemetry.settings import TelemetrySettings
@@ -15,8 +16,14 @@ from telemetry.stream import StreamReader, StreamWriter
 from telemetry.synchronous import SynchronousRecorder
 
 
-def open_recorder(
-    settings: TelemetrySettings, *, name: str, database_url: str, redis_url: str, clock: Clock
+def open_recorder(  # noqa: PLR0913 - one keyword per thing a process decides
+    settings: TelemetrySettings,
+    *,
+    name: str,
+    database_url: str,
+    redis_url: str,
+    clock: Clock,
+    measures: Measures = MEASURES,
 ) -> Recorder:
     """The recorder of a process, as `settings.enabled` and `settings.synchronous` ask. Connects when first needed.
 
@@ -26,11 +33,13 @@ def open_recorder(
         database_url: Used in synchronous mode only.
         redis_url: Of the queue; the stream's, unless the settings give it one.
         clock: Stamps batches.
+        measures: What steps may report of themselves; needed in synchronous mode only, for it is the store that checks.
     """
     if not settings.enabled:
         return NullRecorder()
     if settings.synchronous:
-        return SynchronousRecorder(partial(connect, database_url, name=f"weir {name} telemetry"), clock=clock)
+        connecting = partial(connect, database_url, name=f"weir {name} telemetry")
+        return SynchronousRecorder(connecting, clock=clock, measures=measures)
     return BufferedRecorder(settings, partial(open_writer, settings, redis_url), name=name, clock=clock)
 
 
@@ -48,7 +57,9 @@ def open_reader(settings: TelemetrySettings, redis_url: str, *, clock: Clock) ->
     return StreamReader(open_redis(url), open_blocking_redis(url, block=block), settings.stream, consumer=consumer)
 
 
-def open_sink(settings: TelemetrySettings, *, database_url: str, redis_url: str, clock: Clock) -> Sink:
-    """A sink; connects when it runs."""
+def open_sink(
+    settings: TelemetrySettings, *, database_url: str, redis_url: str, clock: Clock, measures: Measures = MEASURES
+) -> Sink:
+    """A sink; connects when it runs. `measures` is what steps may report of themselves."""
     reader = open_reader(settings, redis_url, clock=clock)
-    return Sink(settings, reader, partial(connect, database_url, name="weir sink"), clock=clock)
+    return Sink(settings, reader, partial(connect, database_url, name="weir sink"), clock=clock, measures=measures)

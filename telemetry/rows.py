@@ -18,8 +18,8 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from telemetry.events import CATALOGUE, ErrorFacts, Event, Scope, event_type
-from telemetry.measures import allowed_measures
+from telemetry.events import CATALOGUE, MEASURES, ErrorFacts, Event, Measures, Scope, event_type
+from telemetry.measures import AllowedMeasures
 
 #: Columns in the order of an encoded row.
 COLUMNS: Final = (
@@ -68,12 +68,16 @@ class MalformedEvent(ValueError):
 class RowEncoder:
     """Turns events into rows; one compiled function for each type of event.
 
+    Args:
+        measures: What steps may report of themselves: numbers (none) and enums (their words), by name.
+
     Attributes:
         dropped_measures: Measures left out because they are not allowed; whoever reports the number resets it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, measures: Measures = MEASURES) -> None:
         self.dropped_measures = 0
+        self._measures = _measures_encoder(AllowedMeasures(measures))
         self._row_of = {cls: self._compile(cls) for cls in CATALOGUE}
 
     def encode(self, event: Event) -> bytes:
@@ -115,7 +119,7 @@ class RowEncoder:
     def _step_measures(self, event: Any) -> bytes:  # noqa: ANN401 - any class with measures
         if not event.measures:
             return _NULL
-        encoded, dropped = _measures(tuple(event.measures.items()))
+        encoded, dropped = self._measures(tuple(event.measures.items()))
         self.dropped_measures += dropped
         return encoded
 
@@ -173,11 +177,15 @@ def _always(encoded: bytes) -> Encode:
     return lambda _: encoded
 
 
-@lru_cache(maxsize=4096)
-def _measures(measures: tuple[tuple[str, Any], ...]) -> tuple[bytes, int]:
-    """The column, and how many were left out."""
-    allowed = allowed_measures(dict(measures))
-    return _jsonb(allowed) if allowed else _NULL, len(measures) - len(allowed)
+def _measures_encoder(known: AllowedMeasures) -> Callable[[tuple[tuple[str, Any], ...]], tuple[bytes, int]]:
+    """Makes of a step's measures the column, and how many were left out."""
+
+    @lru_cache(maxsize=4096)
+    def encode(measures: tuple[tuple[str, Any], ...]) -> tuple[bytes, int]:
+        allowed = known.allowed(dict(measures))
+        return _jsonb(allowed) if allowed else _NULL, len(measures) - len(allowed)
+
+    return encode
 
 
 @lru_cache(maxsize=4096)

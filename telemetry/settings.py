@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>us|ms|s|m|h|d)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -135,6 +135,7 @@ class SettingsReader:
     document: Mapping[str, Any]
     faults: list[str] = dataclasses.field(default_factory=list)
     _known: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    _groups: dict[str, set[str]] = dataclasses.field(default_factory=dict)
 
     def read(self, section: type[S]) -> S:
         """One section; a faulty value is noted and its default taken, so that all faults show at once."""
@@ -143,10 +144,24 @@ class SettingsReader:
         if not isinstance(table, dict):
             self.faults.append(f"[{name}] in weir.toml must be a table")
             table = {}
+        return self._read(section, lambda key: self._find(name, key, table))
+
+    def read_each(self, section: type[S]) -> dict[str, S]:
+        """Every table below `[section]` in the file as one of these, by name; the environment has no say in them."""
+        name: str = section.section  # type: ignore[attr-defined]
+        self._groups[name] = {spec.name for spec in settings_of(section)}
+        group = self.document.get(name, {})
+        if not isinstance(group, dict) or not all(isinstance(table, dict) for table in group.values()):
+            self.faults.append(f"[{name}] in weir.toml holds tables only, such as [{name}.NAME]")
+            return {}
+        finders = {each: _finder(f"weir.toml [{name}.{each}]", table) for each, table in group.items()}
+        return {each: self._read(section, find) for each, find in finders.items()}
+
+    def _read(self, section: type[S], find: Callable[[str], tuple[str, Any] | None]) -> S:
         hints = get_type_hints(section)
         values: dict[str, Any] = {}
         for spec in settings_of(section):
-            found = self._find(name, spec.name, table)
+            found = find(spec.name)
             if found is None:
                 continue
             where, raw = found
@@ -164,15 +179,21 @@ class SettingsReader:
         for variable in sorted(self.environ):
             if variable.startswith("WEIR_") and variable not in allowed:
                 self.faults.append(f"{variable}: there is no such setting{_nearest(variable, variables)}")
-        tables = {name for name in self._known if name}
+        sections = {name for name in self._known if name}
         for key, value in self.document.items():
-            if key in tables and isinstance(value, dict):
-                for inner in sorted(set(value) - self._known[key]):
-                    near = _nearest(inner, self._known[key])
-                    self.faults.append(f"weir.toml [{key}] {inner}: there is no such setting{near}")
-            elif key not in self._known.get("", set()):
-                near = _nearest(key, tables | self._known.get("", set()))
+            if key in sections and isinstance(value, dict):
+                self._refuse_unknown(key, value, self._known[key])
+            elif key in self._groups and isinstance(value, dict):
+                for name, table in value.items():
+                    if isinstance(table, dict):
+                        self._refuse_unknown(f"{key}.{name}", table, self._groups[key])
+            elif key not in self._known.get("", set()) and key not in self._groups:
+                near = _nearest(key, sections | set(self._groups) | self._known.get("", set()))
                 self.faults.append(f"weir.toml {key}: there is no such setting or section{near}")
+
+    def _refuse_unknown(self, section: str, table: Mapping[str, Any], known: set[str]) -> None:
+        for key in sorted(set(table) - known):
+            self.faults.append(f"weir.toml [{section}] {key}: there is no such setting{_nearest(key, known)}")
 
     def _find(self, section: str, key: str, table: Mapping[str, Any]) -> tuple[str, Any] | None:
         self._known.setdefault(section, set()).add(key)
@@ -201,6 +222,10 @@ def variable_of(section: str, key: str) -> str:
     return "_".join(part for part in ("WEIR", section, key) if part).upper()
 
 
+def _finder(where: str, table: Mapping[str, Any]) -> Callable[[str], tuple[str, Any] | None]:
+    return lambda key: (f"{where} {key}", table[key]) if key in table else None
+
+
 def _nearest(name: str, known: set[str]) -> str:
     near = get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
@@ -215,8 +240,9 @@ def _convert(raw: Any, kind: Any, facts: Mapping[str, Any]) -> Any:  # noqa: ANN
     if (low is not None and value < low) or (high is not None and value > high):
         bounds = [f"at least {_shown(low)}"] * (low is not None) + [f"at most {_shown(high)}"] * (high is not None)
         raise ValueError(" and ".join(bounds))
-    if facts["choices"] and value not in facts["choices"]:
-        raise ValueError("one of " + ", ".join(facts["choices"]))
+    given = value if isinstance(value, tuple) else (value,)
+    if facts["choices"] and not set(given) <= set(facts["choices"]):
+        raise ValueError(("some" if isinstance(value, tuple) else "one") + " of " + ", ".join(facts["choices"]))
     return value
 
 
@@ -241,6 +267,9 @@ def _parse(raw: Any, kind: Any) -> Any:  # noqa: ANN401 - one return per kind
     if kind is Path:
         return Path(str(raw)).expanduser()
     if kind == tuple[str, ...]:
+        if not isinstance(raw, str | list):
+            message = "a list"
+            raise ValueError(message)
         parts = raw.split(",") if isinstance(raw, str) else raw
         return tuple(str(part).strip() for part in parts if str(part).strip())
     if not isinstance(raw, str):

@@ -20,6 +20,7 @@ from psycopg import Connection
 from telemetry.batch import BatchMalformed, Limits, decode_batch
 from telemetry.clock import Clock
 from telemetry.errors import StoreUnavailable, StreamUnavailable
+from telemetry.events import MEASURES, Measures
 from telemetry.intake import Intake
 from telemetry.settings import TelemetrySettings
 from telemetry.stream import Entry, StreamReader
@@ -103,9 +104,10 @@ class Sink:
         connect: Opens a connection to a migrated database; called when there is none, or the last one failed.
         clock: Decides which partitions to make.
         claim_idle: Entries that are pending elsewhere for longer are taken over.
+        measures: What steps may report of themselves.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one collaborator or limit each
         self,
         settings: TelemetrySettings,
         reader: StreamReader,
@@ -113,12 +115,13 @@ class Sink:
         *,
         clock: Clock,
         claim_idle: timedelta = CLAIM_IDLE,
+        measures: Measures = MEASURES,
     ) -> None:
         self._settings = settings
         self._reader = reader
         self._clock = clock
         self._claim_idle = claim_idle
-        self._intake = Intake(connect, clock=clock, partitions_ahead=settings.partitions_ahead)
+        self._intake = Intake(connect, clock=clock, partitions_ahead=settings.partitions_ahead, measures=measures)
         self._limits = Limits(settings.sink_batch_size, _MAX_BYTES, settings.sink_flush_interval // _MICROSECOND)
         self._entries_at_once = max(1, settings.sink_batch_size // settings.batch_size)
         self._looks_back = True  # whether delivered entries may be unacknowledged

@@ -13,7 +13,7 @@ from psycopg import Connection
 from psycopg.errors import UniqueViolation
 
 from telemetry.clock import Clock
-from telemetry.events import Event
+from telemetry.events import MEASURES, Event, Measures
 from telemetry.forks import renew_in_children
 from telemetry.recorder import CLOSE_TIMEOUT, FLUSH_TIMEOUT, RecorderStats, type_of
 from telemetry.rows import RowEncoder
@@ -33,13 +33,15 @@ class SynchronousRecorder:
     Args:
         connect: Opens a connection to a migrated database; called when there is something to store.
         clock: Paces log lines.
+        measures: What steps may report of themselves.
     """
 
     enabled = True
 
-    def __init__(self, connect: Callable[[], Connection[Any]], *, clock: Clock) -> None:
+    def __init__(self, connect: Callable[[], Connection[Any]], *, clock: Clock, measures: Measures = MEASURES) -> None:
         self._connect = connect
         self._clock = clock
+        self._measures = measures
         self.renew()
         renew_in_children(self)
 
@@ -47,7 +49,7 @@ class SynchronousRecorder:
         """Begin with nothing: at the start, and in the child after a fork."""
         self._lock = threading.Lock()
         self._connection: Connection[Any] | None = None
-        self._rows = RowEncoder()
+        self._rows = RowEncoder(self._measures)
         self._stored = self._failures = 0
         self._is_reachable = True
         self._is_closed = False

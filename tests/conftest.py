@@ -7,6 +7,8 @@ pytest_plugins = [
     "fixtures.folders",
     "fixtures.servers",
     "fixtures.databases",
+    "fixtures.step_packages",
+    "fixtures.tables",
     "fixtures.stacks",
     "fixtures.worlds",
     "fixtures.apis",

@@ -12,12 +12,14 @@ from pathlib import Path
 from threading import Event
 
 import dramatiq
+import psycopg
 import redis
 import structlog
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
+from dsl.extensions import StepTypes, discover
 from dsl.library import PACKS, Library
-from dsl.steps import REGISTRY
+from dsl.tables import Tables
 from migrations.runner import require_current
 from telemetry.clock import Clock, SystemClock
 from telemetry.connections import open_pool, open_redis
@@ -65,6 +67,7 @@ class Resources:
         library: Command files.
         executions: Accepts, claims, shows.
         hints: Wakes lanes.
+        step_types: Built-in ones, and those of installed packages.
     """
 
     servers: ServerSettings
@@ -78,6 +81,7 @@ class Resources:
     library: Library
     executions: Executions
     hints: Hints
+    step_types: StepTypes
 
 
 @contextmanager
@@ -89,6 +93,7 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
     """
     database_url, redis_url, key = _required(servers, workers.dsl.telemetry)
     clock = SystemClock()
+    step_types = step_types_of(workers)
     with ExitStack() as stack:
         pool = stack.enter_context(
             open_pool(
@@ -103,7 +108,12 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
         client = open_redis(redis_url)
         stack.callback(client.close)
         recorder = open_recorder(
-            workers.dsl.telemetry, name=process, database_url=database_url, redis_url=redis_url, clock=clock
+            workers.dsl.telemetry,
+            name=process,
+            database_url=database_url,
+            redis_url=redis_url,
+            clock=clock,
+            measures=step_types.measures,
         )
         stack.callback(recorder.close)
         broker = BellBroker(redis_url, [CausingIds()])
@@ -119,10 +129,16 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
             clock=clock,
             recorder=recorder,
             pseudonyms=pseudonyms,
-            library=Library(command_folders(servers), REGISTRY, workers.dsl),
+            library=Library(command_folders(servers), step_types.registry, workers.dsl),
             executions=executions,
             hints=Hints(broker, clock),
+            step_types=step_types,
         )
+
+
+def step_types_of(workers: WorkerSettings) -> StepTypes:
+    """Step types of this installation, and what they may report; those that are broken are logged and left out."""
+    return discover(tables=[table.name for table in workers.dsl.tables])
 
 
 def command_folders(servers: ServerSettings) -> list[Path]:
@@ -138,15 +154,16 @@ def make_runner(resources: Resources, flusher: Flusher) -> Runner:
     settings = resources.workers.dsl
     return Runner(
         worker_id=new_id(resources.clock.unix_us()),
-        registry=REGISTRY,
+        step_types=resources.step_types,
         library=resources.library,
         executions=resources.executions,
         pool=resources.pool,
         clock=resources.clock,
         recorder=resources.recorder,
-        tools=WorkerTools(resources.clock, resources.pseudonyms, settings),
+        tools=WorkerTools(resources.clock, resources.pseudonyms, settings, resources.library),
         flusher=flusher,
         settings=settings,
+        hints=resources.hints,
     )
 
 
@@ -174,11 +191,23 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
     with open_resources(servers, workers, "worker") as resources:
         await_schema(str(servers.database_url), stop)
         flusher = Flusher(workers.flush_interval)
+        if workers.dsl.tables:
+            check_tables(Tables(workers.dsl.tables), resources.pool)
         runner = make_runner(resources, flusher)
         declare_lane(resources.broker, workers.lane, runner)
         flusher.start()
         _consume(resources.broker, workers, stop, on_stop=runner.stop)
         flusher.stop()
+
+
+def check_tables(tables: Tables, pool: ConnectionPool) -> None:
+    """Say how the database differs from what is declared of its tables. Steps that use them say it again, and fail."""
+    try:
+        with pool.connection() as connection:
+            for fault in tables.faults(connection):
+                log.error("table_declaration_wrong", fault=fault)
+    except (PoolTimeout, psycopg.Error) as error:
+        log.warning("tables_not_checked", reason=type(error).__name__)
 
 
 def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
@@ -209,7 +238,8 @@ def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
     database_url, redis_url, _ = _required(servers, telemetry)
     stop = _stop_on_signal()
     await_schema(database_url, stop)
-    sink = open_sink(telemetry, database_url=database_url, redis_url=redis_url, clock=SystemClock())
+    measures = step_types_of(workers).measures
+    sink = open_sink(telemetry, database_url=database_url, redis_url=redis_url, clock=SystemClock(), measures=measures)
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: sink.stop())
     # Told to stop before the sink could hear of it.

@@ -14,20 +14,20 @@ from uuid import UUID
 
 from psycopg.errors import DiskFull
 from psycopg.rows import class_row, scalar_row
-from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
-from dsl.command import Command
 from dsl.fragments import space_id
 from telemetry.clock import Clock, from_unix_us
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable
-from telemetry.events import ExecutionQueued, ExecutionStarted, Scope, Source
+from telemetry.events import ExecutionStarted, Scope, Source
 from telemetry.ids import mint, new_id
 from telemetry.privacy import Pseudonyms
 from telemetry.recorder import Recorder
 from telemetry.sql import queries
 from workers.errors import ExecutionNotFound
+from workers.submissions import Acceptance
+from workers.submissions import Submission as Submission  # noqa: PLC0414 - what `Executions.submit` takes
 
 SQL = queries(__file__)
 
@@ -41,33 +41,6 @@ MAX_KNOWN_SPACES = 1000
 
 #: Every state, in the order of a life.
 STATES = ("scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired", "dead")
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What somebody asks to be run; inputs already checked against the command.
-
-    Attributes:
-        command: The definition that will run, whatever becomes of its file.
-        inputs: Checked, with defaults.
-        user: Plain name; operational.
-        space: Name of a space; made when it is new.
-        request_source: The door it came through.
-        correlation_id: The trace it belongs to.
-        dry_run: Roll everything back.
-        priority: 0 is the most urgent, 9 the least.
-        lane: Queue it waits in.
-    """
-
-    command: Command
-    inputs: Mapping[str, Any]
-    user: str
-    space: str
-    request_source: Source
-    correlation_id: UUID
-    dry_run: bool = False
-    priority: int = 5
-    lane: str = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,45 +174,13 @@ class Executions:
             StoreUnavailable: Postgres did not take it; nothing was kept.
         """
         now_us = self._clock.unix_us()
-        execution_id = new_id(now_us)
         event_id = mint(now_us) if self._recorder.enabled else None
-        space = self._space_id(submission.space)
-        command = submission.command
-        self._run(
-            SQL["submit"],
-            {
-                "id": execution_id,
-                "slug": command.slug,
-                "version": command.version,
-                "source": command.source,
-                "definition_hash": command.definition_hash,
-                "priority": submission.priority,
-                "lane": submission.lane,
-                "request_source": submission.request_source,
-                "dry_run": submission.dry_run,
-                "user_name": submission.user,
-                "space_id": space,
-                "correlation_id": submission.correlation_id,
-                "parent_id": None,
-                "link": None,
-                "inputs": Jsonb(submission.inputs),
-                "queued_at": from_unix_us(now_us),
-                "queued_event_id": event_id and UUID(bytes=event_id),
-            },
-        )
-        if event_id is not None:
-            scope = Scope(
-                correlation_id=submission.correlation_id.bytes,
-                request_source=submission.request_source,
-                user_id=self._pseudonyms.user(submission.user),
-                space_id=space.bytes,
-                execution_id=execution_id.bytes,
-                command_slug=command.slug,
-                definition_hash=command.definition_hash,
-                dry_run=submission.dry_run,
-            )
-            self._recorder.record(ExecutionQueued(event_id, now_us, scope, submission.priority))
-        return execution_id
+        acceptance = Acceptance(submission, new_id(now_us), self._space_id(submission.space), now_us, event_id)
+        self._run(SQL["submit"], acceptance.row())
+        event = acceptance.event(self._pseudonyms.user(submission.user))
+        if event is not None:
+            self._recorder.record(event)
+        return acceptance.id
 
     def claim(self, lane: str, worker_id: UUID) -> Claim | None:
         """Take the best due execution of a lane, or none. Killed after this, the row says `running` and by whom.

@@ -31,7 +31,10 @@ from telemetry.connections import is_connection_loss
 from telemetry.events import Event, ExecutionCompleted, ExecutionFailed, Scope
 from telemetry.ids import mint, new_id
 from telemetry.recorder import Recorder
+from workers.children import accept
 from workers.executions import SQL, Claim
+from workers.hints import Hints
+from workers.submissions import Acceptance
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +65,7 @@ class Fence:
         clock: Stamps and differences.
         errors: Describes what failed the execution.
         claimed_us: Monotonic instant of the claim.
+        hints: Wakes the lane of what steps have run; without them the sweeper finds it.
     """
 
     pool: ConnectionPool
@@ -71,6 +75,7 @@ class Fence:
     clock: Clock
     errors: DescribeError
     claimed_us: int
+    hints: Hints | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
@@ -104,12 +109,17 @@ class Fence:
             mutations = [parameters for row in batch.rows for parameters in self._mutations(row)]
             if mutations:
                 cursor.executemany(SQL["insert_mutation"], mutations)
+            children = [accept(child, self.claim).row() for row in batch.rows for child in row.children]
+            if children:
+                cursor.executemany(SQL["submit"], children)
 
     def emit(self, batch: Batch) -> None:
-        """Record the events of rows that are committed."""
+        """Record the events of rows that are committed, and wake whoever runs what was accepted with them."""
         for row in batch.rows:
             for event in events_of(self.scope, row):
                 self.recorder.record(event)
+            for child in row.children:
+                self._announce(accept(child, self.claim))
 
     def finish(self, connection: Connection[Any], outcome: Outcome) -> Event | None:
         """Write the final state; returns its event, to be recorded after the commit."""
@@ -168,6 +178,13 @@ class Fence:
 
     def _lost(self) -> FenceLost:
         return FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")
+
+    def _announce(self, acceptance: Acceptance) -> None:
+        event = acceptance.event(self.scope.user_id)
+        if event is not None:
+            self.recorder.record(event)
+        if self.hints is not None:
+            self.hints.wake(acceptance.submission.lane, self.claim.correlation_id, acceptance.id)
 
     def _step(self, row: StepRow) -> dict[str, Any]:
         facts = row.facts

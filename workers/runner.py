@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,19 +11,22 @@ import structlog
 
 from dsl.errors import FenceLost, LedgerUnavailable
 from dsl.executor import Executor, Outcome
+from dsl.extensions import StepTypes
 from dsl.instrumentation import StepMeter, Totals
 from dsl.library import Library
 from dsl.plan import Plan
 from dsl.settings import DslSettings
-from dsl.step import ExecutionInfo, Step, StepTools
+from dsl.step import ExecutionInfo, StepTools
 from telemetry.clock import Clock
 from telemetry.correlation import bind
 from telemetry.errors import StoreUnavailable
+from telemetry.measures import AllowedMeasures
 from telemetry.recorder import Recorder
 from workers.dry_run import DryRunLedger
 from workers.executions import Claim, Executions
 from workers.failures import Failures
 from workers.flusher import Flusher
+from workers.hints import Hints
 from workers.ledger import Fence, RunLedger, WriteBehindLedger
 
 log = structlog.get_logger(__name__)
@@ -38,7 +40,7 @@ class Runner:
 
     Args:
         worker_id: Written into every row this process claims.
-        registry: Step types by name.
+        step_types: By name, with what they may report.
         library: Compiles stored definitions.
         executions: Claims.
         pool: Connections in autocommit mode.
@@ -47,13 +49,14 @@ class Runner:
         tools: What steps share.
         flusher: Looks after rows that wait.
         settings: Limits.
+        hints: Wakes lanes for commands that steps run.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
         self,
         *,
         worker_id: UUID,
-        registry: Mapping[str, Step],
+        step_types: StepTypes,
         library: Library,
         executions: Executions,
         pool: Any,  # noqa: ANN401 - a psycopg_pool.ConnectionPool, whose row type varies
@@ -62,9 +65,11 @@ class Runner:
         tools: StepTools,
         flusher: Flusher,
         settings: DslSettings,
+        hints: Hints | None = None,
     ) -> None:
         self._worker_id = worker_id
-        self._registry = registry
+        self._step_types = step_types
+        self._measures = AllowedMeasures(step_types.measures)
         self._library = library
         self._executions = executions
         self._pool = pool
@@ -73,6 +78,7 @@ class Runner:
         self._tools = tools
         self._flusher = flusher
         self._settings = settings
+        self._hints = hints
         self._failures = Failures()
         self._stopping = threading.Event()
 
@@ -111,6 +117,7 @@ class Runner:
             clock=self._clock,
             errors=self._failures,
             claimed_us=claimed_us,
+            hints=self._hints,
         )
         try:
             outcome = self._dry_run(fence) if claim.dry_run else self._real_run(fence)
@@ -177,6 +184,7 @@ class Runner:
             dry_run=claim.dry_run,
             max_output_bytes=self._settings.max_output_bytes,
             max_total_bytes=self._settings.max_execution_output_bytes,
+            measures=self._measures,
         )
         info = ExecutionInfo(
             id=claim.id,
@@ -193,4 +201,4 @@ class Runner:
             plan = Plan.of(command, info, claim.inputs)
         except Exception as error:  # noqa: BLE001 - a definition that no longer loads (a step type was removed) fails its run
             return Outcome(None, error, None, Totals())
-        return Executor(self._registry, self._tools, meter, ledger, plan).execute()
+        return Executor(self._step_types.registry, self._tools, meter, ledger, plan).execute()

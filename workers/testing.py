@@ -11,6 +11,7 @@ from psycopg_pool import ConnectionPool
 
 from dsl.check import load
 from dsl.command import Command
+from dsl.extensions import find_step_types
 from dsl.inputs import check_inputs
 from dsl.library import PACKS, Library
 from dsl.settings import DslSettings
@@ -24,6 +25,7 @@ from telemetry.recorder import RecorderStats
 from workers.executions import Claim, Execution, Executions, Submission
 from workers.failures import Failures
 from workers.flusher import Flusher
+from workers.hints import Hints
 from workers.ledger import Fence
 from workers.runner import Runner
 from workers.tools import WorkerTools
@@ -60,6 +62,10 @@ class World:
     Args:
         pool: In autocommit mode.
         clock: Stamps everything.
+
+    Attributes:
+        settings: Of the language; tests may set others before they run anything.
+        folders: Where commands that steps run are looked up; the packs, unless a test adds its own.
     """
 
     def __init__(self, pool: ConnectionPool[Any], clock: Clock, *, telemetry: bool = True) -> None:
@@ -69,6 +75,8 @@ class World:
         self.pseudonyms = Pseudonyms(b"a key for tests")
         self.executions = Executions(pool, clock, self.recorder, self.pseudonyms)
         self.worker_id = new_id(clock.unix_us())
+        self.settings = DslSettings()
+        self.folders = [PACKS]
 
     def submit(
         self,
@@ -95,25 +103,27 @@ class World:
             raise AssertionError(message)
         return claim
 
-    def runner(self) -> Runner:
-        """What runs claims in a worker process, with the built-in step types and default limits."""
-        settings = DslSettings()
+    def runner(self, hints: Hints | None = None) -> Runner:
+        """What runs claims in a worker process, with the built-in step types."""
+        step_types = find_step_types((), tables=[table.name for table in self.settings.tables])
+        library = Library(self.folders, step_types.registry, self.settings, self.clock)
         return Runner(
             worker_id=self.worker_id,
-            registry=REGISTRY,
-            library=Library([PACKS], REGISTRY, settings, self.clock),
+            step_types=step_types,
+            library=library,
             executions=self.executions,
             pool=self.pool,
             clock=self.clock,
             recorder=self.recorder,
-            tools=WorkerTools(self.clock, self.pseudonyms, settings),
+            tools=WorkerTools(self.clock, self.pseudonyms, self.settings, library),
             flusher=Flusher(timedelta(milliseconds=50)),
-            settings=settings,
+            settings=self.settings,
+            hints=hints,
         )
 
     def run(self, source: str, inputs: Mapping[str, Any] | None = None, **fields: Any) -> Execution:  # noqa: ANN401
         """Load a command's text, submit it with checked inputs, run it to its end, and show the row."""
-        command = load(source, REGISTRY, DslSettings(), origin="test")
+        command = load(source, REGISTRY, self.settings, origin="test")
         execution_id = self.submit(command, check_inputs(command, inputs or {}), **fields)
         self.runner().run_lane("default")
         return self.executions.get(execution_id)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
-from api.cli.main import EXPECTED
+from api.cli.checking import schema, validate
+from api.cli.faults import near
 from api.cli.output import Column, Item, View, block, item_format, list_format, print_json, show_page
+from api.cli.rehearsal import run_tests
 from api.cli.target import commands_folder, open_client
 from api.cli.terminal import Terminal, clean, plural
 from api.client import segment
-from api.settings import Settings, load_settings
+from api.settings import load_settings
 from telemetry.errors import WeirError
-from workers.home import find_home
-
-if TYPE_CHECKING:
-    from dsl.command import Command
-    from dsl.errors import Fault
-    from dsl.library import Library
 
 _FIELDS = ("slug", "name", "version", "description", "origin", "definition_hash", "steps", "inputs")
 
@@ -42,13 +36,6 @@ class CommandExists(WeirError):
     """A new command file would replace one that is there."""
 
     code = "command.exists"
-
-
-class Checked(NamedTuple):
-    """A command file that was looked at."""
-
-    source: str
-    faults: tuple[Fault, ...]
 
 
 @click.group(short_help="List, show, write and check commands.")
@@ -97,7 +84,7 @@ def new(slug: str) -> None:
     It goes to the running stack's folder of commands, else to the one of WEIR_COMMANDS_DIR (./commands).
     """
     from api.cli.template import new_command
-    from dsl.check import MAX_SLUG, SLUG
+    from dsl.checking.shape import MAX_SLUG, SLUG
 
     if not SLUG.fullmatch(slug) or len(slug) > MAX_SLUG:
         raise click.BadParameter(
@@ -110,122 +97,12 @@ def new(slug: str) -> None:
             file.write(new_command(slug))
     except FileExistsError as error:
         raise CommandExists(f"{path} is there already, and is left alone") from error
-    click.echo(f"{_near(path)}\n\nEdit it, then:\n  weir commands validate {slug}\n  weir run {slug}")
+    click.echo(f"{near(path)}\n\nEdit it, then:\n  weir commands validate {slug}\n  weir run {slug}")
 
 
-@commands.command("validate")
-@click.argument("what", nargs=-1, metavar="[SLUG|PATH]...")
-@item_format
-def validate(what: tuple[str, ...], form: str) -> None:
-    """Check command files without a server, and say everything that is wrong with each.
-
-    Without arguments, all files of the commands folder and the built-in packs. Exits with 1 when there are faults.
-    """
-    settings = load_settings()
-    checked = list(_check(settings, what))
-    if form == "json":
-        from api.problems import fault_json
-
-        items = [{"source": each.source, "errors": [fault_json(fault) for fault in each.faults]} for each in checked]
-        print_json({"items": items, "next_cursor": None})
-    else:
-        _show_checked(checked, Terminal.of_stdout())
-    if any(each.faults for each in checked):
-        raise click.exceptions.Exit(EXPECTED)
-
-
-def _check(settings: Settings, what: Iterable[str]) -> Iterator[Checked]:
-    """Each named file, folder or command; everything when nothing is named.
-
-    Raises:
-        UnknownCommand: There is neither a command nor a file of that name.
-    """
-    from dsl.errors import CommandInvalid, UnknownCommand
-    from dsl.library import PACKS
-
-    own = commands_folder(settings), find_home(settings.servers).commands
-    library = _library(settings, PACKS, *own)
-    if not what:
-        yield from _all_of(library)
-    for name in what:
-        path = Path(name)
-        if os.sep not in name and path.suffix not in {".yaml", ".yml"}:
-            try:
-                yield _fine(library.get(name))
-                continue
-            except CommandInvalid as invalid:
-                yield Checked(invalid.source, invalid.faults)
-                continue
-            except UnknownCommand:
-                if not path.exists():
-                    raise
-        if path.is_dir():
-            yield from _all_of(_library(settings, path))
-        else:
-            yield _check_file(settings, path)
-
-
-def _all_of(library: Library) -> Iterator[Checked]:
-    yield from map(_fine, library.all())
-    for invalid in library.faults():
-        yield Checked(invalid.source, invalid.faults)
-
-
-def _fine(command: Command) -> Checked:
-    return Checked(f"{command.slug} (pack)" if command.origin == "pack" else command.origin, ())
-
-
-def _check_file(settings: Settings, path: Path) -> Checked:
-    from dsl.check import load
-    from dsl.errors import CommandInvalid
-    from dsl.steps import REGISTRY
-
-    try:
-        load(path.read_bytes(), REGISTRY, settings.dsl, origin=str(path))
-    except CommandInvalid as invalid:
-        return Checked(str(path), invalid.faults)
-    except OSError as error:
-        raise click.BadParameter(f"{path}: {error.strerror}", param_hint="PATH") from error
-    return Checked(str(path), ())
-
-
-def _library(settings: Settings, *folders: Path) -> Library:
-    from dsl.library import Library
-    from dsl.steps import REGISTRY
-
-    return Library(folders, REGISTRY, settings.dsl)
-
-
-def _show_checked(checked: Iterable[Checked], terminal: Terminal) -> None:
-    from api.cli.faults import render
-
-    fine = 0
-    for each in checked:
-        fine += not each.faults
-        lines = _lines(each.source) if each.faults else []
-        for fault in each.faults:
-            head, *rest = render(fault, _near(Path(each.source)), lines)
-            terminal.say(head, "failed")
-            for line in rest:
-                terminal.say(line)
-    if fine:
-        verb = "is" if fine == 1 else "are"
-        terminal.say(f"{terminal.marks.succeeded} {plural(fine, 'command')} {verb} fine", "succeeded")
-
-
-def _lines(source: str) -> list[str]:
-    try:
-        return Path(source).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError:  # it is gone; the fault is told without its line
-        return []
-
-
-def _near(path: Path) -> str:
-    """The path as seen from here, where that is shorter."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+commands.add_command(validate)
+commands.add_command(schema)
+commands.add_command(run_tests)
 
 
 def _inputs(schema: Item) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from api.cli.terminal import cells, clean, clip
 from dsl.errors import Fault
@@ -11,16 +12,25 @@ from dsl.errors import Fault
 MAX_COLUMNS = 120
 
 
-def render(fault: Fault, source: str, lines: Sequence[str]) -> list[str]:
+def near(path: Path) -> str:
+    """The path as seen from here, where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def render(fault: Fault, source: str, lines: Sequence[str], kind: str = "") -> list[str]:
     """The lines of one fault.
 
     Args:
         fault: What is wrong.
         source: The file, as the person named it.
         lines: Of its text; empty when it could not be read.
+        kind: What stands before the message, such as `warning: `.
     """
     place = ":".join(str(part) for part in (source, fault.line, fault.column) if part is not None)
-    rendered = [f"{place}: {clean(fault.message)} ({fault.code})"]
+    rendered = [f"{place}: {kind}{clean(fault.message)} ({fault.code})"]
     if fault.line is not None and fault.line <= len(lines):
         rendered += _excerpt(lines[fault.line - 1], fault.line, fault.column or 1)
     if fault.expected:

@@ -1,10 +1,11 @@
-"""`weir fragments`: bring notes in, and look at what there is."""
+"""`weir fragments`: bring notes in, look at what there is, and take it out again."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
 from dsl.errors import Fault
 from telemetry.errors import WeirError
+
+if TYPE_CHECKING:
+    from dsl.note_export import NoteFolder
 
 _FIELDS = ("id", "type", "title", "space", "tags", "source", "created_at", "updated_at")
 
@@ -32,9 +36,9 @@ _VIEW = View(
 )
 
 
-@click.group(short_help="Import and list fragments.")
+@click.group(short_help="Import, export and list fragments.")
 def fragments() -> None:
-    """Import and list fragments, the built-in records."""
+    """Import, export and list fragments, the built-in records."""
 
 
 @fragments.command("list")
@@ -130,4 +134,59 @@ def _show_imported(folder: Path, counts: Counter[str], faults: list[Fault], form
         meant = f" (expected: {fault.expected})" if fault.expected else ""
         Terminal.of_stderr().say(f"{clean(place)}: {clean(fault.message + meant)}", "failed")
     if faults and not imported:
+        raise click.exceptions.Exit(EXPECTED)
+
+
+@fragments.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--type", "type_", help="Only those of this type.")
+@click.option("--tag", "tags", multiple=True, help="Only those with this tag; several: with all of them.")
+@click.option("--space", default="default", show_default=True, help="Which space they are in.")
+@click.option("--force", is_flag=True, help="Replace files that no export wrote, too.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to show it."
+)
+def export_fragments(  # noqa: PLR0913 - one argument per option
+    folder: Path, type_: str | None, tags: tuple[str, ...], space: str, force: bool, form: str
+) -> None:
+    """Export fragments as a folder of Markdown notes, which `weir fragments import` reads back without a loss.
+
+    A fragment that was exported before keeps its file; files of fragments that are gone stay. Exits with 1 when a file
+    could not be written.
+    """
+    from dsl.note_export import NoteFolder
+
+    query = {"type": type_, "tag": ",".join(tags) or None, "space": space, "contents": "whole"}
+    counts: Counter[str] = Counter()
+    with open_client() as client:
+        items = client.pages("/api/fragments", query)
+        notes = _opened(folder, NoteFolder, force)
+        with click.progressbar(
+            items, label="exporting", show_pos=True, file=sys.stderr, hidden=not sys.stderr.isatty()
+        ) as bar:
+            for fragment in bar:
+                counts[notes.write(fragment) or "failed"] += 1
+    _show_exported(folder, counts, notes.faults, form)
+
+
+def _opened(folder: Path, kind: type[NoteFolder], force: bool) -> NoteFolder:
+    try:
+        return kind(folder, replace=force)
+    except OSError as error:
+        raise click.BadParameter(f"{folder}: {error.strerror}", param_hint="DIR") from error
+
+
+def _show_exported(folder: Path, counts: Counter[str], faults: list[Fault], form: str) -> None:
+    if form == "json":
+        problems = [{"path": fault.path, "code": fault.code, "message": fault.message} for fault in faults]
+        print_json({"written": counts["written"], "unchanged": counts["unchanged"], "faults": problems})
+    else:
+        total = counts["written"] + counts["unchanged"]
+        print(
+            f"{plural(total, 'fragment')} in {clean(str(folder))}: {counts['written']} written, "
+            f"{counts['unchanged']} unchanged"
+        )
+    for fault in faults:
+        Terminal.of_stderr().say(f"{clean(fault.path)}: {clean(fault.message)}", "failed")
+    if counts["failed"]:
         raise click.exceptions.Exit(EXPECTED)

@@ -44,8 +44,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Commands and what they do": {
         "run": Entry("api.cli.run:run", "Run a command and show its steps as they finish."),
         "commands": Entry("api.cli.commands:commands", "List, show, write and check commands."),
+        "steps": Entry("api.cli.steps:steps", "List and show step types."),
         "executions": Entry("api.cli.executions:executions", "Look at what was run."),
-        "fragments": Entry("api.cli.fragments:fragments", "Import and list fragments."),
+        "fragments": Entry("api.cli.fragments:fragments", "Import, export and list fragments."),
     },
     "Telemetry": {
         "telemetry": Entry("api.cli.telemetry:telemetry", "Look at traces and events."),

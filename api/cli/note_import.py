@@ -92,4 +92,6 @@ def _note_json(note: Note) -> dict[str, Any]:
         "metadata": note.metadata,
         "created_at": note.created.isoformat() if note.created else None,
         "updated_at": note.updated.isoformat() if note.updated else None,
+        "id": str(note.id) if note.id else None,
+        "state": note.state,
     }

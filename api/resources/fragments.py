@@ -10,20 +10,25 @@ from flask import Response
 from flask.views import MethodView
 
 from api.parsing import Blueprint
+from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, page, page_limit
 from api.resources.context import resources
 from api.schemas.answers import FragmentDetailShape, FragmentPage, ImportedShape
 from api.schemas.requests import FragmentQuery, ImportShape
 from api.tracing import current_trace
 from dsl import fragments
-from dsl.fragment_selection import Field, Filter
+from dsl.errors import Fault
+from dsl.fragment_selection import FIELDS, Field, Filter
 from dsl.notes import Note
 from workers.executions import reaching_store
 from workers.imports import Imports
 
+#: Whole fragments of a page when none are asked for, and at most.
+WHOLE, MAX_WHOLE = 20, 100
+
 blueprint = Blueprint("fragments", __name__, url_prefix="/api/fragments", description="The built-in records.")
 
-#: A list shows the beginning of a content only.
+#: A list shows the beginning of a content, unless it is asked for the whole.
 _LISTED: Final[tuple[Field, ...]] = (
     "id",
     "type",
@@ -47,8 +52,9 @@ class Fragments(MethodView):
     @blueprint.response(200, FragmentPage)
     @blueprint.alt_response(400, "BAD_REQUEST")
     def get(self, query: Mapping[str, Any]) -> Response:
-        """List fragments, newest first, with the beginning of their contents."""
-        limit = page_limit(query["limit"])
+        """List fragments, newest first, with the beginning of their contents, or the whole."""
+        is_whole = query["contents"] == "whole"
+        limit = _whole_limit(query["limit"]) if is_whole else page_limit(query["limit"])
         which = Filter(
             space=query["space"],
             type=query["type"],
@@ -57,7 +63,7 @@ class Fragments(MethodView):
             before=id_from_cursor("fragment", query["cursor"]),
         )
         with reaching_store(), resources().pool.connection() as connection:
-            rows = fragments.query(connection, which, limit=limit + 1, fields=_LISTED)
+            rows = fragments.query(connection, which, limit=limit + 1, fields=FIELDS if is_whole else _LISTED)
         return json_answer(page(rows, limit, _as_is, lambda row: make_cursor("fragment", UUID(row["id"]))))
 
 
@@ -100,9 +106,22 @@ def _notes(given: Sequence[Mapping[str, Any]]) -> list[Note]:
             metadata=note["metadata"],
             created=note["created_at"],
             updated=note["updated_at"],
+            id=note["id"],
+            state=note["state"],
         )
         for note in given
     ]
+
+
+def _whole_limit(given: int | None) -> int:
+    """How many whole fragments a page may have: each may hold megabytes.
+
+    Raises:
+        RequestInvalid: More were asked for.
+    """
+    if given is not None and given > MAX_WHOLE:
+        raise RequestInvalid([Fault("request.invalid_value", f"limit: at most {MAX_WHOLE} whole ones", path="limit")])
+    return WHOLE if given is None else given
 
 
 def _as_is(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -147,6 +147,7 @@ class FragmentShape(Shape):
     type = fields.String(required=True)
     title = fields.String(required=True)
     excerpt = fields.String(metadata={"description": "The first 500 characters of the content."})
+    content = fields.String(metadata={"description": "All of it, in place of `excerpt`, with `contents=whole`."})
     state = fields.Dict(required=True)
     tags = fields.List(fields.String(), required=True)
     metadata = fields.Dict(required=True)

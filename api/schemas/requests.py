@@ -120,6 +120,14 @@ class NoteShape(Shape):
     metadata = fields.Dict(keys=fields.String(), load_default=dict)
     created_at = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
     updated_at = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
+    id = fields.UUID(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Of the fragment that the note was exported from; kept where it is free."},
+    )
+    state = fields.Dict(
+        keys=fields.String(), load_default=dict, metadata={"description": "Of a fragment that is new by this import."}
+    )
 
 
 class ImportShape(Shape):
@@ -155,6 +163,12 @@ class FragmentQuery(QueryShape):
     tag = fields.String(metadata={"description": "One tag, or several with commas: all of them."})
     space = fields.String()
     q = fields.String(metadata={"description": "Text in the title or content."})
+    contents = fields.String(
+        validate=validate.OneOf(("excerpt", "whole")),
+        metadata={
+            "description": "`whole`: each fragment with all of its content, at most 100 a page, 20 unless given."
+        },
+    )
     limit = _limit()
     cursor = _cursor()
 

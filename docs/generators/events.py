@@ -11,9 +11,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from docs.generators.docstrings import docstring_of
 from docs.generators.markdown import code, document, fenced, table
 from docs.generators.stored_rows import as_json
+from dsl.reference.docstrings import docstring_of
 from telemetry.clock import to_unix_us
 from telemetry.events import CATALOGUE, MEASURES, Category, ErrorFacts, Event, Level, Scope, Source, event_type
 from telemetry.testing import NOON
@@ -164,7 +164,10 @@ def _measures() -> str:
     rows = [
         (code(key), "number" if words is None else " or ".join(map(code, words))) for key, words in MEASURES.items()
     ]
-    note = "What a step type may report of itself. Other keys are dropped and counted."
+    note = (
+        "What a step type may report of itself. Other keys are dropped and counted. Tables that the configuration "
+        "declares join the words of `model`; step types of users bring their own."
+    )
     return f"## Measures of steps\n\n{note}\n\n{table(('key', 'value'), rows)}"
 
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Any, get_args, get_origin, get_type_hints
 
 from api.settings import SECTIONS
-from docs.generators.docstrings import docstring_of
 from docs.generators.markdown import code, document, table
+from dsl.declarations import TableSettings
+from dsl.reference.docstrings import docstring_of
 from telemetry.settings import format_duration, settings_of, variable_of
 
 INTRODUCTION = """
@@ -26,12 +27,24 @@ and a variable `WEIR_…` that names no setting is an error too. Durations are a
 Secrets never appear in messages or logs.
 """
 
+#: Values of a list that is only a default when it has them all.
+_MANY = 3
 _BOUNDS = {"minimum": "at least", "maximum": "at most"}
 
 
 def page() -> str:
     """The page."""
-    return document("Settings", "the settings classes", INTRODUCTION, map(_section, SECTIONS))
+    return document("Settings", "the settings classes", INTRODUCTION, [*map(_section, SECTIONS), _tables()])
+
+
+def _tables() -> str:
+    """What `weir.toml` may say of each table: no environment variable does."""
+    says = docstring_of(TableSettings).summary
+    heading = (
+        f"## Tables\n\n{says} In `[tables.NAME]` in `weir.toml`, one for each ([how](../how-to/declare-tables.md))."
+    )
+    rows = (row[1:] for row in _rows(TableSettings))
+    return f"{heading}\n\n{table(('key', 'value', 'default', 'meaning'), rows)}"
 
 
 def _section(section: type[Any]) -> str:
@@ -54,6 +67,8 @@ def _rows(section: type[Any]) -> Iterator[tuple[str, ...]]:
 
 def _value(kind: Any, spec: dataclasses.Field[Any]) -> str:  # noqa: ANN401 - any annotation
     facts = spec.metadata
+    if facts["choices"] and get_origin(kind) is tuple:
+        return "list of " + ", ".join(map(code, facts["choices"]))
     if facts["choices"]:
         return " or ".join(map(code, facts["choices"]))
     bounds = [f"{word} {_plain(facts[bound])}" for bound, word in _BOUNDS.items() if facts[bound] is not None]
@@ -71,7 +86,7 @@ def _name(kind: Any) -> str:  # noqa: ANN401 - any annotation
 
 def _default(value: object) -> str:
     if isinstance(value, tuple):
-        return code(",".join(map(str, value)))
+        return "all" if len(value) > _MANY else code(",".join(map(str, value)))
     return code(_plain(value))
 
 

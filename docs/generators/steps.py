@@ -1,15 +1,12 @@
-"""docs/reference/steps.md: every step type, from its class and its parameter models."""
+"""docs/reference/steps.md: every step type, from what it says of itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
-import yaml
-
-from docs.generators import json_schema
-from docs.generators.docstrings import Docstring, docstring_of
 from docs.generators.markdown import code, document, fenced, table
-from dsl.step import Effect, Step
+from dsl.reference.parameters import Parameter
+from dsl.reference.step_types import StepType, describe
 from dsl.steps import REGISTRY
 
 INTRODUCTION = """
@@ -21,58 +18,33 @@ Every step type, whatever it does, is timed, counted and recorded without doing 
 [`dsl.step.executed`, `dsl.step.failed` or `dsl.step.skipped`](events.md).
 """
 
-_EFFECTS = {
-    Effect.NONE: "None: it only computes.",
-    Effect.READS: "Reads the database; changes nothing.",
-    Effect.DATABASE: "Database: change, result and mutation record commit in one transaction, or none of them does. "
-    "A dry run makes the change and rolls it back.",
-    Effect.EXTERNAL: "Outside of the database: at least once. A dry run says what it would have sent.",
-    Effect.CHILDREN: "That of the steps in it.",
-}
-
 
 def page() -> str:
     """The page."""
-    return document("Step types", "`dsl/steps/`", INTRODUCTION, (_section(*item) for item in sorted(REGISTRY.items())))
+    described = (describe(*item) for item in sorted(REGISTRY.items()))
+    return document("Step types", "`dsl/steps/`", INTRODUCTION, map(_section, described))
 
 
-def example_of(step: Step) -> str:
-    """Its example, as one step of block-style YAML."""
-    written = yaml.safe_load(docstring_of(type(step)).sections["Example"])
-    return yaml.safe_dump([written], sort_keys=False, width=100, allow_unicode=True)
-
-
-def _section(name: str, step: Step) -> str:
-    says = docstring_of(type(step))
+def _section(step: StepType) -> str:
     parts = (
-        f"## {name}",
-        says.summary,
-        says.body,
-        f"**Effect.** {says.sections.get('Effect') or _EFFECTS[step.effect]}",
-        table(("key of `with:`", "value", "default", "meaning"), _keys(step, says)),
-        f"**Output.** {_prose(says.sections['Output'])}",
-        _failures(says),
-        fenced(example_of(step), "yaml"),
+        f"## {step.name}",
+        step.summary,
+        step.body,
+        f"**Effect.** {step.effect_meaning}",
+        table(("key of `with:`", "value", "default", "meaning"), map(_row, step.parameters)),
+        f"**Output.** {step.output}",
+        _listed("Fails", step.failures.items()),
+        _listed("Measures", step.measures.items()),
+        fenced(step.example, "yaml"),
     )
     return "\n\n".join(part for part in parts if part)
 
 
-def _keys(step: Step, says: Docstring) -> Iterator[tuple[str, str, str, str]]:
-    yield from json_schema.rows(step.Params.model_json_schema())
-    for key in step.conditions:
-        yield code(key), "condition, without braces", "required", "What decides."
-    blocks = says.items("Blocks")
-    for key, is_required in step.blocks.items():
-        yield code(key), "list of steps", "required" if is_required else "", blocks[key]
-    if step.Literals is not None:
-        for key, kind, default, meaning in json_schema.rows(step.Literals.model_json_schema()):
-            yield key, f"literal: {kind}", default, meaning
+def _row(key: Parameter) -> tuple[str, str, str, str]:
+    kind = f"literal: {key.kind}" if key.reading == "literal" else key.kind
+    return code(key.name), kind, "required" if key.required else code(key.default), key.meaning
 
 
-def _failures(says: Docstring) -> str:
-    raised = says.items("Raises").items()
-    return "**Fails.**\n\n" + "\n".join(f"- `{error}`: {reason}" for error, reason in raised) if raised else ""
-
-
-def _prose(section: str) -> str:
-    return " ".join(section.split())
+def _listed(title: str, items: Iterable[tuple[str, str]]) -> str:
+    lines = [f"- `{name}`: {text}" for name, text in items]
+    return "\n".join((f"**{title}.**\n", *lines)) if lines else ""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import timedelta
+from typing import TypeVar
 
+from dsl.checking.shape import MAX_DURATION, Choice, Duration, Shape, Text, Whole
 from dsl.command import Position
 from dsl.faults import Faults, listed, shown
 from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode
 from telemetry.settings import format_duration, parse_duration
 
-#: The longest duration a command may name.
-MAX_DURATION = timedelta(days=365)
+V = TypeVar("V")
 
 
 def kind_of(node: Node) -> str:
@@ -34,12 +34,24 @@ class Fields:
         node: The mapping.
         path: Where it is in the document.
         faults: Where what is wrong goes.
+        shape: Its keys; no other can be read then. None where a step type says what they are.
     """
 
-    def __init__(self, node: MappingNode, path: Path, faults: Faults) -> None:
+    def __init__(self, node: MappingNode, path: Path, faults: Faults, shape: Shape | None = None) -> None:
         self.node = node
         self.path = path
         self.faults = faults
+        self._shape = shape
+
+    @classmethod
+    def of(cls, node: MappingNode, path: Path, faults: Faults, shape: Shape) -> Fields:
+        """Begin to read a mapping: what is not a key of its shape, and what is missing, is noted."""
+        fields = cls(node, path, faults, shape)
+        fields.only(shape.keys, of=shape.name)
+        for name, key in shape.keys.items():
+            if key.required:
+                fields.required(name, of=shape.name)
+        return fields
 
     def only(self, known: Collection[str], *, of: str) -> None:
         """Every key must be a known one."""
@@ -62,9 +74,15 @@ class Fields:
             self.fault("command.missing_key", f"{of} has no `{name}`", name, self.node.position, expected=name)
         return node
 
-    def text(self, name: str, *, max_length: int, pattern: re.Pattern[str] | None = None, form: str = "") -> str | None:
+    def get(self, name: str) -> Node | None:
+        """The value of a key, if it is there."""
+        if self._shape is not None and name not in self._shape.keys:
+            raise KeyError(name)
+        return self.node.get(name)
+
+    def text(self, name: str) -> str | None:
         """A text, if the key is there."""
-        node = self.node.get(name)
+        rule, node = self.rule(name, Text), self.get(name)
         if node is None:
             return None
         value = node.value()
@@ -72,15 +90,14 @@ class Fields:
             hint = ": quote it" if isinstance(node, ScalarNode) and value is not None else ""
             self.wrong_type(name, node, f"a text{hint}")
             return None
-        if not value or len(value) > max_length or (pattern is not None and not pattern.fullmatch(value)):
-            expected = form or f"1 to {max_length} characters"
-            self.fault("command.wrong_value", f"`{name}` is not allowed", name, node.position, value, expected)
+        if not rule.allows(value):
+            self.fault("command.wrong_value", f"`{name}` is not allowed", name, node.position, value, rule.expected)
             return None
         return value
 
     def duration(self, name: str) -> timedelta | None:
         """A duration such as `30s`, more than none, if the key is there."""
-        node = self.node.get(name)
+        _, node = self.rule(name, Duration), self.get(name)
         if node is None:
             return None
         value = node.value()
@@ -95,50 +112,52 @@ class Fields:
             return None
         return duration
 
-    def whole(self, name: str, least: int, most: int) -> int | None:
+    def whole(self, name: str) -> int | None:
         """A whole number, if the key is there."""
-        node = self.node.get(name)
+        rule, node = self.rule(name, Whole), self.get(name)
         if node is None:
             return None
         value = node.value()
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            expected = f"a whole number from {least} to {most}"
+        if not isinstance(value, int) or isinstance(value, bool) or not rule.least <= value <= rule.most:
+            expected = f"a whole number from {rule.least} to {rule.most}"
             self.fault("command.wrong_value", f"`{name}` is not allowed", name, node.position, kind_of(node), expected)
             return None
         return value
 
-    def choice(self, name: str, choices: Sequence[str]) -> str | None:
+    def choice(self, name: str) -> str | None:
         """One of a few words, if the key is there."""
-        node = self.node.get(name)
+        rule, node = self.rule(name, Choice), self.get(name)
         if node is None:
             return None
         value = node.value()
-        if not isinstance(value, str) or value not in choices:
+        if not isinstance(value, str) or value not in rule.options:
             self.faults.add(
                 "command.wrong_value",
                 f"`{name}` is not allowed",
                 (*self.path, name),
                 node.position,
                 found=value if isinstance(value, str) else kind_of(node),
-                expected=listed(choices),
-                known=choices,
+                expected=listed(rule.options),
+                known=rule.options,
             )
             return None
         return value
 
     def mapping(self, name: str) -> Fields | None:
-        """A mapping, if the key is there."""
-        node = self.node.get(name)
+        """A mapping, if the key is there; when it has a shape, checked against that."""
+        node = self.get(name)
         if node is None:
             return None
         if not isinstance(node, MappingNode):
             self.wrong_type(name, node, "a mapping")
             return None
-        return Fields(node, (*self.path, name), self.faults)
+        rule = None if self._shape is None else self._shape.keys[name].value
+        path = (*self.path, name)
+        return Fields.of(node, path, self.faults, rule) if isinstance(rule, Shape) else Fields(node, path, self.faults)
 
     def items(self, name: str) -> tuple[Node, ...] | None:
         """The items of a list, if the key is there."""
-        node = self.node.get(name)
+        node = self.get(name)
         if node is None:
             return None
         if not isinstance(node, ListNode):
@@ -162,3 +181,10 @@ class Fields:
     ) -> None:
         """Note something about a key."""
         self.faults.add(code, message, (*self.path, name), position, found=found, expected=expected)
+
+    def rule(self, name: str, kind: type[V]) -> V:
+        """What a key may hold; reading it as anything else, or one that no table has, is a mistake of ours."""
+        rule = self._shape.keys[name].value if self._shape is not None else None
+        if not isinstance(rule, kind):
+            raise TypeError(f"{name} is not read as {kind.__name__}")
+        return rule

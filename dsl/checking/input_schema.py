@@ -11,31 +11,39 @@ from typing import Any
 
 import jsonschema_rs
 
-from dsl.faults import Faults, shown
+from dsl.faults import Faults, listed, shown
 from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode, find
 
 #: A name that templates can write behind a dot.
 INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
-_SCHEMAS_BY_NAME = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
-_SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-_SCHEMAS = (
-    *("additionalProperties", "contains", "contentSchema", "else", "if", "items", "not", "propertyNames"),
-    *("then", "unevaluatedItems", "unevaluatedProperties"),
+#: Keywords by what they hold, in the order in which a schema is explained.
+SCHEMAS_BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
+SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+SCHEMAS = (
+    *("items", "additionalProperties", "contains", "contentSchema", "if", "then", "else", "not", "propertyNames"),
+    *("unevaluatedItems", "unevaluatedProperties"),
 )
-_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+TEXTS = (
+    *("title", "description", "pattern", "format", "contentEncoding", "contentMediaType"),
+    *("$anchor", "$comment", "$dynamicAnchor", "$dynamicRef", "$id", "$ref", "$schema"),
+)
+COUNTS = (
+    *("minLength", "maxLength", "minItems", "maxItems", "minContains", "maxContains", "minProperties"),
+    "maxProperties",
+)
+NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+FLAGS = ("uniqueItems", "deprecated", "readOnly", "writeOnly")
+LISTS = ("enum", "examples", "required")
+MAPPINGS = ("dependentRequired", "$vocabulary")
+ANYTHING = ("const", "default")
+TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
 #: Every keyword of JSON Schema 2020-12. Others are most likely misspelled, and would be ignored.
 KEYWORDS = frozenset(
     (
-        *_SCHEMAS_BY_NAME,
-        *_SCHEMA_LISTS,
-        *_SCHEMAS,
-        *("$anchor", "$comment", "$dynamicAnchor", "$dynamicRef", "$id", "$ref", "$schema", "$vocabulary"),
-        *("const", "contentEncoding", "contentMediaType", "default", "dependentRequired", "deprecated", "description"),
-        *("enum", "examples", "exclusiveMaximum", "exclusiveMinimum", "format", "maxContains", "maxItems", "maxLength"),
-        *("maxProperties", "maximum", "minContains", "minItems", "minLength", "minProperties", "minimum", "multipleOf"),
-        *("pattern", "readOnly", "required", "title", "type", "uniqueItems", "writeOnly"),
+        *("type", *SCHEMAS_BY_NAME, *SCHEMA_LISTS, *SCHEMAS, *TEXTS, *COUNTS, *NUMBERS, *FLAGS, *LISTS),
+        *(*MAPPINGS, *ANYTHING),
     )
 )
 
@@ -95,6 +103,7 @@ def _from_properties(node: MappingNode, path: Path, faults: Faults) -> dict[str,
     required: list[str] = []
     for name, entry in node.entries.items():
         place = (*path, name)
+        properties[name] = {}  # however it is declared, templates may name it
         if not INPUT_NAME.fullmatch(name):
             expected = "a letter or _, then letters, digits, _ and -; at most 64"
             message = "an input cannot have this name"
@@ -125,13 +134,16 @@ def _check_compiles(schema: dict[str, Any], node: Node, path: Path, faults: Faul
         found = shown(at.value()) if isinstance(at, ScalarNode) else None
         message = f"this is not a JSON Schema: {error.message}"
         known: tuple[str, ...] = ()
+        expected = "a JSON Schema"
         if inner[-1:] == ("type",):
-            message, known = f"`{found}` is not a type of JSON Schema", _TYPES
+            message, known, expected = f"`{found}` is not a type of JSON Schema", TYPES, listed(TYPES)
         elif inner[-1:] == ("pattern",):
-            message = "this is not a regular expression without look-around and back-references"
-        faults.add("inputs.schema", message, (*path, *inner), at.position, found=found, known=known)
+            expected = "a regular expression without look-around and back-references"
+            message = f"this is not {expected}"
+        faults.add("inputs.schema", message, (*path, *inner), at.position, found=found, expected=expected, known=known)
     except ValueError as error:
-        faults.add("inputs.schema", f"this is not a JSON Schema: {error}", path, node.position)
+        message = f"this is not a JSON Schema: {error}"
+        faults.add("inputs.schema", message, path, node.position, expected="a JSON Schema")
 
 
 def _inside(node: Node, path: list[str | int]) -> Path:
@@ -153,7 +165,13 @@ def _check_keywords(node: Node, path: Path, faults: Faults) -> None:
             if name not in KEYWORDS and not name.startswith("x-"):
                 message = f"`{shown(name)}` is not a keyword of JSON Schema"
                 faults.add(
-                    "inputs.unknown_keyword", message, (*place, name), entry.key.position, found=name, known=KEYWORDS
+                    "inputs.unknown_keyword",
+                    message,
+                    (*place, name),
+                    entry.key.position,
+                    found=name,
+                    expected="a keyword of JSON Schema, or x-…",
+                    known=KEYWORDS,
                 )
         for name in ("$ref", "$dynamicRef"):
             target = schema.get(name)
@@ -176,12 +194,12 @@ def _schemas(node: Node, path: Path) -> Iterator[tuple[Path, MappingNode]]:
     yield path, node
     for name, entry in node.entries.items():
         place, value = (*path, name), entry.value
-        if name in _SCHEMAS:
+        if name in SCHEMAS:
             yield from _schemas(value, place)
-        elif name in _SCHEMAS_BY_NAME and isinstance(value, MappingNode):
+        elif name in SCHEMAS_BY_NAME and isinstance(value, MappingNode):
             for key, inner in value.entries.items():
                 yield from _schemas(inner.value, (*place, key))
-        elif name in _SCHEMA_LISTS and isinstance(value, ListNode):
+        elif name in SCHEMA_LISTS and isinstance(value, ListNode):
             for index, item in enumerate(value.items):
                 yield from _schemas(item, (*place, index))
 
@@ -196,7 +214,8 @@ def _check_defaults(schema: dict[str, Any], properties: MappingNode, path: Path,
         node = find(properties, (name, "default"))
         message = f"the default of `{name}` is not allowed: {error.message}"
         found = shown(defaults[name])
-        faults.add("inputs.default", message, (*path, name, "default"), node.position, found=found)
+        expected = f"a value that `{name}` may have"
+        faults.add("inputs.default", message, (*path, name, "default"), node.position, found=found, expected=expected)
 
 
 def defaults_of(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dsl.faults import Faults, shown
+from dsl.command import Position
+from dsl.faults import Faults, listed, shown
 from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode
 
 _QUOTED = re.compile(r"'([^']*)'")
+#: How pydantic begins to say what a value should be.
+_EXPECTED = re.compile(r"^.*? should (?:be |have |match )?")
 
 
 @lru_cache(maxsize=1024)
@@ -71,18 +74,23 @@ def _note(  # noqa: PLR0913 - what there is to know of an error
     place, whole = _place(nodes, location[:-1] if kind == "missing" else location)
     if not place:
         if not templates and nodes:
-            faults.add("command.wrong_parameter", detail["msg"], path, next(iter(nodes.values())).position)
+            message = detail["msg"].removeprefix("Value error, ")
+            position = next(iter(nodes.values())).position
+            faults.add("command.wrong_parameter", message, path, position, expected=message)
         return
     if not whole and _any_within(templates, place[:1]):
         return
     node = _at(nodes, place)
-    if kind not in {"missing", "extra_forbidden"} and _any_within(templates, place):
+    if _any_within(templates, place) and not _is_certain(kind, place, templates):
         return
     if kind == "extra_forbidden":
         keys = tuple(_known_keys(model.model_json_schema(), place[:-1]))
         key = str(place[-1])
         message = f"`{shown(key)}` is not a key here"
-        faults.add("command.unknown_key", message, (*path, *place), node.position, found=key, known=keys)
+        position = _key_position(nodes, place)
+        faults.add(
+            "command.unknown_key", message, (*path, *place), position, found=key, expected=listed(keys), known=keys
+        )
     elif kind == "missing":
         name = location[-1]
         faults.add("command.missing_key", f"`{name}` is missing", (*path, *place), node.position, expected=str(name))
@@ -90,7 +98,16 @@ def _note(  # noqa: PLR0913 - what there is to know of an error
         message = detail["msg"].removeprefix("Value error, ").replace("Input should", "the value should")
         found = shown(node.value()) if isinstance(node, ScalarNode) else None
         known = _QUOTED.findall(detail["ctx"]["expected"]) if kind == "literal_error" else ()
-        faults.add("command.wrong_parameter", message, (*path, *place), node.position, found=found, known=known)
+        expected = listed(known) if known else _EXPECTED.sub("", message)
+        faults.add(
+            "command.wrong_parameter",
+            message,
+            (*path, *place),
+            node.position,
+            found=found,
+            expected=expected,
+            known=known,
+        )
 
 
 def _place(nodes: Mapping[str, Node], location: tuple[str | int, ...]) -> tuple[Path, bool]:
@@ -123,8 +140,22 @@ def _at(nodes: Mapping[str, Node], place: Path) -> Node:
     return node
 
 
+def _key_position(nodes: Mapping[str, Node], place: Path) -> Position:
+    """Where the last key of a place stands."""
+    holder = _at(nodes, place[:-1])
+    return holder.entries[str(place[-1])].key.position if isinstance(holder, MappingNode) else holder.position
+
+
 def _any_within(templates: Collection[Path], place: Path) -> bool:
     return any(template[: len(place)] == place for template in templates)
+
+
+def _is_certain(kind: str, place: Path, templates: Collection[Path]) -> bool:
+    """Whether an error stands whatever the templates at or below its place evaluate to."""
+    if kind in {"missing", "extra_forbidden"}:
+        return True
+    # A mapping is no list and no word, whatever it holds; and a template is one item, whatever it becomes.
+    return (kind.endswith("_type") or kind in {"literal_error", "too_long", "too_short"}) and place not in templates
 
 
 def _known_keys(schema: Mapping[str, Any], place: Path) -> Iterator[str]:
@@ -148,6 +179,7 @@ def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> list
 
 def _below(options: list[Mapping[str, Any]], part: str | int) -> Iterator[Mapping[str, Any]]:
     for option in options:
-        inner = option.get("items") if isinstance(part, int) else option.get("properties", {}).get(part)
+        named = option.get("properties", {}).get(part, option.get("additionalProperties"))
+        inner = option.get("items") if isinstance(part, int) else named
         if isinstance(inner, Mapping):
             yield inner

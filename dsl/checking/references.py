@@ -79,7 +79,15 @@ class References:
             if use.name not in self.filters:
                 message = f"there is no filter `{use.name}`"
                 known = sorted(self.filters)
-                self.faults.add("command.unknown_filter", message, path, use.position, found=use.name, known=known)
+                self.faults.add(
+                    "command.unknown_filter",
+                    message,
+                    path,
+                    use.position,
+                    found=use.name,
+                    expected="a filter",
+                    known=known,
+                )
 
     def _name(self, name: Name, path: Path, scope: Scope) -> None:
         root, rest = name.root, name.segments[1:]
@@ -95,7 +103,9 @@ class References:
         elif root == "inputs":
             if self.inputs is not None and rest[0] not in self.inputs and rest[0] not in _OF_MAPPINGS:
                 message = f"there is no input `{rest[0]}`"
-                self._unknown("command.unknown_input", message, name, path, rest[0], _few(self.inputs))
+                self._unknown(
+                    "command.unknown_input", message, name, path, rest[0], _few(self.inputs), "a declared input"
+                )
         elif root == "execution":
             if rest[0] not in EXECUTION:
                 message = f"an execution has no `{rest[0]}`"
@@ -106,10 +116,10 @@ class References:
     def _secret(self, name: Name, path: Path, rest: tuple[str | int | None, ...]) -> None:
         if not rest or not isinstance(rest[0], str):
             message = "a secret must be named: `secrets.NAME`"
-            self._unknown("command.unknown_secret", message, name, path, str(name), ())
+            self._unknown("command.unknown_secret", message, name, path, str(name), (), "secrets.NAME")
         elif rest[0] not in self.secrets:
             message = f"the secret `{rest[0]}` is not listed in `requires.secrets`"
-            self._unknown("command.unknown_secret", message, name, path, rest[0], self.secrets)
+            self._unknown("command.unknown_secret", message, name, path, rest[0], self.secrets, "a listed secret")
 
     def _step(self, name: Name, path: Path, scope: Scope, step_id: str) -> None:
         if step_id in scope.ready:
@@ -119,18 +129,20 @@ class References:
                 self._unknown("command.unknown_name", message, name, path, found, ("output",))
         elif step_id in scope.pending:
             message = f"the step `{step_id}` has not run by then: it is this one, around it, or defined later"
-            self._unknown("command.step_not_run_yet", message, name, path, step_id, _few(scope.ready))
+            expected = "a step before this one"
+            self._unknown("command.step_not_run_yet", message, name, path, step_id, _few(scope.ready), expected)
         elif step_id in self.step_ids:
             message = f"the step `{step_id}` is in another list of steps, which cannot be seen from here"
-            self._unknown("command.unknown_step", message, name, path, step_id, ())
+            self._unknown("command.unknown_step", message, name, path, step_id, (), "a step of this list, or around it")
         else:
             message = f"there is no step `{step_id}`"
-            self._unknown("command.unknown_step", message, name, path, step_id, _few(scope.ready))
+            expected = "a step before this one"
+            self._unknown("command.unknown_step", message, name, path, step_id, _few(scope.ready), expected)
 
     def _unknown(  # noqa: PLR0913 - what a fault can say
-        self, code: str, message: str, name: Name, path: Path, found: str, known: Collection[str]
+        self, code: str, message: str, name: Name, path: Path, found: str, known: Collection[str], else_: str = "a name"
     ) -> None:
-        expected = listed(tuple(known)) if 0 < len(known) <= _LISTED else None
+        expected = listed(tuple(known)) if 0 < len(known) <= _LISTED else else_
         self.faults.add(code, message, path, name.position, found=found, expected=expected, known=known)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -12,19 +11,15 @@ from pydantic import BaseModel
 from dsl.checking.fields import Fields, kind_of
 from dsl.checking.parameters import check_values, default_of, keys_of
 from dsl.checking.references import ROOTS, References, Scope
+from dsl.checking.shape import STEP, Text
 from dsl.command import Expression, Position, Retry, StepSpec
 from dsl.errors import ExpressionError
 from dsl.expressions import Compiler, Condition, Constant, Template
-from dsl.faults import Faults
-from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode
+from dsl.faults import Faults, Wrong, listed
+from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode, find
+from dsl.settings import DslSettings
 from dsl.templates.grammar import WORDS
 from telemetry.settings import format_duration
-
-#: An id of a step: what `steps.<id>` can name, and what a path of the ledger can hold.
-STEP_ID = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_ID_FORM = "a lower-case letter, then letters, digits, _ and -; at most 64"
-
-_STEP_KEYS = ("id", "type", "if", "with", "timeout", "retry")
 
 #: The key of `with:` that names the item of a map, and what else its blocks see then.
 _ITEM_NAME = "as"
@@ -46,6 +41,23 @@ class StepType(Protocol):
     @property
     def conditions(self) -> tuple[str, ...]: ...
 
+    def wrong(self, given: Mapping[str, Any], settings: DslSettings) -> Iterable[Wrong]: ...
+
+
+def keys_of_with(step_type: StepType) -> Mapping[str, bool]:
+    """The keys of a step type's `with:`, and whether each is required."""
+    return {
+        **keys_of(step_type.Params),
+        **dict.fromkeys(step_type.conditions, True),
+        **(keys_of(step_type.Literals) if step_type.Literals is not None else {}),
+        **step_type.blocks,
+    }
+
+
+def takes_any_key(step_type: StepType) -> bool:
+    """Whether its `with:` may have keys beside those."""
+    return step_type.Params.model_config.get("extra") == "allow"
+
 
 class StepChecker:
     """Checks the steps of one file.
@@ -55,11 +67,18 @@ class StepChecker:
         compiler: Of templates.
         references: What templates may refer to.
         faults: Where what is wrong goes.
+        settings: What step types may know of their process.
     """
 
     def __init__(
-        self, registry: Mapping[str, StepType], compiler: Compiler, references: References, faults: Faults
+        self,
+        registry: Mapping[str, StepType],
+        compiler: Compiler,
+        references: References,
+        faults: Faults,
+        settings: DslSettings,
     ) -> None:
+        self._settings = settings
         self._registry = registry
         self._compiler = compiler
         self._references = references
@@ -85,9 +104,11 @@ class StepChecker:
             place = (*path, index)
             if not isinstance(item, MappingNode):
                 message = "a step is a mapping with `id` and `type`"
-                self._faults.add("command.wrong_type", message, place, item.position, found=kind_of(item))
+                self._faults.add(
+                    "command.wrong_type", message, place, item.position, found=kind_of(item), expected="a mapping"
+                )
                 continue
-            fields = Fields(item, place, self._faults)
+            fields = Fields.of(item, place, self._faults, STEP)
             step_id = self._id(fields, taken)
             spec = self._step(fields, step_id, inside)
             if step_id is not None:
@@ -103,7 +124,8 @@ class StepChecker:
             return Constant(node.scalar)
         if not isinstance(node, ScalarNode) or not isinstance(node.scalar, str):
             message = "a condition is an expression without braces, such as `inputs.count > 3`"
-            self._faults.add("command.wrong_type", message, path, node.position, found=kind_of(node))
+            expected = "true, false, or an expression"
+            self._faults.add("command.wrong_type", message, path, node.position, found=kind_of(node), expected=expected)
             return None
         try:
             condition = self._compiler.condition(node)
@@ -121,12 +143,11 @@ class StepChecker:
             self._template_fault(path, error)
 
     def _id(self, fields: Fields, taken: frozenset[str]) -> str | None:
-        fields.required("id", of="a step")
-        step_id = fields.text("id", max_length=64, pattern=STEP_ID, form=_ID_FORM)
+        step_id = fields.text("id")
         if step_id is None:
             return None
         position = fields.node.entries["id"].value.position
-        if step_id in WORDS:
+        if step_id in fields.rule("id", Text).reserved:
             message = f"`{step_id}` is a word of the template language"
             fields.fault("command.reserved_id", message, "id", position, step_id, "another id")
         elif step_id in taken:
@@ -135,15 +156,15 @@ class StepChecker:
         return step_id
 
     def _step(self, fields: Fields, step_id: str | None, scope: Scope) -> StepSpec | None:
-        fields.only(_STEP_KEYS, of="a step")
         name, step_type = self._type(fields)
-        condition_node = fields.node.get("if")
+        condition_node = fields.get("if")
         condition = None if condition_node is None else self.condition(condition_node, (*fields.path, "if"), scope)
         timeout, retry = fields.duration("timeout"), read_retry(fields)
         given = self._given(fields)
         if step_type is None or given is None:
             return None
         self._check_keys(given, name, step_type)
+        self._check_further(given, step_type)
         item = self._item_name(given, step_type)
         return StepSpec(
             id=step_id or "",
@@ -159,13 +180,20 @@ class StepChecker:
         )
 
     def _type(self, fields: Fields) -> tuple[str, StepType | None]:
-        node = fields.required("type", of="a step")
-        name = fields.text("type", max_length=64)
+        node, name = fields.get("type"), fields.text("type")
         if node is None or name is None:
             return "", None
         if name not in self._registry:
             message, path, known = f"there is no step type `{name}`", (*fields.path, "type"), sorted(self._registry)
-            self._faults.add("command.unknown_step_type", message, path, node.position, found=name, known=known)
+            self._faults.add(
+                "command.unknown_step_type",
+                message,
+                path,
+                node.position,
+                found=name,
+                expected=listed(known),
+                known=known,
+            )
         return name, self._registry.get(name)
 
     def _given(self, fields: Fields) -> Fields | None:
@@ -176,17 +204,36 @@ class StepChecker:
         return Fields(nothing, (*fields.path, "with"), self._faults)
 
     def _check_keys(self, given: Fields, name: str, step_type: StepType) -> None:
-        required = {
-            **keys_of(step_type.Params),
-            **dict.fromkeys(step_type.conditions, True),
-            **(keys_of(step_type.Literals) if step_type.Literals is not None else {}),
-            **step_type.blocks,
-        }
-        if step_type.Params.model_config.get("extra") != "allow":
+        required = keys_of_with(step_type)
+        if not takes_any_key(step_type):
             given.only(required, of=f"`{name}`")
         for key, is_required in required.items():
             if is_required:
                 given.required(key, of=f"`with` of `{name}`")
+
+    def _check_further(self, given: Fields, step_type: StepType) -> None:
+        """What only the step type knows to be wrong."""
+        try:
+            found = list(step_type.wrong(given.node.value(), self._settings))
+        except Exception as error:  # noqa: BLE001 - a user's step type must not keep other files from being loaded
+            message = f"the step type could not check its parameters: {type(error).__name__}"
+            self._faults.add("command.wrong_parameter", message, given.path, given.node.position)
+            return
+        for wrong in found:
+            node = find(given.node, wrong.place)
+            holder = find(given.node, wrong.place[:-1])
+            if wrong.is_key and isinstance(holder, MappingNode) and wrong.place[-1] in holder.entries:
+                node = holder.entries[str(wrong.place[-1])].key
+            path = (*given.path, *wrong.place)
+            self._faults.add(
+                "command.wrong_parameter",
+                wrong.message,
+                path,
+                node.position,
+                found=wrong.found,
+                expected=listed(wrong.known) if wrong.known else None,
+                known=wrong.known,
+            )
 
     def _literals(self, given: Fields, step_type: StepType) -> Mapping[str, Any]:
         model = step_type.Literals
@@ -258,9 +305,16 @@ class StepChecker:
     def _template_fault(self, path: Path, error: ExpressionError) -> None:
         """A text that is no template."""
         position = Position(int(str(error.facts["line"])), int(str(error.facts["column"])))
-        found = error.facts.get("name")
-        message = error.detail if error.hint is None else f"{error.detail}. {error.hint}"
-        self._faults.add("command.template", message, path, position, found=None if found is None else str(found))
+        found, meant = error.facts.get("name"), error.facts.get("nearest")
+        self._faults.add(
+            "command.template",
+            error.detail,
+            path,
+            position,
+            found=None if found is None else str(found),
+            expected=str(error.facts.get("expected") or "a template"),
+            known=() if meant is None else (str(meant),),
+        )
 
     def _check_references(self, compiled: Template | Condition | Constant, path: Path, scope: Scope) -> None:
         self._references.check(compiled.names, compiled.filters, path, scope)
@@ -290,9 +344,8 @@ def read_retry(fields: Fields) -> Retry | None:
     retry = fields.mapping("retry")
     if retry is None:
         return None
-    retry.only(("max_attempts", "backoff", "max_backoff"), of="`retry`")
     standard = Retry()
-    attempts = retry.whole("max_attempts", 1, 100) or standard.max_attempts
+    attempts = retry.whole("max_attempts") or standard.max_attempts
     backoff = retry.duration("backoff") or standard.backoff
     max_backoff = retry.duration("max_backoff") or max(standard.max_backoff, backoff)
     if max_backoff < backoff:

@@ -26,6 +26,9 @@ class Condition(Step):
     Raises:
         Exception: What the failed step of the branch raised, unchanged.
 
+    Measures:
+        branch: Which was taken: `then`, `else` or `none`.
+
     Example:
         {id: check, type: condition, with: {if: "inputs.n > 3", then: [{id: big, type: respond, with: {value: big}}]}}
     """

@@ -37,6 +37,9 @@ class FragmentUpdate(Step):
         FragmentNotFound: No fragment has this id.
         RecordInvalid: A field is too long, or holds what Postgres cannot keep (a NUL character).
 
+    Measures:
+        fields: How many fields changed.
+
     Example:
         {id: done, type: fragment.update, with: {id: "{{ inputs.id }}", state: {status: done}, remove_tags: [inbox]}}
     """

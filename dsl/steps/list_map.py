@@ -49,6 +49,11 @@ class ListMap(Step):
         StepFailed: More items than WEIR_DSL_MAX_MAP_ITEMS.
         Exception: With `on_error: stop`, what the failed item's step raised, unchanged.
 
+    Measures:
+        items: How many there were.
+        succeeded: How many went well.
+        failed: How many did not.
+
     Example:
         {id: each, type: list.map, with: {items: "{{ inputs.names }}", as: name, do: [
           {id: hi, type: transform, with: {template: "Hello {{ name }}"}}]}}

@@ -40,6 +40,10 @@ class Notify(Step):
     Raises:
         RecordInvalid: The message holds what Postgres cannot keep (a NUL character).
 
+    Measures:
+        channel: Which it went through.
+        message_level: How loud it was.
+
     Example:
         {id: tell, type: notify, with: {channel: inbox, level: warning, message: "{{ steps.open.output.count }} open"}}
     """

@@ -86,6 +86,9 @@ class Validate(Step):
         StepFailed: Its facts hold `faults`: [{"index": of the rule, from 0, "rule": "required" | "type" | "pattern"
             | "min" | "max" | "in", "message": the rule's own}]; values are not repeated.
 
+    Measures:
+        faults: How many checks failed.
+
     Example:
         {id: check, type: validate, with: {rules: [
           {value: "{{ inputs.email }}", required: true, pattern: "^[^@ ]+@[^@ ]+$", message: "An e-mail address"}]}}

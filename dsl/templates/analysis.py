@@ -1,4 +1,4 @@
-"""What a parsed template refers to: names from outside, and filters. Found without evaluating it."""
+"""What a parsed template refers to, names from outside and filters, and what it costs. Found without evaluating it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from liquid import RenderContext
-from liquid.ast import Node
+from liquid.ast import BlockNode, Node
 from liquid.builtin.expressions import FilteredExpression, Path, TernaryFilteredExpression
 from liquid.builtin.expressions.filtered import Filter
-from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.expression import Expression
 
 from dsl.command import Position
 from dsl.nodes import format_path
-from dsl.templates.grammar import BoundedRange
+from dsl.templates.metering import cost_of, meter
 
 #: From the index of a character of a template to its place in the file.
 Locate: TypeAlias = Callable[[int], Position]
@@ -70,26 +69,27 @@ class Usage:
     Attributes:
         names: From outside, in the order of the text.
         filters: Likewise.
-        nodes: How many nodes it has.
+        work: What it costs by itself, its blocks aside.
+        blocks: What each of its blocks costs each time, by its `id`.
     """
 
     names: tuple[Name, ...] = ()
     filters: tuple[FilterUse, ...] = ()
-    nodes: int = 0
+    work: int = 0
+    blocks: dict[int, int] = field(default_factory=dict)
 
 
 def analyse(nodes: Iterable[Node], expressions: Iterable[Expression], context: RenderContext, locate: Locate) -> Usage:
-    """Walk a template or an expression. Ranges in it are made to measure themselves on the way."""
+    """Walk a template or an expression. What is in it is made to draw on the budget of its evaluations on the way."""
     walk = _Walk(context, locate)
-    for node in nodes:
-        walk.node(node, frozenset())
-    for expression in expressions:
-        walk.expression(expression, frozenset())
+    work = sum(walk.node(node, frozenset()) for node in nodes)
+    work += sum(walk.expression(expression, frozenset()) for expression in expressions)
     names = (name for name in walk.names if name.root not in walk.assigned)
     return Usage(
         tuple(sorted(names, key=lambda name: name.index)),
         tuple(sorted(walk.filters, key=lambda use: use.index)),
-        walk.nodes,
+        work,
+        walk.blocks,
     )
 
 
@@ -100,28 +100,34 @@ class _Walk:
     names: list[Name] = field(default_factory=list)
     filters: list[FilterUse] = field(default_factory=list)
     assigned: set[str] = field(default_factory=set)
-    nodes: int = 0
+    blocks: dict[int, int] = field(default_factory=dict)
 
-    def node(self, node: Node, inner_names: frozenset[str]) -> None:
-        self.nodes += 1
+    def node(self, node: Node, inner_names: frozenset[str]) -> int:
+        """Walk a node; returns what it costs. A block costs nothing here: it pays whenever it is rendered."""
+        meter(node)
+        work = cost_of(node)
         self.assigned.update(map(str, node.template_scope()))
         for expression in node.expressions():
-            self.expression(expression, inner_names)
+            work += self.expression(expression, inner_names)
         inner_names = inner_names.union(map(str, node.block_scope()))
         for child in node.children(self.context, include_partials=False):
-            self.node(child, inner_names)
+            work += self.node(child, inner_names)
+        if isinstance(node, BlockNode):
+            self.blocks[id(node)] = work
+            return 0
+        return work
 
-    def expression(self, expression: Expression, inner_names: frozenset[str]) -> None:
+    def expression(self, expression: Expression, inner_names: frozenset[str]) -> int:
+        """Walk an expression; returns what it costs."""
+        meter(expression)
+        work = cost_of(expression)
         if isinstance(expression, Path):
             segments = tuple(None if isinstance(part, Path) else part for part in expression.path)
             if segments[0] not in inner_names:
                 self.names.append(Name(segments, expression.token.start_index, self.locate))
-        elif isinstance(expression, RangeLiteral):
-            expression.__class__ = BoundedRange
         for use in _filters_of(expression):
             self.filters.append(FilterUse(use.name, use.token.start_index, self.locate))
-        for child in expression.children():
-            self.expression(child, inner_names)
+        return work + sum(self.expression(child, inner_names) for child in expression.children())
 
 
 def _filters_of(expression: Expression) -> list[Filter]:

@@ -1,53 +1,55 @@
-"""Filters of templates: Liquid's own, the few that Weir adds, and the guard that bounds what each may do.
+"""Filters of templates: Liquid's own, those that Weir adds or does in its own way, and the guard around each.
 
 The guard makes a missing name an error wherever it is used (`plus` would take it for 0), gives text filters text
-rather than Python reprs, charges the template's budget of work, and refuses a result that is too large to go on with.
+rather than Python's own writing of lists, draws on the template's budget before the filter runs, and refuses a result
+that is too large to go on with.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from liquid.exceptions import FilterArgumentError
-from liquid.filter import sequence_filter, with_context
+from liquid.filter import with_context
 from liquid.undefined import FalsyStrictUndefined
 
-from dsl.templates.native import NotPlain, plain, to_json, to_text
-from dsl.templates.patterns import Pattern, PatternError
-from dsl.values import MAX_INT, MIN_INT, canonical_json
-
-#: What one step of matching a pattern costs, in characters handled by any other filter.
-_PATTERN_STEP = 128
-#: What one element of a list costs.
-_ELEMENT = 32
+from dsl.templates.context import Context
+from dsl.templates.costs import CONTAINERS, COSTS, LISTS, Cost, charge
+from dsl.templates.list_filters import as_json, as_text, join, sort, sort_natural, uniq
+from dsl.templates.text_filters import (
+    append,
+    prepend,
+    regex_match,
+    regex_replace,
+    remove_last,
+    replace,
+    replace_last,
+    slug,
+    split,
+    strip_html,
+    too_long,
+    too_many,
+    truncatewords,
+)
+from dsl.values import MAX_INT, MIN_INT
 
 _DATE_FORMAT = re.compile(r"(?:[^%]|%-?[aAbBdeFGHIjmMpSTuUVwWyYzZ%])*")
 _MAX_DATE_FORMAT = 200
+#: Characters of the longest ISO 8601 text that is read.
+_MAX_DATE = 40
+
+#: Characters of the longest 64-bit number; a longer one is out of range without being read.
+_MAX_DIGITS = 20
+
+#: Half of a surrogate pair, as JSON writes it.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 Filter = Callable[..., Any]
-
-
-class Budget(Protocol):
-    """What the guard needs of the context a template is evaluated in."""
-
-    max_text: int
-
-    def spend(self, work: int) -> None:
-        """Draw on the template's budget of work.
-
-        Raises:
-            ResourceLimitError: It is used up.
-        """
-        ...
-
-    def resolve(self, name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-        """A name in scope."""
-        ...
 
 
 def guarded(name: str, function: Filter) -> Filter:
@@ -55,118 +57,85 @@ def guarded(name: str, function: Filter) -> Filter:
     wants_environment = getattr(function, "with_environment", False)
     wants_context = getattr(function, "with_context", False)
     is_default, of_text = name == "default", name in _TEXT_FILTERS
+    cost = COSTS.get(name, Cost())
 
-    def call(left: Any, *args: Any, context: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any value
+    def call(left: Any, *args: Any, context: Context, **kwargs: Any) -> Any:  # noqa: ANN401 - any value
         for value in (left, *args, *kwargs.values()):
             if type(value) is FalsyStrictUndefined and not is_default:
                 value.poke()
         if of_text:
-            left = _text(left, context.max_text)
-            args = tuple(arg if type(arg) is int else _text(arg, context.max_text) for arg in args)
-        context.spend(sum(map(size_of, args), size_of(left)))
+            left = as_text(left, context)
+            args = tuple(arg if type(arg) is int else as_text(arg, context) for arg in args)
+        elif name == "slice" and not isinstance(left, LISTS):
+            left = as_text(left, context)
+        elif name in _BY_KEY and args and isinstance(args[0], CONTAINERS):
+            raise FilterArgumentError(f"{name} expects the name of a property", token=None)
+        charge(cost, left, args, context)
         if wants_environment:
             kwargs["environment"] = context.env
         if wants_context:
             kwargs["context"] = context
         result = function(left, *args, **kwargs)
-        _check_result(result, context.max_text)
+        _check_result(result, context)
         return result
 
     call.with_context = True  # type: ignore[attr-defined] # python-liquid's own protocol
     return call
 
 
-def size_of(value: object) -> int:
-    """What handling a value costs, in characters."""
-    if isinstance(value, str):
-        return len(value) + 1
-    if isinstance(value, list | tuple | range | dict):
-        return _ELEMENT * len(value) + 1
-    return 1
-
-
-def _check_result(result: object, max_text: int) -> None:
+def _check_result(result: object, context: Context) -> None:
     if isinstance(result, str):
-        if len(result) > max_text:
-            raise _too_long(max_text)
+        if len(result) > context.max_text:
+            raise too_long(context.max_text)
     elif isinstance(result, list):
-        if len(result) * 8 > max_text:
-            raise FilterArgumentError(f"the list is longer than {max_text // 8} items", token=None)
+        if len(result) > context.max_items:
+            raise too_many(context.max_items)
     elif isinstance(result, int) and not MIN_INT <= result <= MAX_INT:
         raise FilterArgumentError("the number is larger than 64 bits", token=None)
 
 
-def _too_long(limit: int) -> FilterArgumentError:
-    # python-liquid gives an error of this class the place of the filter.
-    return FilterArgumentError(f"the text is longer than {limit} characters", token=None)
-
-
-def _text(value: object, limit: int) -> str:
-    try:
-        return to_text(value, limit)
-    except NotPlain as error:
-        raise FilterArgumentError(str(error), token=None) from error
-
-
 @with_context
-def to_json_filter(value: object, *, context: Budget) -> str:
+def to_json(value: object, *, context: Context) -> str:
     """`to_json`: compact JSON."""
-    try:
-        return to_json(value, context.max_text)
-    except NotPlain as error:
-        raise FilterArgumentError(str(error), token=None) from error
+    return as_json(value, context)
 
 
 def from_json(value: object) -> Any:  # noqa: ANN401 - any JSON value
     """`from_json`: the value a JSON text stands for."""
     if not isinstance(value, str):
         raise FilterArgumentError("from_json expects a text", token=None)
-
-    def refuse(constant: str) -> None:
-        raise FilterArgumentError(f"{constant} is not JSON", token=None)
-
     try:
-        return plain(json.loads(value, parse_constant=refuse), 8 * len(value) + 8)
+        decoded = json.loads(value, parse_constant=_no_constant, parse_int=_whole, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise FilterArgumentError(f"not JSON: {error.msg} at character {error.pos + 1}", token=None) from error
+    if _SURROGATE.search(value):
+        try:
+            json.dumps(decoded, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise FilterArgumentError("a \\u escape is half of a character", token=None) from None
+    return decoded
 
 
-def slug(value: str) -> str:
-    """`slug`: lower-case letters and digits of any script, everything between them one `-`, marks left off."""
-    decomposed = unicodedata.normalize("NFKD", value)
-    bare = "".join(char for char in decomposed if not unicodedata.combining(char)).casefold()
-    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", bare)).strip("-")
+def _no_constant(name: str) -> None:
+    raise FilterArgumentError(f"{name} is not JSON", token=None)
 
 
-@with_context
-def regex_match(value: str, pattern: object, *, context: Budget) -> bool:
-    """`regex_match`: whether the pattern is found anywhere in the text."""
-    return _compiled(pattern).search(value, _counter(context))
+def _whole(digits: str) -> int:
+    number = int(digits) if len(digits) <= _MAX_DIGITS else MAX_INT + 1
+    if not MIN_INT <= number <= MAX_INT:
+        raise FilterArgumentError("a whole number is larger than 64 bits", token=None)
+    return number
 
 
-@with_context
-def regex_replace(value: str, pattern: object, replacement: object = "", *, context: Budget) -> str:
-    r"""`regex_replace`: each place the pattern is found, replaced; `\1` is what its first group matched."""
-    compiled = _compiled(pattern)
-    try:
-        return compiled.replace(value, str(replacement), _counter(context), context.max_text)
-    except PatternError as error:
-        raise FilterArgumentError(f"the pattern {error}", token=None) from error
-
-
-def _counter(context: Budget) -> Callable[[int], None]:
-    return lambda steps: context.spend(steps * _PATTERN_STEP)
-
-
-def _compiled(pattern: object) -> Pattern:
-    try:
-        return Pattern.of(str(pattern))
-    except PatternError as error:
-        raise FilterArgumentError(f"the pattern {error}", token=None) from error
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise FilterArgumentError("a number is infinite or not a number", token=None)
+    return number
 
 
 @with_context
-def date(value: object, form: object = "%Y-%m-%d", *, context: Budget) -> str:
+def date(value: object, form: object = "%Y-%m-%d", *, context: Context) -> str:
     """`date`: an ISO 8601 text, seconds since 1970, or `now` (the execution's own), written by a strftime format."""
     if value in ("now", "today"):
         value = context.resolve("now")
@@ -175,82 +144,38 @@ def date(value: object, form: object = "%Y-%m-%d", *, context: Budget) -> str:
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC).strftime(form)
-        return datetime.fromisoformat(str(value)).strftime(form)
+        if isinstance(value, str) and len(value) <= _MAX_DATE:
+            return datetime.fromisoformat(value).strftime(form)
     except (ValueError, OverflowError, OSError) as error:
-        message = f"date expects an ISO 8601 date or seconds since 1970, found {str(value)[:40]!r}"
-        raise FilterArgumentError(message, token=None) from error
+        raise _no_date(value) from error
+    raise _no_date(value)
 
 
-@sequence_filter
-def _joined(items: Sequence[object], separator: str, limit: int) -> str:
-    parts: list[str] = []
-    length = 0
-    for item in items:
-        part = _text(item, limit)
-        length += len(part) + len(separator)
-        if length > limit + len(separator):
-            raise _too_long(limit)
-        parts.append(part)
-    return separator.join(parts)
-
-
-@with_context
-def join(items: object, separator: object = " ", *, context: Budget) -> str:
-    """`join`: items as text, with a separator between."""
-    joined: str = _joined(items, _text(separator, context.max_text), context.max_text)
-    return joined
-
-
-@with_context
-def replace(value: str, old: object, new: object = "", *, context: Budget) -> str:
-    """`replace`: every occurrence, unless that would make the text too long."""
-    before, after = str(old), str(new)
-    if len(value) + value.count(before) * (len(after) - len(before)) > context.max_text:
-        raise _too_long(context.max_text)
-    return value.replace(before, after)
-
-
-@sequence_filter
-def uniq(items: Sequence[Any], key: object = None) -> list[Any]:
-    """`uniq`: the first of equal items, or of items with equal values of a key."""
-    kept: dict[bytes, Any] = {}
-    for item in items:
-        part = item.get(key) if key is not None and isinstance(item, dict) else item
-        kept.setdefault(canonical_json(part), item)
-    return list(kept.values())
-
-
-#: What is left out with everything inside it.
-_HIDDEN = (("<!--", "-->"), ("<script", "</script>"), ("<style", "</style>"))
-
-
-def strip_html(value: str) -> str:
-    """`strip_html`: without tags, comments, scripts and styles. One pass: Python's parser is quadratic on bad HTML."""
-    lowered = value.encode().lower().decode()  # ASCII letters only: every index stays what it was
-    kept: list[str] = []
-    at = 0
-    while (start := lowered.find("<", at)) >= 0:
-        closing = next((end for begin, end in _HIDDEN if lowered.startswith(begin, start)), ">")
-        end = lowered.find(closing, start)
-        if end < 0:
-            break
-        kept.append(value[at:start])
-        at = end + len(closing)
-    kept.append(value[at:])
-    return "".join(kept)
+def _no_date(value: object) -> FilterArgumentError:
+    found = repr(value[:_MAX_DATE]) if isinstance(value, str) else type(value).__name__
+    message = f"date expects an ISO 8601 date or seconds since 1970, found {found}"
+    return FilterArgumentError(message, token=None)
 
 
 #: What Weir adds to Liquid's filters, or does in its own way.
 OWN_FILTERS: dict[str, Filter] = {
+    "append": append,
     "date": date,
     "from_json": from_json,
     "join": join,
+    "prepend": prepend,
     "regex_match": regex_match,
     "regex_replace": regex_replace,
+    "remove_last": remove_last,
     "replace": replace,
+    "replace_last": replace_last,
     "slug": slug,
+    "sort": sort,
+    "sort_natural": sort_natural,
+    "split": split,
     "strip_html": strip_html,
-    "to_json": to_json_filter,
+    "to_json": to_json,
+    "truncatewords": truncatewords,
     "uniq": uniq,
 }
 
@@ -294,4 +219,12 @@ _TEXT_FILTERS = frozenset(
         "url_decode",
         "url_encode",
     ]
+)
+
+#: Filters whose first argument names a property of the items; python-liquid would write any other value out.
+_BY_KEY = frozenset(
+    (
+        *("compact", "find", "find_index", "has", "map", "reject", "sort", "sort_natural", "sum", "uniq"),
+        "where",
+    )
 )

@@ -2,31 +2,24 @@
 
 Why not python-liquid as it comes: its lexer's patterns take quadratic time on text made for that, `{{ list }}` joins
 Python reprs, `now` and `today` read the clock, a range is made before it is measured, loops in a row are not limited
-together, and a filter may turn kilobytes into gigabytes before any limit looks at them. Here a template has a budget
-of work that loops and filters draw on, so none runs for more than a few seconds.
+together, and a filter may turn kilobytes into gigabytes before any limit looks at them. Here every evaluation has a
+budget of work and of memory (`dsl.templates.costs`) that nodes, loops, comparisons and filters draw on.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, TextIO
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TextIO
 
-from liquid import Environment, RenderContext
 from liquid.ast import Node
 from liquid.builtin.expressions import BooleanExpression, FilteredExpression, tokenize
-from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.builtin.output import Output, OutputNode
-from liquid.exceptions import (
-    LiquidSyntaxError,
-    LocalNamespaceLimitError,
-    LoopIterationLimitError,
-    ResourceLimitError,
-)
+from liquid.exceptions import LiquidSyntaxError
 from liquid.expression import Expression
 from liquid.parser import get_parser
 from liquid.stream import TokenStream
-from liquid.template import BoundTemplate
 from liquid.token import (
     TOKEN_CONTENT,
     TOKEN_DOT,
@@ -39,10 +32,10 @@ from liquid.token import (
     Token,
 )
 from liquid.undefined import FalsyStrictUndefined
-from liquid.utils import ReadOnlyChainMap
 
 from dsl.settings import DslSettings
-from dsl.templates.filters import LEFT_OUT, OWN_FILTERS, guarded, size_of
+from dsl.templates.context import Context, Limited
+from dsl.templates.filters import LEFT_OUT, OWN_FILTERS, guarded
 from dsl.templates.native import to_text
 
 #: Tags of a template. Left out: those that load files, print HTML, count across the text or run other tags in a line.
@@ -80,19 +73,15 @@ WORDS = frozenset(
 _MAX_EXPRESSION = 4096
 _MAX_BRACKETS = 64
 
-#: Work of one turn of a loop for each node of the template, in characters handled by a filter.
-_NODE_WORK = 20
-#: The budget, in texts of the largest size.
-_MAX_WORK = 64
-#: What assigned names may hold together, likewise.
-_MAX_HELD = 8
+#: Bytes that assigned names may hold together, in characters of the largest text.
+_MAX_HELD = 4
 
 _OPENING = re.compile(r"\{\{|\{%")
 _TAG_NAME = re.compile(r"\s*(#|\w*)\s*")
 _ENDS = {name: re.compile(rf"\{{%-?\s*end{name}\s*(-?)%\}}") for name in ("raw", "comment")}
 
 
-class Grammar(Environment):
+class Grammar(Limited):
     """The tags, filters and limits of all templates under the same settings."""
 
     logical_not_operator = True
@@ -103,6 +92,8 @@ class Grammar(Environment):
         super().__init__(undefined=FalsyStrictUndefined)
         self.max_text = settings.max_render_bytes
         self.max_turns = settings.max_loop_iterations
+        self.max_work = settings.max_template_work / timedelta(microseconds=1) * 1000  # in ns
+        self.max_held = _MAX_HELD * settings.max_render_bytes
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:
         super().setup_tags_and_filters(extra=extra)
@@ -129,73 +120,13 @@ class Grammar(Environment):
         return BooleanExpression.parse(self, _expression_tokens(Token(TOKEN_EXPRESSION, text, 0, text)))
 
 
-class Context(RenderContext):
-    """What one evaluation of a template sees, has assigned, and may still do.
-
-    Args:
-        template: Its grammar.
-        names: Everything in scope; never written to.
-        nodes: How many nodes the template has.
-    """
-
-    __slots__ = ("_held", "_nodes", "_turns", "_work", "max_text")
-
-    env: Grammar
-
-    def __init__(self, template: BoundTemplate, names: Mapping[str, object], nodes: int) -> None:
-        super().__init__(template, globals=names)
-        self.scope = ReadOnlyChainMap(self.locals, names)
-        self.max_text = self.env.max_text
-        self._nodes = nodes
-        self._turns = self._work = self._held = 0
-
-    def spend(self, work: int) -> None:
-        """Draw on the budget of work, in characters handled.
-
-        Raises:
-            ResourceLimitError: It is used up.
-        """
-        self._work += work
-        if self._work > _MAX_WORK * self.max_text:
-            raise ResourceLimitError("the template does too much work", token=None)
-
-    def raise_for_loop_limit(self, length: int = 1) -> None:
-        """Count the turns of a loop that is about to begin; loops one after the other add up."""
-        self._turns += length
-        if self._turns > self.env.max_turns:
-            message = f"the loops of the template turn more than {self.env.max_turns} times"
-            raise LoopIterationLimitError(message, token=None)
-        self.spend(length * self._nodes * _NODE_WORK)
-
-    def assign(self, key: str, val: Any) -> None:  # noqa: ANN401 - python-liquid's signature
-        """Keep a value under a name of the template's own."""
-        self._held += size_of(val) - (size_of(self.locals[key]) if key in self.locals else 0)
-        if self._held > _MAX_HELD * self.max_text:
-            raise LocalNamespaceLimitError("the template's own names hold too much", token=None)
-        self.locals[key] = val
-
-
-class BoundedRange(RangeLiteral):
-    """A range that is measured before anything is made of it."""
-
-    __slots__ = ()
-
-    def evaluate(self, context: RenderContext) -> range:
-        values = super().evaluate(context)
-        limit = context.env.max_turns if isinstance(context.env, Grammar) else 0
-        if values and values[-1] - values[0] >= limit:
-            raise LoopIterationLimitError(f"the range has more than {limit} numbers", token=self.token)
-        return values
-
-
 class _OutputNode(OutputNode):
     """`{{ … }}` within a text."""
 
     __slots__ = ()
 
-    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        limit = context.env.max_text if isinstance(context.env, Grammar) else 0
-        return buffer.write(to_text(self.expression.evaluate(context), limit))
+    def render_to_output(self, context: Context, buffer: TextIO) -> int:  # type: ignore[override] # it is always ours
+        return buffer.write(to_text(self.expression.evaluate(context), context.max_text, context))
 
 
 class _Output(Output):
@@ -216,7 +147,7 @@ class _Tokens(TokenStream):
     def into_inner(self, *, tag: Token | None = None, eat: bool = True) -> TokenStream:
         token = self.current
         if token.kind != TOKEN_EXPRESSION:
-            raise LiquidSyntaxError("missing expression", token=tag or token)
+            raise LiquidSyntaxError("missing expression, expected a name or a value", token=tag or token)
         if eat:
             next(self)
         return _expression_tokens(token)
@@ -251,7 +182,8 @@ def _lex(text: str) -> Iterator[Token]:
         close = text.find("}}" if is_output else "%}", inner)
         if close < 0:
             token = Token(TOKEN_EOF, text[start : start + 2], start, text)
-            raise LiquidSyntaxError(f"`{text[start : start + 2]}` is never closed", token=token)
+            expected = "}}" if is_output else "%}"
+            raise LiquidSyntaxError(f"`{text[start : start + 2]}` is never closed, expected `{expected}`", token=token)
         strip = close > inner and text[close - 1] == "-"
         at = close + 2
         end = close - strip
@@ -265,7 +197,7 @@ def _lex(text: str) -> Iterator[Token]:
         if word in _ENDS:
             ending = _ENDS[word].search(text, at)
             if ending is None:
-                raise LiquidSyntaxError(f"`{word}` is never closed", token=tag)
+                raise LiquidSyntaxError(f"`{word}` is never closed, expected `{{% end{word} %}}`", token=tag)
             if word == "raw":
                 yield from _content(text, at, ending.start(), left=False, right=False)
             at, strip = ending.end(), bool(ending[1])

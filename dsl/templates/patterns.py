@@ -83,8 +83,13 @@ class Pattern:
         compiler.emit(_MATCH)
         self._program = tuple(compiler.program)
 
+    @property
+    def size(self) -> int:
+        """Instructions it became."""
+        return len(self._program)
+
     @staticmethod
-    @lru_cache(maxsize=256)
+    @lru_cache(maxsize=64)
     def of(text: str) -> Pattern:
         """The pattern a text stands for; the last few are kept.
 
@@ -187,6 +192,7 @@ class _Compiler:
 
     def __init__(self) -> None:
         self.program: list[_Instruction] = []
+        self._sets: dict[tuple[Any, ...], _Set] = {}
 
     def emit(self, op: int, argument: object = None) -> int:
         if len(self.program) >= _MAX_INSTRUCTIONS:
@@ -200,8 +206,7 @@ class _Compiler:
 
     def item(self, op: Any, argument: Any, flags: int) -> None:  # noqa: ANN401 - as above
         if op in {sre.LITERAL, sre.NOT_LITERAL, sre.ANY, sre.IN}:
-            matches = _matcher(op, argument, flags)
-            self.emit(_CHAR, _Set(matches, ignore_case=bool(flags & sre.SRE_FLAG_IGNORECASE)))
+            self.emit(_CHAR, self.set(op, argument, flags))
         elif op is sre.BRANCH:
             self.branch(argument[1], flags)
         elif op is sre.SUBPATTERN:
@@ -217,6 +222,14 @@ class _Compiler:
             self.emit(_AT, _assertion(argument, flags))
         else:
             raise PatternError(f"uses {str(op).lower().replace('_', ' ')}, which is not supported")
+
+    def set(self, op: Any, argument: Any, flags: int) -> _Set:  # noqa: ANN401 - as above
+        """Which characters an item matches; made once, however often `a{500}` repeats it."""
+        key = (op, id(argument) if op is sre.IN else argument, flags)
+        if key not in self._sets:
+            ignore_case = bool(flags & sre.SRE_FLAG_IGNORECASE)
+            self._sets[key] = _Set(_matcher(op, argument, flags), ignore_case=ignore_case)
+        return self._sets[key]
 
     def split(self) -> int:
         return self.emit(_SPLIT)

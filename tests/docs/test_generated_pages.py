@@ -8,8 +8,8 @@ import pytest
 
 from docs import generate
 from docs.generators import requirements, schema
-from docs.generators.docstrings import docstring_of
 from docs.generators.markdown import table
+from dsl.reference.docstrings import docstring_of
 
 
 @pytest.mark.req("S-17")
@@ -45,6 +45,18 @@ def test_a_docstring_is_taken_apart_into_summary_body_and_sections() -> None:
     assert says.items("Attributes") == {"first": "What it is, and more.", "second_one": "Else."}
     assert says.sections["Example"] == "a: 1"
     assert says.items("Raises") == {}
+
+
+def test_the_only_entry_of_a_section_may_go_on_over_lines() -> None:
+    class Subject:
+        """Summary.
+
+        Raises:
+            ValueError: One reason, or
+                another.
+        """
+
+    assert docstring_of(Subject).items("Raises") == {"ValueError": "One reason, or another."}
 
 
 def test_a_bar_in_a_cell_does_not_end_the_cell() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from dsl.templates.grammar import TAGS, WORDS
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reference/language.md").read_text(encoding="utf-8")
 COMPILER = Compiler(DslSettings())
-SOURCES = ("document.py", "check.py", "inputs.py", "library.py", "faults.py", "checking/*.py")
+SOURCES = (
+    *("document.py", "check.py", "inputs.py", "library.py", "faults.py", "checking/*.py", "lint.py"),
+    "command_files.py",
+)
 
 
 def blocks(language: str) -> list[str]:
@@ -79,5 +83,6 @@ def test_every_limit_is_a_setting_with_the_default_on_the_page() -> None:
         2**20,
         10_000,
     )
+    assert settings.max_template_work == timedelta(milliseconds=50)
     for name in re.findall(r"`WEIR_DSL_(\w+)`", PAGE):
         assert hasattr(settings, name.lower())

@@ -6,14 +6,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import yaml
 
 from api.settings import SECTIONS
-from docs.generators.steps import example_of
 from dsl.check import load
+from dsl.document import read
+from dsl.reference.step_types import describe
+from dsl.schema import command_schema
 from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
+from dsl.testing import TASKS
 from telemetry.settings import settings_of, variable_of
 
 ROOT = Path(__file__).parents[2]
@@ -107,13 +111,16 @@ def test_the_pages_show_commands() -> None:
 
 
 @pytest.mark.parametrize(("page", "text"), [pytest.param(*each, id=each[0].name) for each in commands()])
-def test_commands_in_pages_load(page: Path, text: str) -> None:
+def test_commands_in_pages_load_and_fit_the_published_schema(page: Path, text: str) -> None:
     assert load(text, REGISTRY, DslSettings(), origin=str(page)).steps
+    root = read(text, DslSettings()).root
+    assert root is not None
+    jsonschema_rs.validate(command_schema(REGISTRY), root.value())
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_the_example_of_a_step_type_loads(name: str) -> None:
-    (step,) = yaml.safe_load(example_of(REGISTRY[name]))
+    (step,) = yaml.safe_load(describe(name, REGISTRY[name]).example)
     steps = [each for each in _AROUND_EXAMPLES["steps"] if each["id"] != step["id"]]
     text = yaml.safe_dump(_AROUND_EXAMPLES | {"steps": [*steps, step]})
-    assert load(text, REGISTRY, DslSettings(), origin="example").steps[-1].type == name
+    assert load(text, REGISTRY, DslSettings(tables=(TASKS,)), origin="example").steps[-1].type == name

@@ -181,7 +181,7 @@ def test_faults_as_json_have_the_shape_the_api_gives_them(offline_weir: Weir) ->
     assert (typed.code, typed.json["next_cursor"]) == (1, None)
     assert broken["source"] == "broken.yaml"
     assert {"code", "message", "path", "line", "column"} <= set(broken["errors"][0])
-    assert fine == {"source": "todo.add (pack)", "errors": []}
+    assert fine == {"source": "todo.add (pack)", "slug": "todo.add", "errors": [], "warnings": []}
 
 
 def test_a_folder_is_checked_whole(offline_weir: Weir) -> None:

@@ -6,9 +6,11 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from dsl import fragments, notifications
 from dsl.check import load
@@ -255,3 +257,197 @@ def test_a_digest_of_hundreds_of_notes_fits(world: World, connection: Connection
 
 def test_a_digest_asked_for_a_time_that_is_none_fails(world: World) -> None:
     assert run(world, "digest.daily", since="yesterday").failed_path == "find"
+
+
+# Closing a to-do
+
+
+def test_a_todo_is_closed_by_its_id_or_by_its_text(world: World, connection: Connection) -> None:
+    first = done(world, "todo.add", body="buy milk")["fragment_id"]
+    second = done(world, "todo.add", body="buy bread", priority="high")["fragment_id"]
+    assert done(world, "todo.done", text="MILK") == {"fragment_id": first}
+    assert done(world, "todo.done", id=second) == {"fragment_id": second}
+    for todo in stored(connection, type="todo"):
+        assert todo.state["status"] == "done"
+        assert todo.state["done_at"].startswith("2026-01-13T12:00")
+        assert "priority" in todo.state
+
+
+def test_a_todo_that_is_not_clear_is_left_open(world: World, connection: Connection) -> None:
+    for body in ("buy milk", "buy bread"):
+        done(world, "todo.add", body=body)
+    assert run(world, "todo.done").failed_path == "asked"
+    assert run(world, "todo.done", text="buy").failed_path == "check"
+    assert run(world, "todo.done", text="cheese").failed_path == "check"
+    assert run(world, "todo.done", id=str(DEFAULT_SPACE_ID)).failed_path == "close"
+    assert {todo.state["status"] for todo in stored(connection, type="todo")} == {"open"}
+
+
+# Reminders
+
+
+def test_a_reminder_lists_what_has_been_open_for_a_while(
+    world: World, connection: Connection, clock: ManualClock
+) -> None:
+    assert done(world, "remind") == {"count": 0}
+    assert messages(connection) == []
+    done(world, "todo.add", body="old")
+    clock.advance(timedelta(minutes=5))
+    done(world, "todo.add", body="newer")
+    done(world, "todo.done", text="newer")
+    clock.advance(timedelta(days=2))
+    done(world, "todo.add", body="new")
+    assert done(world, "remind") == {"count": 1}
+    assert messages(connection) == [("warning", "Still open, 1:\n- old (since 2026-01-13)\n")]
+    clock.advance(timedelta(minutes=1))
+    assert done(world, "remind", older_than="1s") == {"count": 2}
+
+
+# Searching
+
+
+def test_a_search_finds_the_best_first(world: World, connection: Connection) -> None:
+    done(world, "note.add", content="Weirs measure streams.", title="Weirs", tags=["water"])
+    done(world, "note.add", content="A dam is not a weir.", title="Dams")
+    found = done(world, "search", text="weir")
+    assert [item["title"] for item in found["items"]] == ["Weirs", "Dams"]
+    assert done(world, "search", text="weir", tags=["water"])["count"] == 1
+    assert done(world, "search", text="weir", type="todo") == {"items": [], "count": 0}
+
+
+def test_what_is_known_is_recalled_as_one_text(world: World) -> None:
+    first = done(world, "note.add", content="Weirs measure streams.", title="Weirs")["fragment_id"]
+    second = done(world, "note.add", content="A dam is not a weir.", title="Dams")["fragment_id"]
+    assert done(world, "recall", about="weir") == {
+        "count": 2,
+        "text": "## Weirs\n\nWeirs measure streams.\n\n## Dams\n\nA dam is not a weir.",
+        "sources": [first, second],
+    }
+    assert done(world, "recall", about="bridges") == {"count": 0, "text": "", "sources": []}
+
+
+# Keeping order
+
+
+@pytest.mark.req("C-08")
+def test_a_tag_is_replaced_or_taken_away_everywhere(world: World, connection: Connection) -> None:
+    for number in range(3):
+        done(world, "note.add", content=f"note {number}", tags=["a", "b"] if number else ["b"])
+    assert done(world, "fragments.retag", **{"from": "a", "to": "c"}) == {"found": 2, "retagged": 2, "failed": 0}
+    assert sorted(sorted(note.tags) for note in stored(connection)) == [["b"], ["b", "c"], ["b", "c"]]
+    assert done(world, "fragments.retag", **{"from": "b"})["retagged"] == 3
+    assert sorted(note.tags for note in stored(connection)) == [[], ["c"], ["c"]]
+    assert done(world, "fragments.retag", **{"from": "nothing"})["found"] == 0
+
+
+@pytest.mark.req("C-08")
+def test_what_is_done_is_archived_and_in_the_end_purged(
+    world: World, connection: Connection, clock: ManualClock
+) -> None:
+    for number in range(4):
+        done(world, "todo.add", body=f"todo {number}", priority="low")
+    for number in range(3):
+        done(world, "todo.done", text=f"todo {number}")
+    assert done(world, "fragments.archive") == {"archived": 0}
+    clock.advance(timedelta(days=31))
+    assert run(world, "fragments.archive", limit=2).failed_path == "archive"
+    assert done(world, "fragments.archive") == {"archived": 3}
+    archived = stored(connection, state={"status": "archived"})
+    assert {(todo.state["priority"], "done_at" in todo.state) for todo in archived} == {("low", True)}
+    events = [event for event in world.recorder.events if isinstance(event, StepExecuted)]
+    assert events[-2].measures == {"rows": 3, "fields": 1, "model": "fragments"}
+    assert events[-2].mutations_count == 3
+    assert done(world, "fragments.purge") == {"removed": 0}
+    clock.advance(timedelta(days=366))
+    assert run(world, "fragments.purge", limit=2).failed_path == "purge"
+    assert done(world, "fragments.purge") == {"removed": 3}
+    assert [todo.title for todo in stored(connection)] == ["todo 3"]
+    assert Counter(world.recorder.types)["fragment.deleted"] == 3
+
+
+# Dry runs, of every pack
+
+#: What each pack is run with, on what `_furnish` leaves behind.
+INPUTS: dict[str, dict[str, Any]] = {
+    "digest.daily": {"type": "todo", "since": "90d"},
+    "fragments.archive": {},
+    "fragments.purge": {"older_than": "10d"},
+    "fragments.retag": {"from": "reading", "to": "books"},
+    "inbox.triage": {},
+    "note.add": {"content": "a note", "tags": ["x"]},
+    "recall": {"about": "some text"},
+    "remind": {},
+    "search": {"text": "note or todo"},
+    "todo.add": {"body": "now", "priority": "high"},
+    "todo.done": {"text": "todo 9"},
+}
+
+#: Every table of the database that is not telemetry.
+OPERATIONAL = """
+    select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+    and relname not like 'telemetry%' order by relname
+"""
+
+
+def _furnish(world: World, connection: Connection, clock: ManualClock) -> None:
+    """Something to do for every pack."""
+    import_many(connection, 30, clock)
+    for number in range(10):
+        done(world, "todo.add", body=f"todo {number}")
+    for number in range(8):
+        done(world, "todo.done", text=f"todo {number}")
+    clock.advance(timedelta(days=31))
+    done(world, "fragments.archive")
+    for number in range(8):
+        done(world, "todo.add", body=f"later {number}")
+        done(world, "todo.done", text=f"later {number}")
+    clock.advance(timedelta(days=31))
+
+
+def _rows(connection: Connection, own: object) -> dict[str, list[Any]]:
+    """Every row of every operational table with the transaction that wrote it, but what belongs to one execution."""
+    found: dict[str, list[Any]] = {}
+    for (table,) in connection.execute(OPERATIONAL).fetchall():
+        columns = {
+            name
+            for (name,) in connection.execute(
+                "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0", [table]
+            )
+        }
+        key = "execution_id" if "execution_id" in columns else "id" if table == "command_executions" else None
+        condition = sql.SQL("where {} is distinct from %(own)s").format(sql.Identifier(key)) if key else sql.SQL("")
+        statement = sql.SQL("select xmin::text, t::text from {} t {} order by 2")
+        found[table] = connection.execute(statement.format(sql.Identifier(table), condition), {"own": own}).fetchall()
+    return found
+
+
+def _counts(world: World, execution_id: UUID) -> tuple[Any, ...]:
+    """What an execution says of itself, and what it changed by entity and operation."""
+    row = world.executions.get(execution_id)
+    counts = (row.steps_executed, row.steps_successful, row.steps_failed, row.steps_skipped, row.mutations_count)
+    steps = world.executions.steps(execution_id, limit=10_000)
+    by_step = [(step.path, step.outcome, step.mutations_count, step.measures) for step in steps]
+    return row.state, counts, world.executions.effects(execution_id), by_step
+
+
+@pytest.mark.req("C-10")
+@pytest.mark.parametrize("slug", FILES)
+def test_a_dry_run_changes_nothing_and_counts_what_the_real_run_that_follows_changes(
+    world: World, connection: Connection, clock: ManualClock, slug: str
+) -> None:
+    _furnish(world, connection, clock)
+    command = pack(slug)
+    inputs = check_inputs(command, INPUTS[slug])
+    dry_id = world.submit(command, inputs, dry_run=True)
+    before = _rows(connection, dry_id)
+
+    world.runner().run_lane("default")
+
+    assert _rows(connection, dry_id) == before
+    real_id = world.submit(command, inputs)
+    world.runner().run_lane("default")
+    assert _counts(world, dry_id) == _counts(world, real_id)
+    assert _counts(world, real_id)[0] == "succeeded"
+    if slug not in {"recall", "search"}:
+        assert world.executions.get(real_id).mutations_count > 0
+        assert _rows(connection, real_id) != before

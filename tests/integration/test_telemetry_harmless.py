@@ -17,6 +17,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from dsl.check import load
+from dsl.extensions import StepTypes
 from dsl.inputs import check_inputs
 from dsl.library import PACKS, Library
 from dsl.settings import DslSettings
@@ -25,7 +26,7 @@ from dsl.steps import REGISTRY
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
 from telemetry.errors import StreamUnavailable
-from telemetry.events import Scope, StepExecuted
+from telemetry.events import MEASURES, Scope, StepExecuted
 from telemetry.ids import mint, new_id
 from telemetry.pipeline import open_writer
 from telemetry.privacy import Pseudonyms
@@ -113,15 +114,16 @@ class Commands:
         self._registry = {**REGISTRY, Mismeasured.type: Mismeasured()}
         pseudonyms = Pseudonyms(b"a key for tests")
         self._executions = Executions(pool, CLOCK, recorder, pseudonyms)
+        library = Library([PACKS], self._registry, self._settings, CLOCK)
         self._runner = Runner(
             worker_id=new_id(CLOCK.unix_us()),
-            registry=self._registry,
-            library=Library([PACKS], self._registry, self._settings, CLOCK),
+            step_types=StepTypes(self._registry, MEASURES),
+            library=library,
             executions=self._executions,
             pool=pool,
             clock=CLOCK,
             recorder=recorder,
-            tools=WorkerTools(CLOCK, pseudonyms, self._settings),
+            tools=WorkerTools(CLOCK, pseudonyms, self._settings, library),
             flusher=Flusher(timedelta(milliseconds=50)),
             settings=self._settings,
         )

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.template_cases import random_template, scope
 from dsl.check import load
 from dsl.document import read
 from dsl.errors import CommandInvalid, ExpressionError, Fault, InputsInvalid
@@ -28,8 +30,11 @@ from dsl.templates.patterns import Pattern, PatternError
 
 SETTINGS = DslSettings()
 COMPILER = Compiler(SETTINGS)
+#: `HYPOTHESIS_EXAMPLES=10000` for once.
 EXAMPLES = settings(
-    max_examples=200 if os.environ.get("CI") else 60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "200" if os.environ.get("CI") else "60")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 
 PACK_TEXTS = tuple(path.read_bytes() for path in sorted(PACKS.glob("*.yaml")))
@@ -277,6 +282,15 @@ def test_arbitrary_templates_evaluate_or_say_what_is_wrong_and_leave_their_scope
             result = error.facts["line"]
         json.dumps(result, allow_nan=False)
     assert names == before
+
+
+@EXAMPLES
+@given(st.randoms(use_true_random=False))
+def test_templates_that_try_to_run_away_end(chance: random.Random) -> None:
+    started_ns = time.process_time_ns()
+    with suppress(ExpressionError):
+        COMPILER.template(random_template(chance)).evaluate(scope())
+    assert time.process_time_ns() - started_ns < 10 * 100_000_000
 
 
 @EXAMPLES

@@ -15,7 +15,7 @@ from telemetry.batch import FORMAT, BatchHeader, BatchMalformed, Limits, cut, de
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
 from telemetry.intake import Intake
-from telemetry.measures import allowed_measures
+from telemetry.measures import BUILT_IN
 
 HEADER = BatchHeader(FORMAT, "test-1", bytes(16), 0, {})
 
@@ -96,7 +96,7 @@ def test_cutting_keeps_every_event_in_order_and_every_limit(events: list[bytes],
 
 @given(st.dictionaries(st.text(max_size=5) | st.sampled_from(["items", "rows", "branch", "channel"]), odd_values))
 def test_what_measures_are_allowed_can_be_encoded_and_holds_no_text(measures: dict[str, object]) -> None:
-    allowed = allowed_measures(measures)
+    allowed = BUILT_IN.allowed(measures)
 
     assert set(allowed) <= {"items", "rows", "branch", "channel"}
     assert all(

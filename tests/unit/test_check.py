@@ -238,7 +238,7 @@ on_failure:
         ),
         (
             steps('{id: s, type: say, with: {text: x, rules: [{value: "{{ now }}", mx: 1}]}}'),
-            *("command.unknown_key", "steps[0].with.rules[0].mx", 3, 73, "max"),
+            *("command.unknown_key", "steps[0].with.rules[0].mx", 3, 69, "max"),
         ),
         (
             steps('{id: s, type: say, with: {text: "{{ now }}", rules: [{max: 1}]}}'),

@@ -122,7 +122,7 @@ def test_reading_goes_on_behind_a_fault_as_if_it_had_been_meant() -> None:
         ("yaml.duplicate_key", "b", 5),
     ]
     assert document.root is not None
-    assert document.root.value() == {"a": "{{ x }}", "b": None, "c": 3, "?": "d"}
+    assert document.root.value() == {"a": "{{ x }}", "b": "*y", "c": 3, "?": "d"}
 
 
 @pytest.mark.parametrize(

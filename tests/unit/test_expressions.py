@@ -298,7 +298,7 @@ def test_every_text_that_is_no_template_is_reported() -> None:
     tree = COMPILER.value(root, lambda path, node, error: places.append((path, f"{node.scalar} {error.detail}")))
     assert places == [
         (("a",), "{{ }} expected a value, found the end"),
-        (("b", 0), "{{ `{{` is never closed"),
+        (("b", 0), "{{ `{{` is never closed, expected `}}`"),
     ]
     assert tree.evaluate({}) == {"a": "{{ }}", "b": ["{{", "ok"]}
     with pytest.raises(ExpressionError, match="found the end"):

@@ -10,6 +10,7 @@ import pytest
 from fixtures.folders import as_plain_user
 
 from dsl.errors import Fault
+from dsl.front_matter import MAX_BYTES
 from dsl.notes import MAX_NOTE_BYTES, Note, count_notes, parse_note, read_notes
 
 
@@ -152,7 +153,7 @@ BROKEN = [
     "---\n1: a\n---\n",
     "---\na: 99999999999999999999\n---\n",
     "---\na: .nan\n---\n",
-    f"---\nk: {'x' * 40_000}\n---\n",
+    f"---\nk: {'x' * MAX_BYTES}\n---\n",
     f"---\nk: {'[' * 30}{']' * 30}\n---\n",
     f"---\nk: [{'1,' * 3000}]\n---\n",
 ]
@@ -170,7 +171,7 @@ BROKEN = [
         ("---\nk: !!python/object:os.system x\n---\n", 2),
         (f"---\nk: {'[' * 30}{']' * 30}\n---\n", 2),
         (f"---\nk: {'[' * 20_000}\n---\n", 2),
-        (f"---\nk: {'x' * 40_000}\n---\n", None),
+        (f"---\nk: {'x' * MAX_BYTES}\n---\n", None),
     ],
 )
 def test_a_front_matter_that_cannot_be_read_is_a_fault_with_its_line(text: str, line: int | None) -> None:

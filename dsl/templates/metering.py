@@ -1,0 +1,212 @@
+"""Nodes and expressions of python-liquid that draw on the budget of the template they are part of.
+
+`dsl.templates.analysis` puts them in the place of python-liquid's own where work depends on values, or on how often a
+block is rendered. Everything else costs what it costs, and is counted with the block it stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, TextIO
+
+from liquid import RenderContext
+from liquid.ast import BlockNode, Node
+from liquid.builtin.expressions import LoopExpression, Path
+from liquid.builtin.expressions.logical import (
+    ContainsExpression,
+    EqExpression,
+    GeExpression,
+    GtExpression,
+    LeExpression,
+    LtExpression,
+    NeExpression,
+    _contains,
+    _eq,
+    _le,
+    _lt,
+)
+from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.builtin.tags.capture_tag import CaptureNode
+from liquid.builtin.tags.case_tag import _AnyExpression
+from liquid.exceptions import LiquidTypeError, LoopIterationLimitError
+from liquid.expression import Expression
+
+from dsl.templates.context import Buffer, Context
+from dsl.templates.costs import COMPARED, CONTAINERS, EXPRESSION, LISTS, LOOKED_AT, LOOP, NODE, SEARCHED, SEGMENT, weigh
+
+
+class _Block(BlockNode):
+    """A list of nodes; each rendering is paid for."""
+
+    __slots__ = ()
+
+    def render_to_output(self, context: Context, buffer: TextIO) -> int:  # type: ignore[override] # it is always ours
+        context.spend(context.blocks[id(self)])
+        return super().render_to_output(context, buffer)
+
+
+class _Capture(CaptureNode):
+    """`capture`: what is written counts as held while it grows, and once when it has its name."""
+
+    __slots__ = ()
+
+    def render_to_output(self, context: Context, buffer: TextIO) -> int:  # type: ignore[override] # it is always ours
+        written = Buffer(context, held=True)
+        self.block.render(context, written)
+        text = written.getvalue()
+        written.let_go()
+        context.assign(self.name, text)
+        return 0
+
+
+class _Range(RangeLiteral):
+    """A range that is measured before anything is made of it."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: RenderContext) -> range:
+        values = super().evaluate(context)
+        limit = context.env.max_turns if isinstance(context, Context) else 0
+        if values and values[-1] - values[0] >= limit:
+            raise LoopIterationLimitError(f"the range has more than {limit} numbers", token=self.token)
+        return values
+
+
+class _Loop(LoopExpression):
+    """What a `for` goes through; elements that are passed over are paid for too."""
+
+    __slots__ = ()
+
+    def _slice(
+        self,
+        it: Iterator[object],
+        length: int,
+        context: Context,  # type: ignore[override] # it is always ours
+        *,
+        limit: int | None,
+        offset: int | str | None,
+    ) -> tuple[Iterator[object], int]:
+        passed = context.stopindex(f"{self.identifier}-{self.iterable}") if offset == "continue" else int(offset or 0)
+        taken = length if limit is None else max(limit, 0)
+        context.spend(LOOP + LOOKED_AT * (min(max(passed, 0), length) + (min(taken, length) if self.reversed else 0)))
+        return super()._slice(it, length, context, limit=limit, offset=offset)
+
+
+class _When(_AnyExpression):
+    """The values of a `when`."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: Context) -> list[bool]:  # type: ignore[override] # it is always ours
+        left = self.left.evaluate(context)
+        return [_eq(*_paid(left, right.evaluate(context), context)) for right in self.expressions]
+
+
+class _Eq(EqExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: Context) -> object:  # type: ignore[override] # it is always ours
+        return _eq(*_sides(self, context))
+
+
+class _Ne(NeExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: Context) -> object:  # type: ignore[override] # it is always ours
+        return not _eq(*_sides(self, context))
+
+
+class _Le(LeExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: Context) -> object:  # type: ignore[override] # it is always ours
+        return _le(*_sides(self, context))
+
+
+class _Ge(GeExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: Context) -> object:  # type: ignore[override] # it is always ours
+        left, right = _sides(self, context)
+        return _le(right, left)
+
+
+class _Lt(LtExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: Context) -> object:  # type: ignore[override] # it is always ours
+        return _lt(self.token, *_sides(self, context))
+
+
+class _Gt(GtExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: Context) -> object:  # type: ignore[override] # it is always ours
+        left, right = _sides(self, context)
+        return _lt(self.token, right, left)
+
+
+class _Contains(ContainsExpression):
+    __slots__ = ()
+
+    def evaluate(self, context: Context) -> object:  # type: ignore[override] # it is always ours
+        left, right = self.left.evaluate(context), self.right.evaluate(context)
+        if isinstance(left, str):
+            if isinstance(right, CONTAINERS):
+                raise LiquidTypeError("contains looks for a text or a number in a text", token=self.token)
+            context.spend(SEARCHED * len(left))
+        elif isinstance(left, LISTS):
+            context.spend(LOOKED_AT * len(left))
+            spent = context.work
+            weigh(right, context)
+            context.spend((context.work - spent) * len(left))
+        return _contains(self.token, left, right)
+
+
+def _sides(expression: Any, context: Context) -> tuple[object, object]:  # noqa: ANN401 - any with two sides
+    return _paid(expression.left.evaluate(context), expression.right.evaluate(context), context)
+
+
+def _paid(left: object, right: object, context: Context) -> tuple[object, object]:
+    """Two values, paid for as they will be compared."""
+    if isinstance(left, str) and isinstance(right, str):
+        context.spend(COMPARED * min(len(left), len(right)))
+    elif isinstance(left, CONTAINERS) and type(left) is type(right) and len(left) == len(right):
+        weigh(left, context)
+    return left, right
+
+
+#: What stands in for what.
+_METERED: Mapping[type, type] = MappingProxyType(
+    {
+        BlockNode: _Block,
+        CaptureNode: _Capture,
+        RangeLiteral: _Range,
+        LoopExpression: _Loop,
+        _AnyExpression: _When,
+        EqExpression: _Eq,
+        NeExpression: _Ne,
+        LeExpression: _Le,
+        GeExpression: _Ge,
+        LtExpression: _Lt,
+        GtExpression: _Gt,
+        ContainsExpression: _Contains,
+    }
+)
+
+
+def meter(part: Node | Expression) -> None:
+    """Make a node or an expression draw on the budget."""
+    metered = _METERED.get(type(part))
+    if metered is not None:
+        part.__class__ = metered
+
+
+def cost_of(part: Node | Expression) -> int:
+    """What it costs whenever it is rendered or evaluated, without what is in it."""
+    if isinstance(part, Node):
+        return NODE
+    if isinstance(part, _AnyExpression):
+        return EXPRESSION + cost_of(part.left)
+    return EXPRESSION + SEGMENT * len(part.path) if isinstance(part, Path) else EXPRESSION

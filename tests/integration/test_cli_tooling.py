@@ -1,0 +1,224 @@
+"""What the command line does for those who write commands, without a server: schema, step types, validation, tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+from fixtures.apis import Weir
+
+from dsl.library import PACKS
+from dsl.schema import command_schema
+from dsl.steps import REGISTRY
+
+ROOT = Path(__file__).parents[2]
+CORPUS = ROOT / "tests" / "corpus"
+
+
+def test_the_schema_is_printed_or_written(offline_weir: Weir) -> None:
+    printed = offline_weir("commands", "schema")
+    written = offline_weir("commands", "schema", "--output", "command.schema.json")
+
+    assert (printed.code, printed.err, written.code) == (0, "", 0)
+    assert printed.json == command_schema(REGISTRY)
+    assert Path("command.schema.json").read_text("utf-8") == printed.out
+    assert written.out == "command.schema.json\n"
+    jsonschema_rs.Draft202012Validator(printed.json)
+
+
+def test_a_schema_that_cannot_be_written_is_said_in_a_line(offline_weir: Weir) -> None:
+    typed = offline_weir("commands", "schema", "--output", "no/such/folder.json")
+    assert (typed.code, typed.out) == (2, "")
+    assert "No such file or directory" in typed.err
+
+
+def test_every_step_type_is_listed_with_its_effect(offline_weir: Weir) -> None:
+    table = offline_weir("steps", "list")
+    listed = offline_weir("steps", "list", "--format", "json")
+
+    assert (table.code, listed.code) == (0, 0)
+    assert [item["name"] for item in listed.json["items"]] == sorted(REGISTRY)
+    assert all(item["summary"] and item["output"] and item["example"] for item in listed.json["items"])
+    for name in REGISTRY:
+        assert name in table.out
+    assert offline_weir("steps", "list", "--format", "csv").out.startswith("name,effect,summary\n")
+
+
+def test_a_step_type_is_shown_with_all_it_says_of_itself(offline_weir: Weir) -> None:
+    shown = offline_weir("steps", "show", "list.map").out
+    item = offline_weir("steps", "show", "list.map", "--format", "json").json
+
+    for part in ("items: list; required", "on_error: literal: `stop` or `continue`; default stop", "do: list of steps"):
+        assert part in shown
+    assert [each["name"] for each in item["parameters"]] == ["items", "do", "as", "on_error"]
+    assert {each["reading"] for each in item["parameters"]} == {"value", "steps", "literal"}
+    assert set(item["measures"]) == {"items", "succeeded", "failed"}
+    assert "type: list.map" in item["example"]
+
+
+def test_a_step_type_that_is_not_there_brings_the_nearest(offline_weir: Weir) -> None:
+    typed = offline_weir("steps", "show", "list.mpa")
+    assert (typed.code, typed.out) == (1, "")
+    assert "Did you mean list.map?" in typed.err
+
+
+def test_a_folder_of_broken_files_is_told_of_whole_and_in_order(offline_weir: Weir) -> None:
+    typed = offline_weir("commands", "validate", str(CORPUS / "written"), "--format", "json")
+
+    assert (typed.code, typed.err) == (1, "")
+    names = [Path(item["source"]).name for item in typed.json["items"]]
+    assert names == sorted(path.name for path in (CORPUS / "written").iterdir())
+    assert all(item["errors"] for item in typed.json["items"])
+    assert set(typed.json["items"][0]) == {"source", "slug", "errors", "warnings"}
+
+    table = offline_weir("commands", "validate", str(CORPUS / "written"))
+    assert (table.code, table.err) == (1, "")
+    assert "\x1b" not in table.out
+
+
+def test_slugs_are_compared_over_everything_that_is_named(offline_weir: Weir) -> None:
+    text = "slug: todo.add\nsteps: [{id: a, type: respond, with: {value: 1}}]\n"
+    for folder in ("one", "two", "commands"):
+        Path(folder).mkdir()
+        Path(folder, "mine.yaml").write_text(text)
+
+    typed = offline_weir("commands", "validate", "one", "two")
+    assert typed.code == 1
+    assert "the slug todo.add is already that of one/mine.yaml (library.duplicate_slug)" in typed.out
+    assert offline_weir("commands", "validate").code == 0  # one of ./commands takes the place of the pack
+    of_slug = offline_weir("commands", "validate", "todo.add", "--format", "json").json["items"]
+    assert [Path(item["source"]).name for item in of_slug] == ["mine.yaml"]
+
+
+def test_warnings_fail_only_when_they_are_asked_to(offline_weir: Weir) -> None:
+    Path("a.yaml").write_text("slug: a\nsteps: [{id: a, type: respond, if: false, with: {value: 1}}]\n")
+
+    typed = offline_weir("commands", "validate", "a.yaml")
+    assert typed.code == 0
+    assert "a.yaml:2:36: warning: this step never runs" in typed.out
+    assert "✓ 1 command is fine" in typed.out
+    assert offline_weir("commands", "validate", "a.yaml", "--strict").code == 1
+
+
+def test_a_file_of_50_mb_takes_neither_long_nor_much_memory(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    with path.open("wb") as file:
+        file.truncate(50 << 20)
+    program = (
+        "import resource, sys; from api.cli.main import main; code = main(sys.argv[1:]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024); sys.exit(code)"
+    )
+    grown = []
+    for what in (str(path), "todo.add"):
+        done = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", program, "commands", "validate", what],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        grown.append(int(done.stdout.splitlines()[-1]))
+    assert grown[0] - grown[1] < 20
+
+
+def test_the_fixtures_of_the_packs_pass_on_the_command_line(offline_weir: Weir) -> None:
+    typed = offline_weir("commands", "test", str(PACKS / "tests"))
+    assert (typed.code, typed.err) == (0, "")
+    assert typed.out.splitlines()[-1].endswith("tests passed")
+
+
+FIXTURES = """\
+command: todo.add
+given: {create: {output: {fragment_id: x}}}
+tests:
+  - name: It is kept
+    inputs: {body: milk}
+    expected: {result: {fragment_id: x, title: milk}}
+  - name: It is told of
+    inputs: {body: milk}
+    expected: {path: [title, check, create, tell, answer], result: {fragment_id: y, title: milk}}
+  - name: It needs somebody to tell
+    inputs: {body: milk, priority: high}
+"""
+
+
+def test_what_is_not_as_expected_is_shown_side_by_side(offline_weir: Weir) -> None:
+    Path("todo.test.yaml").write_text(FIXTURES)
+
+    typed = offline_weir("commands", "test", "todo.test.yaml")
+
+    assert (typed.code, typed.err) == (1, "")
+    assert typed.out.splitlines() == [
+        "✓ todo.add: It is kept",
+        "✗ todo.add: It is told of",
+        "    path",
+        "        title",
+        "        check",
+        "        create",
+        "      - tell",
+        "      + tell: skipped",
+        "        answer",
+        "    result.fragment_id",
+        '      expected: "y"',
+        '      found:    "x"',
+        "✗ todo.add: It needs somebody to tell",
+        "    the step tell (notify) has an effect, and nothing stands in for it",
+        "    Give it an output: given: {tell: {output: ...}}",
+        "3 tests, 2 failed",
+    ]
+
+
+def test_results_as_json_keep_what_is_missing_apart_from_null(offline_weir: Weir) -> None:
+    Path("todo.test.yaml").write_text(FIXTURES.replace("fragment_id: y, title: milk", "titel: null"))
+
+    typed = offline_weir("commands", "test", "todo.test.yaml", "--format", "json")
+
+    kept, told, needs = typed.json["items"]
+    assert (typed.code, typed.json["next_cursor"]) == (1, None)
+    assert kept == {
+        "source": "todo.test.yaml", "command": "todo.add", "name": "It is kept",
+        "passed": True, "differences": [], "errors": [],
+    }  # fmt: skip
+    assert told["differences"][1:] == [
+        {"at": "result.titel", "expected": None},
+        {"at": "result.fragment_id", "found": "x"},
+        {"at": "result.title", "found": "milk"},
+    ]
+    assert needs["errors"][0]["code"] == "test.output_not_given"
+    assert needs["errors"][0]["path"] == "tell"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("command: todo.ad\ntests: [{name: a}]\n", "there is no command todo.ad"),
+        ("command: todo.add\ntest: []\n", "todo.test.yaml:2:1: `test` is not a key of a fixture file"),
+        ("command: todo.add\ntests: [{name: a, given: {crate: {}}}]\n", "did you mean: create"),
+        ("command: broken.yaml\ntests: [{name: a}]\n", "broken.yaml:2:27: there is no step type `respnd`"),
+        ("\x00", "todo.test.yaml:1:1: "),
+    ],
+)
+def test_what_is_wrong_with_the_fixtures_is_told_like_faults_of_commands(
+    offline_weir: Weir, text: str, says: str
+) -> None:
+    Path("todo.test.yaml").write_text(text)
+    Path("broken.yaml").write_text("slug: broken\nsteps: [{id: a, type: respnd}]\n".replace("[{id: a", "[ {id: abcd"))
+
+    typed = offline_weir("commands", "test", "todo.test.yaml")
+
+    assert (typed.code, typed.err) == (1, "")
+    assert says in typed.out
+
+
+def test_a_command_file_of_ones_own_is_tested_where_it_lies(offline_weir: Weir) -> None:
+    offline_weir("commands", "new", "hello")
+    Path("commands/tests").mkdir()
+    Path("commands/tests/hello.yaml").write_text(
+        "command: ../hello.yaml\ntests:\n  - name: It greets\n    inputs: {name: Ada}\n    given: {keep: {}}\n"
+        "    expected: {result: Hello Ada!}\n"
+    )
+    typed = offline_weir("commands", "test", "commands/tests", "--format", "json")
+    assert (typed.code, [item["passed"] for item in typed.json["items"]]) == (0, [True])
+    assert json.loads(json.dumps(typed.json)) == typed.json
+    assert offline_weir("commands", "validate").code == 0  # folders are not looked into: fixtures are no commands

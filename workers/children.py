@@ -1,0 +1,81 @@
+"""Executions that steps ask for: looked up and checked here, written by the ledger together with the step's row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg import Connection
+from psycopg.rows import scalar_row
+
+from dsl.errors import CommandInvalid, InputsInvalid, StepFailed, UnknownCommand
+from dsl.inputs import check_inputs
+from dsl.library import Library
+from dsl.step import Child, ExecutionInfo, Link
+from telemetry.sql import queries
+from workers.executions import Claim
+from workers.submissions import Acceptance, Submission
+
+SQL = queries(__file__)
+
+#: How many commands may have been run by commands above one, itself included.
+MAX_DEPTH = 10
+
+
+class ChildSubmitter:
+    """The `dsl.step.Submitter` of a worker process.
+
+    Args:
+        library: Where commands are looked up.
+        new_id: Makes ids of executions.
+    """
+
+    def __init__(self, library: Library, new_id: Callable[[], UUID]) -> None:
+        self._library = library
+        self._new_id = new_id
+
+    def prepare(  # noqa: PLR0913 - what a submission is made of
+        self,
+        connection: Connection[Any],
+        parent: ExecutionInfo,
+        slug: str,
+        inputs: Mapping[str, Any],
+        *,
+        link: Link,
+        priority: int,
+    ) -> Child:
+        cursor = connection.cursor(row_factory=scalar_row)
+        depth: int = cursor.execute(SQL["depth"], {"id": parent.id, "most": MAX_DEPTH}).fetchone() or 0
+        if depth >= MAX_DEPTH:
+            raise StepFailed(
+                f"commands have run commands {MAX_DEPTH} deep here", hint="Does a command run itself, by way of others?"
+            )
+        try:
+            command = self._library.get(slug)
+            checked = check_inputs(command, inputs)
+        except UnknownCommand as error:
+            raise StepFailed(error.detail, hint=error.hint, command=slug) from error
+        except CommandInvalid as error:
+            hint = f"`weir commands validate {slug}` says what is wrong."
+            raise StepFailed(f"the file of the command {slug} is faulty", hint=hint, command=slug) from error
+        except InputsInvalid as error:
+            raise StepFailed(error.detail, faults=msgspec.to_builtins(list(error.faults)), command=slug) from error
+        return Child(self._new_id(), command, checked, link, priority)
+
+
+def accept(child: Child, parent: Claim) -> Acceptance:
+    """An execution that a step of another asked for: for the same user, in the same space and trace."""
+    submission = Submission(
+        command=child.command,
+        inputs=child.inputs,
+        user=parent.user_name,
+        space=parent.space,
+        request_source="command",
+        correlation_id=parent.correlation_id,
+        priority=child.priority,
+        parent_id=parent.id,
+        link=child.link,
+    )
+    return Acceptance(submission, child.id, parent.space_id, child.queued_at_us, child.event_id)
