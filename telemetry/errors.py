@@ -2,6 +2,7 @@
 
 WeirError
 |- SettingsInvalid        every faulty setting at once
+|- RedisRefused           what answers as Redis will not, or cannot, do its work
 `- TelemetryError
    |- StreamUnavailable   Redis did not take or give the telemetry stream
    |- StoreUnavailable    Postgres did not answer
@@ -48,6 +49,12 @@ class SettingsInvalid(WeirError):
             faults=faults,
         )
         self.faults = faults
+
+
+class RedisRefused(WeirError):
+    """What answers at the address of Redis refuses us, is no Redis, or is too old. Waiting would not help."""
+
+    code = "redis.refused"
 
 
 class TelemetryError(WeirError):

@@ -296,7 +296,11 @@ class reaching_store:  # noqa: N801 - a context manager used like a function
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if is_connection_loss(error) or isinstance(error, DiskFull):
+        if isinstance(error, DiskFull):
+            raise StoreUnavailable(
+                "the disk of Postgres is full", hint="Free some space there; nothing that is stored was lost."
+            ) from error
+        if is_connection_loss(error):
             raise StoreUnavailable(
                 "Postgres does not answer", hint="`weir status` shows whether it runs; try again in a moment."
             ) from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED
 from api.cli.note_import import NoteImport
 from api.cli.output import Column, View, list_format, local_time, print_json, show_page
@@ -19,6 +22,7 @@ from telemetry.errors import WeirError
 
 if TYPE_CHECKING:
     from dsl.note_export import NoteFolder
+    from dsl.notes import Note
 
 _FIELDS = ("id", "type", "title", "space", "tags", "source", "created_at", "updated_at")
 
@@ -85,11 +89,14 @@ def import_fragments(folder: Path, space: str, form: str) -> None:
     read, and links that lead out of the folder, are named at the end; exits with 1 only when nothing could be imported.
     Interrupted, or cut off from the API, it can be run again: what is there already is recognised.
     """
+    from dsl.notes import count_notes, read_notes
+
     faults: list[Fault] = []
     with open_client() as client:
         importing = NoteImport(client, space, faults)
         try:
-            _import(importing, folder, faults)
+            with tidy(), _listing(folder):
+                _import(importing, count_notes(folder), read_notes(folder, faults), faults)
         except (KeyboardInterrupt, WeirError):
             stored = plural(importing.counts.total(), "note")
             Terminal.of_stderr().say(f"{stored} of {clean(str(folder))} are in; run it again for the rest.")
@@ -97,19 +104,19 @@ def import_fragments(folder: Path, space: str, form: str) -> None:
     _show_imported(folder, importing.counts, faults, form)
 
 
-def _import(importing: NoteImport, folder: Path, faults: list[Fault]) -> None:
+def _import(importing: NoteImport, length: int, notes: Iterable[Note], faults: list[Fault]) -> None:
     """Read and send, showing how far it is on a terminal."""
-    from dsl.notes import count_notes, read_notes
+    with click.progressbar(
+        length=length, label="importing", show_pos=True, file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+        importing.run(notes, lambda: bar.update(min(length, importing.counts.total() + len(faults)) - bar.pos))
 
+
+@contextmanager
+def _listing(folder: Path) -> Iterator[None]:
+    """Turns "the folder itself cannot be listed" into a fault of the command line."""
     try:
-        length = count_notes(folder)
-        with click.progressbar(
-            length=length, label="importing", show_pos=True, file=sys.stderr, hidden=not sys.stderr.isatty()
-        ) as bar:
-            importing.run(
-                read_notes(folder, faults),
-                lambda: bar.update(min(length, importing.counts.total() + len(faults)) - bar.pos),
-            )
+        yield
     except OSError as error:
         raise click.BadParameter(f"{folder}: {error.strerror}", param_hint="DIR") from error
 
@@ -161,9 +168,8 @@ def export_fragments(  # noqa: PLR0913 - one argument per option
     with open_client() as client:
         items = client.pages("/api/fragments", query)
         notes = _opened(folder, NoteFolder, force)
-        with click.progressbar(
-            items, label="exporting", show_pos=True, file=sys.stderr, hidden=not sys.stderr.isatty()
-        ) as bar:
+        hidden = not sys.stderr.isatty()
+        with tidy(), click.progressbar(items, label="exporting", show_pos=True, file=sys.stderr, hidden=hidden) as bar:
             for fragment in bar:
                 counts[notes.write(fragment) or "failed"] += 1
     _show_exported(folder, counts, notes.faults, form)
