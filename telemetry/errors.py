@@ -19,7 +19,7 @@ class WeirError(Exception):
     """The root of every error Weir raises on purpose.
 
     Attributes:
-        code: A stable name (`execution.not_found`); `docs/reference/problems.md` has a section for each.
+        code: A stable name (`execution.not_found`); `docs/reference/errors.md` has them all.
         retryable: Whether the same call may succeed later, unchanged.
         detail: One sentence: what is wrong. May quote the caller's own input, so it is never telemetry.
         hint: What to do next, if that is known.
