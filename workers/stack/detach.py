@@ -37,7 +37,7 @@ class Reporter:
     def failed(self, error: BaseException) -> None:
         """It will not run."""
         if isinstance(error, WeirError):
-            self._say({"detail": error.detail, "hint": error.hint, "cause": error.code})
+            self._say({"detail": error.detail, "hint": error.hint, "cause": error.facts.get("cause", error.code)})
         else:
             facts = describe_exception(error)
             where = facts["error_frames"][-1:]
