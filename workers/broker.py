@@ -20,7 +20,9 @@ import redis
 import structlog
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 
+from telemetry.clock import SystemClock
 from telemetry.connections import open_blocking_redis, open_redis
+from telemetry.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +57,9 @@ class BellBroker(RedisBroker):
     Args:
         url: Redis of the queue.
         middleware: Dramatiq middleware; none of Dramatiq's own is added.
+
+    Attributes:
+        pulse: Beats each time a consumer looked and Redis answered, at least each `BELL_WAIT`.
     """
 
     def __init__(self, url: str, middleware: list[dramatiq.Middleware]) -> None:
@@ -68,6 +73,7 @@ class BellBroker(RedisBroker):
         self.url = url
         #: By queue: what its consumers are given to do, now and then, while Redis is away.
         self.own_hints: dict[str, Callable[[], dramatiq.Message[Any]]] = {}
+        self.pulse = Pulse(SystemClock())
 
     @property
     def consumer_class(self) -> type[BellConsumer]:
@@ -140,6 +146,7 @@ class BellConsumer(_RedisConsumer):
         try:
             if not self.message_cache:
                 self._fetch()
+            self.broker.pulse.beat()
         except redis.RedisError as error:
             return self._without_redis(error)
         if not self.message_cache:

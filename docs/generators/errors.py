@@ -32,11 +32,15 @@ def page() -> str:
     """The page.
 
     Raises:
-        KeyError: A class has a code that docs/errors.toml says nothing about.
+        ValueError: A class has a code that docs/errors.toml says nothing about.
     """
     given = read()
     known = {kind.code for kind in KINDS}
-    errors = [(each.code, docstring_of(each).summary, given["errors"][each.code]) for each in errors_of(known)]
+    classes = errors_of(known)
+    missing = sorted({each.code for each in classes} - set(given["errors"]))
+    if missing:
+        raise ValueError(f"docs/errors.toml does not say what to do about {', '.join(missing)}")
+    errors = [(each.code, docstring_of(each).summary, given["errors"][each.code]) for each in classes]
     return document(
         "Errors",
         "the error classes, `api/problems.py` and `docs/errors.toml`",

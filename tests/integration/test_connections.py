@@ -160,7 +160,7 @@ def test_what_will_never_do_as_a_redis_is_refused(answer: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         Thread(target=_answer_everything, args=(server, answer), daemon=True).start()
 
-        with pytest.raises(RedisRefused, match="what answers as Redis at 127.0.0.1:"):
+        with pytest.raises(RedisRefused, match=r"what answers as Redis at 127\.0\.0\.1:"):
             require_redis(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
 
 
