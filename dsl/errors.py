@@ -30,7 +30,7 @@ from telemetry.errors import WeirError
 
 if TYPE_CHECKING:
     from dsl.command import Retry
-    from telemetry.events import Category
+    from telemetry.events import Category, FieldFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,18 @@ class CommandInvalid(LanguageError):
 
 
 class InputsInvalid(LanguageError):
-    """The inputs of a submission are not what the command declares; all faults."""
+    """The inputs of a submission are not what the command declares; all faults.
+
+    Attributes:
+        fields: What telemetry may know of them.
+    """
 
     code = "inputs.invalid"
 
-    def __init__(self, slug: str, faults: tuple[Fault, ...]) -> None:
+    def __init__(self, slug: str, faults: tuple[Fault, ...], fields: tuple[FieldFault, ...] = ()) -> None:
         super().__init__(f"{len(faults)} input(s) of {slug} are wrong", slug=slug)
         self.faults = faults
+        self.fields = fields
 
 
 class SecretsMissing(LanguageError):
@@ -126,7 +131,10 @@ class StepFailed(StepError):
 
 
 class RecordInvalid(StepFailed):
-    """A fragment, an imported note or a notification is not what its table can hold."""
+    """A fragment, an imported note or a notification is not what its table can hold.
+
+    The fact `field` is the name of the field that is wrong, where that is known.
+    """
 
     code = "record.invalid"
 
