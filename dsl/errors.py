@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 from telemetry.errors import WeirError
 
 if TYPE_CHECKING:
-    from telemetry.events import Category
+    from telemetry.events import Category, FieldFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,18 @@ class CommandInvalid(LanguageError):
 
 
 class InputsInvalid(LanguageError):
-    """The inputs of a submission are not what the command declares; all faults."""
+    """The inputs of a submission are not what the command declares; all faults.
+
+    Attributes:
+        failed_fields: What telemetry may know of them.
+    """
 
     code = "inputs.invalid"
 
-    def __init__(self, slug: str, faults: tuple[Fault, ...]) -> None:
+    def __init__(self, slug: str, faults: tuple[Fault, ...], failed_fields: tuple[FieldFault, ...] = ()) -> None:
         super().__init__(f"{len(faults)} input(s) of {slug} are wrong", slug=slug)
         self.faults = faults
+        self.failed_fields = failed_fields
 
 
 class SecretsMissing(LanguageError):
@@ -111,9 +116,19 @@ class StepError(WeirError):
 
 
 class StepFailed(StepError):
-    """The step itself found that it cannot succeed: its input is the reason."""
+    """The step itself found that it cannot succeed: its input is the reason.
+
+    Attributes:
+        failed_fields: What telemetry may know of values that did not validate: names and rules, never a value.
+    """
 
     category: ClassVar[Category] = "validation"
+
+    def __init__(
+        self, detail: str, *, hint: str | None = None, failed_fields: tuple[FieldFault, ...] = (), **facts: object
+    ) -> None:
+        super().__init__(detail, hint=hint, **facts)
+        self.failed_fields = failed_fields
 
 
 class RecordInvalid(StepFailed):

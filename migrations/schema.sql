@@ -96,6 +96,10 @@ create table command_executions (
     mutations_count integer not null default 0,
     queued_event_id uuid,
     finished_event_id uuid,
+    slow boolean not null default false,
+    slowest_step text,
+    slowest_step_type text,
+    slowest_step_us bigint,
     constraint command_executions_state_known check (
         state in ('scheduled', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled', 'expired', 'dead')
     ),
@@ -108,7 +112,10 @@ create table command_executions (
         link in ('child', 'follows', 'retry_of', 'resumed_from', 'scheduled_by')
     ),
     constraint command_executions_priority_range check (priority between 0 and 9),
-    constraint command_executions_source_known check (request_source in ('api', 'cli', 'schedule', 'chat', 'command'))
+    constraint command_executions_source_known check (request_source in ('api', 'cli', 'schedule', 'chat', 'command')),
+    constraint command_executions_only_slow_has_slowest check (
+        slow or (slowest_step is null and slowest_step_type is null and slowest_step_us is null)
+    )
 );
 
 -- The claim: best due execution of a lane, by priority, then age. Holds only what waits, so it stays small.
@@ -118,6 +125,8 @@ create index command_executions_by_state on command_executions (state, id desc) 
 create index command_executions_by_slug on command_executions (slug, id desc);
 create index command_executions_by_correlation on command_executions (correlation_id);
 create index command_executions_by_parent on command_executions (parent_id) where parent_id is not null;
+-- Slow ones are rare, and somebody looks for them.
+create index command_executions_slow on command_executions (id desc) where slow;
 
 -- Claims: one row per attempt at an execution.
 create table command_attempts (

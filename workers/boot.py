@@ -164,6 +164,7 @@ def make_runner(resources: Resources, flusher: Flusher) -> Runner:
         flusher=flusher,
         settings=settings,
         hints=resources.hints,
+        slow_command_threshold=resources.workers.slow_command_threshold,
     )
 
 

@@ -7,6 +7,7 @@ come from: killed in between, a committed row stands without its event, and hold
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from psycopg_pool import ConnectionPool
 
 from dsl.errors import FenceLost, LedgerBroken, LedgerError, LedgerUnavailable
 from dsl.executor import Outcome
-from dsl.instrumentation import DescribeError, Totals, events_of
+from dsl.instrumentation import DescribeError, SlowestStep, Totals, events_of
 from dsl.step import Ledger, StepRow
 from telemetry.clock import Clock, from_unix_us, to_unix_us
 from telemetry.connections import is_connection_loss
@@ -66,6 +67,7 @@ class Fence:
         errors: Describes what failed the execution.
         claimed_us: Monotonic instant of the claim.
         hints: Wakes the lane of what steps have run; without them the sweeper finds it.
+        slow_us: An execution that ran longer is slow.
     """
 
     pool: ConnectionPool
@@ -76,6 +78,7 @@ class Fence:
     errors: DescribeError
     claimed_us: int
     hints: Hints | None = None
+    slow_us: int = sys.maxsize
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
@@ -135,6 +138,8 @@ class Fence:
             "steps_skipped": totals.count("skipped"),
             "mutations_count": totals.mutations,
         }
+        total_us = self.claim.running_us + running_us
+        mark = self._mark(total_us, totals)
         error = outcome.error
         finished = connection.execute(
             SQL["finish"],
@@ -148,6 +153,10 @@ class Fence:
                 "running_us": running_us,
                 "event_id": event_id and UUID(bytes=event_id),
                 **statistics,
+                "slow": mark[0],
+                "slowest_step": mark[1],
+                "slowest_step_type": mark[2],
+                "slowest_step_us": mark[3],
             },
         ).fetchone()
         if finished is None:
@@ -155,7 +164,7 @@ class Fence:
         if event_id is None:
             return None
         measures = (
-            self.claim.running_us + running_us,
+            total_us,
             self.claim.queue_wait_us,
             max(0, now_us - to_unix_us(self.claim.queued_at)),
             statistics["steps_executed"],
@@ -165,8 +174,8 @@ class Fence:
             statistics["mutations_count"],
         )
         if error is None:
-            return ExecutionCompleted(event_id, now_us, self.scope, *measures)
-        return ExecutionFailed(event_id, now_us, self.scope, *measures, "failed", self.errors.facts(error))
+            return ExecutionCompleted(event_id, now_us, self.scope, *measures, "succeeded", *mark)
+        return ExecutionFailed(event_id, now_us, self.scope, *measures, "failed", self.errors.facts(error), *mark)
 
     def committed(self) -> Totals:
         """Statistics of what is committed, for a run that cannot say them itself."""
@@ -174,7 +183,15 @@ class Fence:
         with losing_postgres(), self.pool.connection() as connection:
             for path, outcome, mutations in connection.execute(SQL["committed"], {"id": self.claim.id}):
                 totals.count_path(path, outcome, mutations)
+            for step in connection.execute(SQL["slowest_step"], {"id": self.claim.id}):
+                totals.time_step(SlowestStep(*step))
         return totals
+
+    def _mark(self, total_us: int, totals: Totals) -> tuple[bool, str | None, str | None, int | None]:
+        """Whether it was slow, and if so its slowest step: path, type, duration."""
+        if total_us <= self.slow_us:
+            return False, None, None, None
+        return True, *(totals.slowest or (None, None, None))
 
     def _lost(self) -> FenceLost:
         return FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")

@@ -50,6 +50,7 @@ class Runner:
         flusher: Looks after rows that wait.
         settings: Limits.
         hints: Wakes lanes for commands that steps run.
+        slow_command_threshold: An execution that runs longer is marked as slow.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
@@ -66,6 +67,7 @@ class Runner:
         flusher: Flusher,
         settings: DslSettings,
         hints: Hints | None = None,
+        slow_command_threshold: timedelta = timedelta.max,
     ) -> None:
         self._worker_id = worker_id
         self._step_types = step_types
@@ -79,6 +81,7 @@ class Runner:
         self._flusher = flusher
         self._settings = settings
         self._hints = hints
+        self._slow_us = slow_command_threshold // timedelta(microseconds=1)
         self._failures = Failures()
         self._stopping = threading.Event()
 
@@ -118,6 +121,7 @@ class Runner:
             errors=self._failures,
             claimed_us=claimed_us,
             hints=self._hints,
+            slow_us=self._slow_us,
         )
         try:
             outcome = self._dry_run(fence) if claim.dry_run else self._real_run(fence)

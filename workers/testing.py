@@ -65,6 +65,7 @@ class World:
 
     Attributes:
         settings: Of the language; tests may set others before they run anything.
+        slow_command_threshold: That of runners; likewise.
         folders: Where commands that steps run are looked up; the packs, unless a test adds its own.
     """
 
@@ -77,6 +78,7 @@ class World:
         self.worker_id = new_id(clock.unix_us())
         self.settings = DslSettings()
         self.folders = [PACKS]
+        self.slow_command_threshold = timedelta(seconds=5)
 
     def submit(
         self,
@@ -119,6 +121,7 @@ class World:
             flusher=Flusher(timedelta(milliseconds=50)),
             settings=self.settings,
             hints=hints,
+            slow_command_threshold=self.slow_command_threshold,
         )
 
     def run(self, source: str, inputs: Mapping[str, Any] | None = None, **fields: Any) -> Execution:  # noqa: ANN401

@@ -46,7 +46,7 @@ class Marks:
 UNICODE = Marks(succeeded="✓", failed="✗", skipped="○", running="▸", ellipsis="…", dot="·")
 ASCII = Marks(succeeded="+", failed="x", skipped="-", running=">", ellipsis="...", dot="-")
 
-_COLOURS = {"failed": "red", "skipped": "yellow", "succeeded": "green", "running": "cyan"}
+_COLOURS = {"failed": "red", "skipped": "yellow", "succeeded": "green", "running": "cyan", "slow": "yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Terminal:
         return UNICODE if self.unicode else ASCII
 
     def paint(self, text: str, tone: str) -> str:
-        """The text in the colour of a tone: an outcome, `dim` or `bold`."""
+        """The text in the colour of a tone: an outcome, `slow`, `dim` or `bold`."""
         if not self.colour:
             return text
         if tone in {"dim", "bold"}:

@@ -81,6 +81,14 @@ class LinksShape(Shape):
     trace = fields.String(required=True)
 
 
+class SlowestStepShape(Shape):
+    """The step that made an execution slow."""
+
+    path = fields.String(required=True)
+    step_type = fields.String(required=True)
+    duration_ms = fields.Float(required=True)
+
+
 class ExecutionShape(Shape):
     """An execution as the list shows it. Counts of steps are of distinct paths by their last run."""
 
@@ -111,6 +119,15 @@ class ExecutionShape(Shape):
     steps_failed = fields.Integer(required=True)
     steps_skipped = fields.Integer(required=True)
     mutations_count = fields.Integer(required=True)
+    slow = fields.Boolean(
+        required=True, metadata={"description": "Whether it ran longer than WEIR_WORKER_SLOW_COMMAND_THRESHOLD."}
+    )
+    slowest_step = fields.Nested(
+        SlowestStepShape,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Of a slow one: the step run that took longest, of those with no steps inside."},
+    )
     links = fields.Nested(LinksShape, required=True)
 
 

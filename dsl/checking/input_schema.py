@@ -230,6 +230,24 @@ def defaults_of(schema: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def property_names(schema: object) -> Iterator[str]:
+    """Every name of a property that a schema, or one inside it, mentions."""
+    if not isinstance(schema, Mapping):
+        return
+    for name, value in schema.items():
+        if name in SCHEMAS_BY_NAME and isinstance(value, Mapping):
+            yield from value if name in {"properties", "dependentSchemas"} else ()
+            for inner in value.values():
+                yield from property_names(inner)
+        elif name in SCHEMA_LISTS and isinstance(value, list):
+            for inner in value:
+                yield from property_names(inner)
+        elif name in SCHEMAS:
+            yield from property_names(value)
+        elif name == "required" and isinstance(value, list):
+            yield from (each for each in value if isinstance(each, str))
+
+
 def declared_names(schema: Mapping[str, Any]) -> frozenset[str] | None:
     """Names that inputs may have; none when others are allowed as well."""
     if schema.get("additionalProperties") is not False or "patternProperties" in schema or "$ref" in schema:

@@ -163,7 +163,7 @@ def test_a_failed_execution_shows_its_owner_what_went_wrong(busy_api: Api) -> No
     assert answer.json["error"]["message"]
 
 
-@pytest.mark.req("C-01")
+@pytest.mark.req("C-01", "C-06")
 def test_refused_inputs_are_answered_with_every_fault_and_leave_an_event(api: Api) -> None:
     answer = api.submit("todo.add", {"priority": "urgent", "bdoy": "x"})
 
@@ -172,7 +172,14 @@ def test_refused_inputs_are_answered_with_every_fault_and_leave_an_event(api: Ap
     [refused] = api.get("/api/telemetry/events", event_type="command.validation.failed").json["items"]
     assert refused["command_slug"] == "todo.add"
     assert refused["correlation_id"] == answer.headers["X-Correlation-ID"]
-    assert refused["measures"] == {"faults_count": 3}
+    assert refused["measures"] == {
+        "faults_count": 3,
+        "failed_fields": [
+            {"field": "inputs.<unknown>", "rule": "unknown"},
+            {"field": "inputs.priority", "rule": "enum"},
+            {"field": "inputs.body", "rule": "required"},
+        ],
+    }
     assert api.get("/api/executions").json["items"] == []
 
 
