@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
@@ -122,18 +122,26 @@ class RowEncoder:
         """What makes the measures column: a step's own, the numbers of the class that have no column, or nothing."""
         keys = tuple(name for name in cls.__struct_fields__ if name not in _NOT_MEASURES)
         if "measures" in cls.__struct_fields__:
-            return lambda event: self._step_measures(event, keys)
+            return partial(self._measures_and, keys) if keys else self._step_measures
         if not keys:
             return _always(_NULL)
         return lambda event: _jsonb(_told(event, keys))
 
-    def _step_measures(self, event: Any, keys: tuple[str, ...]) -> bytes:  # noqa: ANN401 - any class with measures
-        told = _told(event, keys) if keys else None
+    def _step_measures(self, event: Any) -> bytes:  # noqa: ANN401 - any class with measures
         if not event.measures:
-            return _jsonb(told) if told else _NULL
-        allowed, encoded, dropped = self._measures(tuple(event.measures.items()))
+            return _NULL
+        _, encoded, dropped = self._measures(tuple(event.measures.items()))
         self.dropped_measures += dropped
-        return _jsonb(allowed | told) if told else encoded
+        return encoded
+
+    def _measures_and(self, keys: tuple[str, ...], event: Any) -> bytes:  # noqa: ANN401 - any class with measures
+        """A step's own measures together with fields of its class."""
+        told = _told(event, keys)
+        if not told:
+            return self._step_measures(event)
+        allowed, _, dropped = self._measures(tuple((event.measures or {}).items()))
+        self.dropped_measures += dropped
+        return _jsonb(allowed | told)
 
 
 def _words_of(cls: type[Event]) -> Encode:

@@ -165,7 +165,7 @@ def test_a_rule_that_is_not_ours_is_no_event() -> None:
 
 @pytest.mark.parametrize("appended", [4, 1], ids=["execution", "step"])
 def test_an_event_of_before_a_field_was_appended_is_still_read(appended: int) -> None:
-    cls = {4: ExecutionFailed, 1: StepFailed}[appended]
+    cls: type[Event] = ExecutionFailed if appended == 4 else StepFailed
     [event] = [event for event in one_of_each() if type(event) is cls]
     fields = msgspec.msgpack.decode(msgspec.msgpack.encode(event))
 
