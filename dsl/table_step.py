@@ -107,6 +107,7 @@ class TableStep(Step):
         """
         scene = Scene(context.execution.space_id, context.execution.now, context.tools.now())
         with context.tools.tables.using(context.database(), params.table) as opened:
+            context.measures["model"] = opened.table.name
             yield opened, scene
 
 
