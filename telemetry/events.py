@@ -313,7 +313,8 @@ class StepFailed(Event, frozen=True, tag="dsl.step.failed"):
     Attributes:
         error: Class, category and fingerprint of what it raised.
         failed_fields: When values did not validate: which, and the rules they broke, as in `command.validation.failed`.
-            Of a `validate` step, and of a `command.run` whose inputs are not what the other command declares.
+            Of a `validate` step, of a step whose parameters are not what its type declares (`with.title`), and of a
+            `command.run` whose inputs are not what the other command declares.
     """
 
     component: ClassVar[str] = "dsl"

@@ -73,6 +73,37 @@ def test_a_command_that_is_run_with_wrong_inputs_tells_which(world: World, dry_r
 
 
 @pytest.mark.req("C-06")
+@pytest.mark.parametrize(
+    ("step", "field", "rule"),
+    [
+        ("type: notify, with: {channel: inbox, message: '{{ inputs.data }}'}", "with.message", "type"),
+        ("type: notify, with: {channel: '{{ inputs.data.secret }}', message: x}", "with.channel", "enum"),
+        ("type: fragment.update, with: {id: '{{ inputs.data.secret }}', title: x}", "with.id", "format"),
+        ("type: fragment.query, with: {limit: '{{ 0 }}'}", "with.limit", "minimum"),
+        ("type: search.query, with: {text: '{{ inputs.data.long }}'}", "with.text", "max_length"),
+        ("type: validate, with: {rules: '{{ inputs.data.rules }}'}", "with.rules", "unknown"),
+        ("type: list.map, with: {items: '{{ inputs.data }}', do: [{id: a, type: respond, with: {value: 1}}]}",
+         "with.items", "type"),
+    ],
+)  # fmt: skip
+def test_parameters_that_are_not_what_the_step_type_declares_are_told(
+    world: World, step: str, field: str, rule: str
+) -> None:
+    source = f"slug: a\ninputs: {{data: {{type: object}}}}\nsteps: [{{id: x, {step}}}]\n"
+    data = {
+        "secret": "SECRET",
+        "long": "SECRET" * 1000,
+        "rules": [{"value": 1, "SECRET": 1}, {"value": 1, "SECRET2": 1}],
+    }
+
+    world.run(source, {"data": data})
+
+    event = failed_step(world)
+    assert event.failed_fields == (FieldFault(field, rule),)  # type: ignore[arg-type]  # a word of the closed set
+    assert "secret" not in str(event).lower()
+
+
+@pytest.mark.req("C-06")
 def test_a_refused_submission_is_told_with_who_asked_and_through_which_door(weir: Weir, busy_api: Api) -> None:
     typed = weir("run", "todo.add", "-i", "secret=x", "--user", "Ada")
 

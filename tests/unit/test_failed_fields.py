@@ -165,7 +165,17 @@ def test_names_in_defaults_and_examples_are_not_declared() -> None:
     assert only.field == "inputs.o.<unknown>"
 
 
-@pytest.mark.parametrize("nonsense", [None, 3, "secret", ["secret"], ("secret", 3), (None,)])
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        *(None, 3, "secret", ["secret"], ("secret", 3), (None,)),
+        (FieldFault("what somebody wrote", "type"),),
+        (FieldFault("x" * (MAX_FIELD + 1), "type"), FieldFault("", "type")),
+        (FieldFault("a", "a rule of one's own"),),  # type: ignore[arg-type]  # what a step type may do
+        (FieldFault(3, "type"),),  # type: ignore[arg-type]  # likewise
+    ],
+    ids=str,
+)
 def test_what_a_step_type_says_in_another_form_is_not_told(nonsense: Any) -> None:  # noqa: ANN401 - any value
     assert failed_fields_of(StepFailed("no", failed_fields=nonsense)) == ()
     assert failed_fields_of(ValueError("no")) == ()
