@@ -63,7 +63,7 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     app.extensions[_CLOSE] = stack
     context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
     tracing.install(app, resources.clock, resources.recorder)
-    access.install(app)
+    access.install(app, settings.api.allowed_hosts)
     parsing.refuse_unknown_query(app)
     api = _Api(app)
     for blueprint in _BLUEPRINTS:

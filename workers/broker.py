@@ -18,7 +18,9 @@ import structlog
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.errors import ConnectionClosed
 
+from telemetry.clock import SystemClock
 from telemetry.connections import open_blocking_redis, open_redis
+from telemetry.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,9 @@ class BellBroker(RedisBroker):
     Args:
         url: Redis of the queue.
         middleware: Dramatiq middleware; none of Dramatiq's own is added.
+
+    Attributes:
+        pulse: Beats each time a consumer looked and Redis answered, at least each `BELL_WAIT`.
     """
 
     def __init__(self, url: str, middleware: list[dramatiq.Middleware]) -> None:
@@ -58,6 +63,7 @@ class BellBroker(RedisBroker):
             maintenance_chance=MAINTENANCE_CHANCE,
         )
         self.url = url
+        self.pulse = Pulse(SystemClock())
 
     @property
     def consumer_class(self) -> type[BellConsumer]:
@@ -118,6 +124,7 @@ class BellConsumer(_RedisConsumer):
         try:
             if not self.message_cache:
                 self._fetch()
+            self.broker.pulse.beat()
             if not self.message_cache:
                 return None
         except redis.RedisError as error:

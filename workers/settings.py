@@ -65,6 +65,9 @@ class ServerSettings:
     server_user: str | None = setting(
         None, "User that embedded servers run as when Weir runs as root; by default postgres, else nobody."
     )
+    health_dir: Path | None = setting(
+        None, "Folder of the sockets on which processes say how they are, for `weir health`; without it there are none."
+    )
     database_pool: int = setting(10, "Connections to Postgres of one process, at most.", minimum=2, maximum=100)
     log_format: str = setting(
         "auto", "Form of log lines; auto is console on a terminal.", choices=("auto", "console", "json")

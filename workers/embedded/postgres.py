@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -20,6 +21,8 @@ _DATABASE = "weir"
 #: Since this version PostgreSQL has a locale of its own, the same on every system.
 _BUILTIN_LOCALE_SINCE = (17,)
 _IO_METHOD_SINCE = (18,)
+#: What the system's C library calls "the letters of Unicode, and no language".
+_UNICODE = "UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -151,6 +154,8 @@ class EmbeddedPostgres:
         locale = ["--locale=C", "--encoding=UTF8"]
         if self.program.version >= _BUILTIN_LOCALE_SINCE:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        else:  # order by bytes all the same, but upper and lower case of every letter: what text search goes by
+            locale.append(f"--lc-ctype={_UNICODE}")
         initdb = self._binary.with_name("initdb")
         options = [f"--username={_ROLE}", "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password}"]
         if not self._durable:
