@@ -47,6 +47,12 @@ class ApiSettings:
     processes: int = setting(1, "API processes.", minimum=1, maximum=64)
     max_body_bytes: int = setting(16_777_216, "Bytes of a request body, at most.", minimum=1024)
     max_wait: timedelta = setting(timedelta(seconds=60), "Longest wait that `Prefer: wait=N` is granted.")
+    statement_timeout: timedelta = setting(
+        timedelta(seconds=8),
+        "How long one SQL statement of a request may run; then, or a second later where Postgres is silent, the answer"
+        " is 503.",
+        minimum=timedelta(milliseconds=10),
+    )
     request_timeout: timedelta = setting(
         timedelta(seconds=10), "How long the command line waits for an answer (beyond what it asked to wait)."
     )

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from api import problems
 from api.cli import reference as cli
-from docs.generators import events, fixtures, requirements, settings, steps, tables
+from docs.generators import events, fixtures, requirements, rest, settings, steps, tables
 from dsl.schema import command_schema
 from dsl.steps import REGISTRY
 
@@ -33,6 +33,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "reference/events.md": events.page,
         "reference/fixtures.md": fixtures.page,
         "reference/problems.md": problems.reference,
+        "reference/rest.md": rest.page,
         "reference/settings.md": settings.page,
         "reference/steps.md": steps.page,
         "reference/tables.md": tables.page,

@@ -132,7 +132,10 @@ class StepFailed(StepError):
 
 
 class RecordInvalid(StepFailed):
-    """A fragment, an imported note or a notification is not what its table can hold."""
+    """A fragment, an imported note or a notification is not what its table can hold.
+
+    The fact `field` is the name of the field that is wrong, where that is known.
+    """
 
     code = "record.invalid"
 

@@ -82,17 +82,24 @@ def _look(
 
 
 def _read(name: str, registry: Mapping[str, StepType], settings: DslSettings) -> tuple[Report, Command | None]:
-    text = b""
     try:
         text = content_of(name, settings.max_file_bytes)
-        command = load(text, registry, settings, origin=name)
-    except CommandInvalid as invalid:
-        return Report(name, slug_claimed(text), invalid.faults), None
     except FileNotFoundError:
         raise
     except OSError as error:
         return Report(name, None, unreadable(name, "file", error).faults), None
-    return Report(name, command.slug, warnings=warnings(command, settings)), command
+    return validate_text(text, registry, settings, origin=name)
+
+
+def validate_text(
+    text: bytes, registry: Mapping[str, StepType], settings: DslSettings, *, origin: str
+) -> tuple[Report, Command | None]:
+    """Look at the text of one file; the command, if it is sound."""
+    try:
+        command = load(text, registry, settings, origin=origin)
+    except CommandInvalid as invalid:
+        return Report(origin, slug_claimed(text), invalid.faults), None
+    return Report(origin, command.slug, warnings=warnings(command, settings)), command
 
 
 def _is_in(path: str, folder: Path) -> bool:

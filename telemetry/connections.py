@@ -6,10 +6,13 @@ Open a pool after the last fork, never before: its threads do not survive one.
 from __future__ import annotations
 
 import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 from redis import Redis
@@ -29,8 +32,47 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+#: How much longer than its statement timeout a statement may take before its connection counts as dead.
+ANSWER_MARGIN = timedelta(seconds=1)
 #: How much longer than its block a blocking read may take before its connection counts as dead.
 _BLOCK_MARGIN = timedelta(seconds=5)
+
+RV = TypeVar("RV")
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection that waits for its server only so long: for one that is alive and silent it would wait for ever.
+
+    The server's own statement timeout ends what is merely slow; this one needs no server.
+
+    Attributes:
+        patience: How long one statement may take; none waits as psycopg does.
+    """
+
+    patience: timedelta | None = None
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """As psycopg's; a server that does not answer in time costs the connection."""
+        if timeout is not None or self.patience is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.patience.total_seconds())
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - the documented error of `wait`
+            # What was asked may yet be answered: nobody may read that as the answer to something else.
+            self.close()
+            message = f"no answer within {self.patience.total_seconds():g} s"
+            raise psycopg.OperationalError(message) from error
+
+
+@contextmanager
+def waiting(connection: psycopg.Connection, patience: timedelta) -> Iterator[None]:
+    """Another patience of one of our connections, for what happens inside."""
+    ours = cast("PatientConnection", connection)
+    usual, ours.patience = ours.patience, patience
+    try:
+        yield
+    finally:
+        ours.patience = usual
 
 
 def connection_options(url: str, *, name: str, statement_timeout: timedelta | None = None) -> dict[str, Any]:
@@ -49,14 +91,14 @@ def connection_options(url: str, *, name: str, statement_timeout: timedelta | No
     return {key: value for key, value in ours.items() if key not in given} | {"options": options}
 
 
-def connect(url: str, *, name: str, autocommit: bool = False) -> psycopg.Connection:
+def connect(url: str, *, name: str, autocommit: bool = False) -> PatientConnection:
     """One connection outside any pool: for start-up, migrations and session locks.
 
     Raises:
         StoreUnavailable: Postgres did not answer within 5 s, or refused.
     """
     try:
-        return psycopg.connect(url, autocommit=autocommit, **connection_options(url, name=name))
+        return PatientConnection.connect(url, autocommit=autocommit, **connection_options(url, name=name))
     except psycopg.OperationalError as error:
         raise StoreUnavailable(f"Postgres did not accept a connection: {error}") from error
 
@@ -86,13 +128,19 @@ def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides
         checkout_timeout: How long `pool.connection()` waits for a free one before psycopg_pool.PoolTimeout.
         wait: How long to wait for the first `min_size` connections; None returns at once and connects behind the
             caller's back, for processes that should start although Postgres is away.
-        statement_timeout: How long one statement may run, unless a transaction says otherwise.
+        statement_timeout: How long one statement may run. A server that has neither answered nor ended it
+            `ANSWER_MARGIN` later is taken for dead. None waits for ever.
 
     Raises:
         StoreUnavailable: Postgres did not answer within `wait`. Nothing is left open.
     """
-    pool = ConnectionPool(
+
+    def configure(connection: PatientConnection) -> None:
+        connection.patience = None if statement_timeout is None else statement_timeout + ANSWER_MARGIN
+
+    pool: ConnectionPool[Any] = ConnectionPool(
         url,
+        connection_class=PatientConnection,
         kwargs={
             **connection_options(url, name=name, statement_timeout=statement_timeout),
             "autocommit": autocommit,
@@ -102,6 +150,7 @@ def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides
         min_size=min_size,
         max_size=max_size,
         timeout=checkout_timeout.total_seconds(),
+        configure=configure,
         check=_refuse_dead,
     )
     pool.open()

@@ -5,6 +5,7 @@ WeirError
 `- TelemetryError
    |- StreamUnavailable   Redis did not take or give the telemetry stream
    |- StoreUnavailable    Postgres did not answer
+   |  `- StoreTooSlow     it was at it for longer than a statement may take
    |- SchemaOutOfDate     the database is older or newer than this program
    `- TraceNotFound
 """
@@ -68,6 +69,12 @@ class StoreUnavailable(TelemetryError):
 
     code = "store.unavailable"
     retryable = True
+
+
+class StoreTooSlow(StoreUnavailable):
+    """Postgres ended a statement that took too long; most often it waited for a row that somebody else holds."""
+
+    code = "store.too_slow"
 
 
 class SchemaOutOfDate(TelemetryError):

@@ -349,7 +349,7 @@ class FragmentCreated(Event, frozen=True, tag="fragment.created"):
 
     Attributes:
         fragment_id: 16 bytes.
-        step_path: The step that did it; none for an import.
+        step_path: The step that did it; none for a change from outside: an import, an edit over REST.
         mutations_count: Rows; more than 1 only in the summary of a step that made more than 100.
     """
 

@@ -88,8 +88,16 @@ class Resources:
 
 
 @contextmanager
-def open_resources(servers: ServerSettings, workers: WorkerSettings, process: str) -> Iterator[Resources]:
+def open_resources(
+    servers: ServerSettings, workers: WorkerSettings, process: str, *, statement_timeout: timedelta | None = None
+) -> Iterator[Resources]:
     """Open everything a process needs; on leaving, events still in memory are handed over first.
+
+    Args:
+        servers: Where things are.
+        workers: How things run.
+        process: Its name.
+        statement_timeout: How long one SQL statement may run; that of steps unless given.
 
     Raises:
         SettingsInvalid: A URL or the pseudonym key is missing.
@@ -105,7 +113,7 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
                 max_size=servers.database_pool,
                 autocommit=True,
                 wait=None,
-                statement_timeout=workers.dsl.statement_timeout,
+                statement_timeout=statement_timeout or workers.dsl.statement_timeout,
             )
         )
         client = open_redis(redis_url)

@@ -11,11 +11,11 @@ import redis
 from psycopg_pool import PoolTimeout
 
 from migrations.runner import require_current
-from telemetry.connections import open_redis
+from telemetry.connections import open_redis, waiting
 from telemetry.errors import SchemaOutOfDate, StoreUnavailable
 from telemetry.pulse import Pulse
 
-#: How long Redis may take to answer, and a pool to hand out a connection.
+#: How long Redis and Postgres may take to answer, and a pool to hand out a connection.
 PATIENCE = timedelta(seconds=1)
 #: How long a loop may stay away beyond the time it waits for work. A turn is a transaction at most.
 SILENCE = timedelta(seconds=30)
@@ -30,7 +30,7 @@ def look_at_postgres(connect: Callable[[], AbstractContextManager[psycopg.Connec
         connect: A connection, as this process gets those it works with.
     """
     try:
-        with connect() as connection:
+        with connect() as connection, waiting(connection, PATIENCE):
             require_current(connection)
     except SchemaOutOfDate as error:
         return {"postgres": "ok", "schema": error.detail}

@@ -119,14 +119,9 @@ def _path(name: str, known: Iterable[Report]) -> Path:
 
 
 def _item(report: Report) -> dict[str, Any]:
-    from api.problems import fault_json
+    from api.problems import report_json
 
-    return {
-        "source": _source(report),
-        "slug": report.slug,
-        "errors": [fault_json(fault) for fault in report.faults],
-        "warnings": [fault_json(fault) for fault in report.warnings],
-    }
+    return report_json(report, _source(report))
 
 
 def _source(report: Report) -> str:

@@ -32,7 +32,7 @@ class Readiness(MethodView):
     """What the process needs."""
 
     @blueprint.response(200, ReadyShape)
-    @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+    @blueprint.refuses(503)
     def get(self) -> Response:
         """Say whether Postgres, Redis and the schema are as they must be."""
         connection = partial(resources().pool.connection, timeout=PATIENCE.total_seconds())

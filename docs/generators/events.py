@@ -223,10 +223,10 @@ def _kind(kind: Any) -> str:  # noqa: ANN401 - any annotation
         return " or ".join(map(code, get_args(kind)))
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(_kind(each) for each in get_args(kind))
-    if get_origin(kind) is tuple:
-        return "list of `field` and `rule`"
     if kind is ErrorFacts:
         return "`error_type`, `error_category`, `error_fingerprint`"
+    if get_origin(kind) is tuple:
+        return "list of `field` and `rule`"
     names = {int: "whole number", str: "registered name", bytes: "bytes", bool: "boolean", type(None): "null"}
     return names.get(kind, "map of measures")
 
