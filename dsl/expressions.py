@@ -22,14 +22,18 @@ from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
 from liquid.expression import Expression as LiquidExpression
 from liquid.template import BoundTemplate
 
-from dsl.errors import ExpressionError
+from dsl.command import Position
+from dsl.errors import ExpressionError, ExpressionLimit
 from dsl.faults import listed, nearest
 from dsl.nodes import ListNode, Locator, MappingNode, Node, Path, ScalarNode, position_in
 from dsl.settings import DslSettings
 from dsl.templates.analysis import FilterUse, Locate, Name, Usage, analyse
 from dsl.templates.context import Buffer, Context
+from dsl.templates.costs import TooMuch
 from dsl.templates.grammar import TAGS, Grammar
+from dsl.templates.metering import render
 from dsl.templates.native import plain
+from telemetry.settings import variable_of
 
 #: What is compiled: a node of a file, or a text of its own.
 Source: TypeAlias = ScalarNode | str
@@ -129,13 +133,8 @@ class Template(_Compiled):
             # What is in scope is plain already; only filters make values of other types.
             return value if self._is_path and type(value) in _PLAIN else plain(value, self._max_value, context)
         buffer = Buffer(context)
-        for node in self._parsed:
-            try:
-                node.render(context, buffer)
-            except LiquidError as error:
-                error.token = error.token or node.token
-                raise
-        return buffer.getvalue()
+        render(self._parsed, context, buffer)
+        return buffer.taken()
 
 
 class Condition(_Compiled):
@@ -217,6 +216,11 @@ class Compiler:
     def filters(self) -> frozenset[str]:
         """Names of all filters."""
         return frozenset(self._grammar.filters)
+
+    @property
+    def max_memory(self) -> int:
+        """Bytes that an evaluation may reckon with."""
+        return self._grammar.max_memory
 
     def template(self, source: Source) -> Template | Constant:
         """A text.
@@ -302,8 +306,8 @@ class Compiler:
             text, locate = str(source.scalar), Locator(source)
         if len(text) > self._settings.max_template_bytes:
             limit = self._settings.max_template_bytes
-            detail = f"the template is longer than {limit} characters"
-            raise _at(locate, 0, detail, expected=f"at most {limit} characters")
+            passed = TooMuch(f"the template is longer than {limit} characters", "max_template_bytes")
+            raise _too_much(passed, locate(0))
         return text, locate
 
 
@@ -342,6 +346,8 @@ def _failure(
         return _at(locate, index, f"`{error}` stands outside of a loop")
     if isinstance(error, RecursionError):
         return _at(locate, index, "the expression is nested too deeply")
+    if isinstance(error, TooMuch):
+        return _too_much(error, locate(index))
     message = str(error.message if isinstance(error, LiquidError) else error) or type(error).__name__
     if message.startswith("unexpected tag "):
         word = message.removeprefix("unexpected tag ").strip("'")
@@ -355,6 +361,20 @@ def _failure(
     missed, passed = _MISSED.search(message), _PASSED.search(message)
     expected = missed[1] if missed else f"at most {passed[1]}" if passed else None
     return _at(locate, index, message, expected=expected)
+
+
+def _too_much(error: TooMuch, position: Position) -> ExpressionLimit:
+    message = str(error.message)
+    passed = _PASSED.search(message)
+    setting = variable_of(DslSettings.section, error.setting)
+    return ExpressionLimit(
+        message,
+        hint=f"Do less in one template, or spread it over several steps; the limit is `{setting}`.",
+        line=position.line,
+        column=position.column,
+        expected=f"at most {passed[1]}" if passed else None,
+        setting=setting,
+    )
 
 
 def _missing(name: Name, names: Mapping[str, object]) -> ExpressionError:

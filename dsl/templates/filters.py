@@ -19,8 +19,9 @@ from liquid.filter import with_context
 from liquid.undefined import FalsyStrictUndefined
 
 from dsl.templates.context import Context
-from dsl.templates.costs import CONTAINERS, COSTS, LISTS, Cost, charge
-from dsl.templates.list_filters import as_json, as_text, join, sort, sort_natural, uniq
+from dsl.templates.costs import CONTAINERS, COSTS, DECODED_BYTES, LISTS, Cost, charge
+from dsl.templates.list_filters import join, slice_, sort, sort_natural, uniq
+from dsl.templates.native import to_json, to_text
 from dsl.templates.text_filters import (
     append,
     prepend,
@@ -32,8 +33,6 @@ from dsl.templates.text_filters import (
     slug,
     split,
     strip_html,
-    too_long,
-    too_many,
     truncatewords,
 )
 from dsl.values import MAX_INT, MIN_INT
@@ -46,6 +45,9 @@ _MAX_DATE = 40
 #: Characters of the longest 64-bit number; a longer one is out of range without being read.
 _MAX_DIGITS = 20
 
+#: What part of a text's limit a list or mapping may be that is written out for a filter of texts, with all others.
+_MOST_WRITTEN_OUT = 4
+
 #: Half of a surrogate pair, as JSON writes it.
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -56,7 +58,7 @@ def guarded(name: str, function: Filter) -> Filter:
     """A filter as templates see it; python-liquid hands it the context."""
     wants_environment = getattr(function, "with_environment", False)
     wants_context = getattr(function, "with_context", False)
-    is_default, of_text = name == "default", name in _TEXT_FILTERS
+    is_default, of_text, by_key = name == "default", name in _TEXT_FILTERS, name in _BY_KEY
     cost = COSTS.get(name, Cost())
 
     def call(left: Any, *args: Any, context: Context, **kwargs: Any) -> Any:  # noqa: ANN401 - any value
@@ -64,18 +66,20 @@ def guarded(name: str, function: Filter) -> Filter:
             if type(value) is FalsyStrictUndefined and not is_default:
                 value.poke()
         if of_text:
-            left = as_text(left, context)
-            args = tuple(arg if type(arg) is int else as_text(arg, context) for arg in args)
+            left, args = _texts(left, args, context)
         elif name == "slice" and not isinstance(left, LISTS):
-            left = as_text(left, context)
-        elif name in _BY_KEY and args and isinstance(args[0], CONTAINERS):
+            left = to_text(left, context)
+        elif by_key and args and isinstance(args[0], CONTAINERS):
             raise FilterArgumentError(f"{name} expects the name of a property", token=None)
         charge(cost, left, args, context)
         if wants_environment:
             kwargs["environment"] = context.env
         if wants_context:
             kwargs["context"] = context
-        result = function(left, *args, **kwargs)
+        try:
+            result = function(left, *args, **kwargs)
+        except (ArithmeticError, UnicodeError) as error:
+            raise FilterArgumentError(_cannot(name, error), token=None) from error
         _check_result(result, context)
         return result
 
@@ -83,31 +87,56 @@ def guarded(name: str, function: Filter) -> Filter:
     return call
 
 
+def _texts(left: object, args: tuple[object, ...], context: Context) -> tuple[str, tuple[object, ...]]:
+    """What a filter of texts is given, as text. What is written out for it is small: it stays until it is done."""
+    limit = context.max_text // _MOST_WRITTEN_OUT // (1 + len(args))
+    return to_text(left, context, limit=limit), tuple(
+        arg if type(arg) is int else to_text(arg, context, limit=limit) for arg in args
+    )
+
+
+def _cannot(name: str, error: Exception) -> str:
+    if isinstance(error, UnicodeError):
+        return f"{name} makes what is no text"
+    return f"{name} expects numbers that it can work with"
+
+
 def _check_result(result: object, context: Context) -> None:
     if isinstance(result, str):
-        if len(result) > context.max_text:
-            raise too_long(context.max_text)
+        context.check_text(len(result))
     elif isinstance(result, list):
-        if len(result) > context.max_items:
-            raise too_many(context.max_items)
+        context.check_items(len(result))
     elif isinstance(result, int) and not MIN_INT <= result <= MAX_INT:
         raise FilterArgumentError("the number is larger than 64 bits", token=None)
 
 
+def default(value: object, instead: object = "", *, allow_false: object = False) -> object:
+    """`default`: something else for a missing name, null, false, and what is empty."""
+    if isinstance(value, bool):
+        return value if value or allow_false is True else instead
+    if type(value) is FalsyStrictUndefined or value == None:  # noqa: E711 - Liquid's own nulls only say so by ==
+        return instead
+    return instead if isinstance(value, str | list | dict) and not value else value
+
+
 @with_context
-def to_json(value: object, *, context: Context) -> str:
+def as_json(value: object, *, context: Context) -> str:
     """`to_json`: compact JSON."""
-    return as_json(value, context)
+    return to_json(value, context)
 
 
-def from_json(value: object) -> Any:  # noqa: ANN401 - any JSON value
-    """`from_json`: the value a JSON text stands for."""
+@with_context
+def from_json(value: object, *, context: Context) -> Any:  # noqa: ANN401 - any JSON value
+    """`from_json`: the value a JSON text stands for; it is held, wherever its parts go."""
     if not isinstance(value, str):
         raise FilterArgumentError("from_json expects a text", token=None)
+    context.hold(DECODED_BYTES * len(value))
     try:
         decoded = json.loads(value, parse_constant=_no_constant, parse_int=_whole, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise FilterArgumentError(f"not JSON: {error.msg} at character {error.pos + 1}", token=None) from error
+    except RecursionError:
+        raise FilterArgumentError("the JSON is nested too deeply", token=None) from None
     if _SURROGATE.search(value):
         try:
             json.dumps(decoded, ensure_ascii=False).encode()
@@ -161,6 +190,7 @@ def _no_date(value: object) -> FilterArgumentError:
 OWN_FILTERS: dict[str, Filter] = {
     "append": append,
     "date": date,
+    "default": default,
     "from_json": from_json,
     "join": join,
     "prepend": prepend,
@@ -170,11 +200,12 @@ OWN_FILTERS: dict[str, Filter] = {
     "replace": replace,
     "replace_last": replace_last,
     "slug": slug,
+    "slice": slice_,
     "sort": sort,
     "sort_natural": sort_natural,
     "split": split,
     "strip_html": strip_html,
-    "to_json": to_json,
+    "to_json": as_json,
     "truncatewords": truncatewords,
     "uniq": uniq,
 }

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TextIO
 
-from liquid import RenderContext
 from liquid.ast import BlockNode, Node
 from liquid.builtin.expressions import LoopExpression, Path
 from liquid.builtin.expressions.logical import (
@@ -26,24 +25,56 @@ from liquid.builtin.expressions.logical import (
     _le,
     _lt,
 )
-from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.builtin.expressions.primitive import Blank, RangeLiteral
 from liquid.builtin.tags.capture_tag import CaptureNode
 from liquid.builtin.tags.case_tag import _AnyExpression
-from liquid.exceptions import LiquidTypeError, LoopIterationLimitError
+from liquid.exceptions import LiquidError, LiquidTypeError
 from liquid.expression import Expression
+from liquid.output import NullIO
 
 from dsl.templates.context import Buffer, Context
-from dsl.templates.costs import COMPARED, CONTAINERS, EXPRESSION, LISTS, LOOKED_AT, LOOP, NODE, SEARCHED, SEGMENT, weigh
+from dsl.templates.costs import (
+    COMPARED,
+    COMPARISON,
+    CONTAINERS,
+    EXPRESSION,
+    LISTS,
+    LOOKED_AT,
+    LOOKED_UP,
+    LOOP,
+    NODE,
+    SEARCHED,
+    SEGMENT,
+    weigh,
+)
+
+#: A character of a loop's own name, `forloop.name`.
+_NAMED = 30
+
+
+def render(nodes: list[Node], context: Context, buffer: TextIO) -> None:
+    """Render nodes one after the other.
+
+    Raises:
+        LiquidError: Of a node; with its place, if it had none of its own.
+    """
+    for node in nodes:
+        try:
+            node.render_to_output(context, buffer)
+        except LiquidError as error:
+            error.token = error.token or node.token
+            raise
 
 
 class _Block(BlockNode):
-    """A list of nodes; each rendering is paid for."""
+    """A list of nodes; each rendering is paid for. White space alone is not written."""
 
     __slots__ = ()
 
     def render_to_output(self, context: Context, buffer: TextIO) -> int:  # type: ignore[override] # it is always ours
         context.spend(context.blocks[id(self)])
-        return super().render_to_output(context, buffer)
+        render(self.nodes, context, NullIO() if self.blank else buffer)
+        return 0
 
 
 class _Capture(CaptureNode):
@@ -52,12 +83,21 @@ class _Capture(CaptureNode):
     __slots__ = ()
 
     def render_to_output(self, context: Context, buffer: TextIO) -> int:  # type: ignore[override] # it is always ours
-        written = Buffer(context, held=True)
+        written = Buffer(context)
         self.block.render(context, written)
-        text = written.getvalue()
-        written.let_go()
-        context.assign(self.name, text)
+        context.assign(self.name, written.taken())
         return 0
+
+
+class _Path(Path):
+    """A path with paths in it: what they lead to is looked up, however long it is."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: Context) -> object:  # type: ignore[override] # it is always ours
+        parts = [part.evaluate(context) if isinstance(part, Path) else part for part in self.path]
+        context.spend(LOOKED_UP * sum(len(part) for part in parts if isinstance(part, str)))
+        return context.get(parts, token=self.token)
 
 
 class _Range(RangeLiteral):
@@ -65,11 +105,10 @@ class _Range(RangeLiteral):
 
     __slots__ = ()
 
-    def evaluate(self, context: RenderContext) -> range:
+    def evaluate(self, context: Context) -> range:  # type: ignore[override] # it is always ours
         values = super().evaluate(context)
-        limit = context.env.max_turns if isinstance(context, Context) else 0
-        if values and values[-1] - values[0] >= limit:
-            raise LoopIterationLimitError(f"the range has more than {limit} numbers", token=self.token)
+        if values:
+            context.check_turns(values[-1] - values[0] + 1)
         return values
 
 
@@ -87,9 +126,11 @@ class _Loop(LoopExpression):
         limit: int | None,
         offset: int | str | None,
     ) -> tuple[Iterator[object], int]:
-        passed = context.stopindex(f"{self.identifier}-{self.iterable}") if offset == "continue" else int(offset or 0)
-        taken = length if limit is None else max(limit, 0)
-        context.spend(LOOP + LOOKED_AT * (min(max(passed, 0), length) + (min(taken, length) if self.reversed else 0)))
+        start = context.stopindex(f"{self.identifier}-{self.iterable}") if offset == "continue" else int(offset or 0)
+        passed = min(max(start, 0), length)
+        turns = length - passed if limit is None else min(max(limit, 0), length - passed)
+        context.check_turns(turns)
+        context.spend(LOOKED_AT * (passed + (turns if self.reversed else 0)))
         return super()._slice(it, length, context, limit=limit, offset=offset)
 
 
@@ -155,12 +196,10 @@ class _Contains(ContainsExpression):
         if isinstance(left, str):
             if isinstance(right, CONTAINERS):
                 raise LiquidTypeError("contains looks for a text or a number in a text", token=self.token)
-            context.spend(SEARCHED * len(left))
+            context.spend(SEARCHED * (len(left) + (len(right) if isinstance(right, str) else 0)))
         elif isinstance(left, LISTS):
             context.spend(LOOKED_AT * len(left))
-            spent = context.work
-            weigh(right, context)
-            context.spend((context.work - spent) * len(left))
+            context.spend(weigh(right, context) * len(left))
         return _contains(self.token, left, right)
 
 
@@ -172,6 +211,10 @@ def _paid(left: object, right: object, context: Context) -> tuple[object, object
     """Two values, paid for as they will be compared."""
     if isinstance(left, str) and isinstance(right, str):
         context.spend(COMPARED * min(len(left), len(right)))
+    elif isinstance(left, Blank) and isinstance(right, str):
+        context.spend(SEARCHED * len(right))
+    elif isinstance(right, Blank) and isinstance(left, str):
+        context.spend(SEARCHED * len(left))
     elif isinstance(left, CONTAINERS) and type(left) is type(right) and len(left) == len(right):
         weigh(left, context)
     return left, right
@@ -184,6 +227,7 @@ _METERED: Mapping[type, type] = MappingProxyType(
         CaptureNode: _Capture,
         RangeLiteral: _Range,
         LoopExpression: _Loop,
+        Path: _Path,
         _AnyExpression: _When,
         EqExpression: _Eq,
         NeExpression: _Ne,
@@ -196,11 +240,15 @@ _METERED: Mapping[type, type] = MappingProxyType(
 )
 
 
+_COMPARISONS = (_Eq, _Ne, _Le, _Ge, _Lt, _Gt, _Contains)
+
+
 def meter(part: Node | Expression) -> None:
     """Make a node or an expression draw on the budget."""
     metered = _METERED.get(type(part))
-    if metered is not None:
-        part.__class__ = metered
+    if metered is None or (isinstance(part, Path) and not any(isinstance(name, Path) for name in part.path)):
+        return
+    part.__class__ = metered
 
 
 def cost_of(part: Node | Expression) -> int:
@@ -208,5 +256,10 @@ def cost_of(part: Node | Expression) -> int:
     if isinstance(part, Node):
         return NODE
     if isinstance(part, _AnyExpression):
-        return EXPRESSION + cost_of(part.left)
+        return EXPRESSION + cost_of(part.left) + COMPARISON * len(part.expressions)
+    if isinstance(part, _COMPARISONS):
+        return EXPRESSION + COMPARISON
+    if isinstance(part, LoopExpression):
+        # The name of the loop is written out whenever it begins.
+        return LOOP + EXPRESSION + _NAMED * len(str(part.iterable))
     return EXPRESSION + SEGMENT * len(part.path) if isinstance(part, Path) else EXPRESSION
