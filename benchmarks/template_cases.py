@@ -83,33 +83,8 @@ SMALL = ("inputs.small", "inputs.few", "inputs.n", "'x'", "7", "i", "x", "y", "s
 #: Arguments of filters that have an edge.
 ARGUMENTS = (
     *("''", "' '", "'a'", "'t'", "'k'", "'n'", "'\\1'", "','", "'%A%B%-d'", "'%9999999Y'", "'inf'", "'1e999'", "'-'"),
-    *(
-        "'(a+)+b'",
-        "'(a|aa)*b'",
-        "'[^x]*'",
-        "'(?i)[a-z]+$'",
-        "'.'",
-        "'x{0,900}'",
-        "'(?:x{1900})?'",
-        "'()*'",
-        "'[\\w.]+@'",
-    ),
-    *(
-        "0",
-        "1",
-        "-1",
-        "2",
-        "15",
-        "99999",
-        "9999999999",
-        "-9999999999",
-        "0.0001",
-        "-1.5",
-        "nil",
-        "true",
-        "empty",
-        "blank",
-    ),
+    *("'(a+)+b'", "'(a|aa)*b'", "'[^x]*'", "'(?i)[a-z]+$'", "'.'", "'x{0,900}'", "'(?:x{1900})?'", "'()*'"),
+    *("'[\\w.]+@'", "0", "1", "-1", "2", "15", "99999", "9999999999", "-9999999999", "0.0001", "-1.5", "nil", "true"),
 )
 VALUES = (*TEXTS, *LISTS, *OTHERS, "(1..9999)", "x", "y")
 
@@ -293,7 +268,7 @@ class _Writer:
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
-        self._filters = sorted(Compiler(DslSettings()).filters)
+        self._filters = sorted(Compiler(DslSettings()).arguments.items())
 
     def template(self) -> str:
         text = "".join(self._block(0) for _ in range(self._chance.randrange(1, 6)))
@@ -313,8 +288,9 @@ class _Writer:
     def _expression(self) -> str:
         text = self._value()
         for _ in range(self._chance.randrange(5)):
-            given = ", ".join(self._argument() for _ in range(self._chance.randrange(3)))
-            text += f" | {self._chance.choice(self._filters)}{': ' if given else ''}{given}"
+            name, (least, most) = self._chance.choice(self._filters)
+            given = ", ".join(self._argument() for _ in range(self._chance.randint(least, most)))
+            text += f" | {name}{': ' if given else ''}{given}"
         return text
 
     def _condition(self) -> str:

@@ -58,7 +58,21 @@ _WORDING = (
     ("an infix expression", "an operator"),
     ("found word", "found a name"),
     ("expected word", "expected a name"),
+    ("unexpected token ", "unexpected "),
+    ("block nesting limit reached", "blocks are nested deeper than 30"),
+    ("'in' and 'contains' are not supported between", "`contains` does not work with"),
+    ("'<' and '>' are not supported between", "`<` and `>` do not work with"),
+    *((f"'{name}'", kind) for name, kind in (("str", "a text"), ("int", "a number"), ("float", "a number"))),
+    *((f"'{name}'", "a list") for name in ("list", "tuple", "range")),
+    *((f"'{name}'", kind) for name, kind in (("dict", "a mapping"), ("bool", "true or false"), ("NoneType", "null"))),
+    *((f"'{name}'", f"`{name.lower()}`") for name in ("Empty", "Blank", "ForLoop")),
 )
+
+_MAYBE_MISSING = "Where it may be missing, write `| default: …`."
+
+#: A reference as it is written, and characters of it and of a message that are shown.
+_REFERENCE = re.compile(r"[\w\-.?\[\]'\"]{1,80}")
+_MAX_NAME, _MAX_MESSAGE = 80, 300
 
 
 class _Compiled:
@@ -218,6 +232,11 @@ class Compiler:
         return frozenset(self._grammar.filters)
 
     @property
+    def arguments(self) -> Mapping[str, tuple[int, int]]:
+        """How many arguments each filter takes, at least and at most."""
+        return self._grammar.arguments
+
+    @property
     def max_memory(self) -> int:
         """Bytes that an evaluation may reckon with."""
         return self._grammar.max_memory
@@ -339,9 +358,7 @@ def _failure(
     token = getattr(error, "token", None)
     index = token.start_index if token is not None and token.start_index >= 0 else max(text.find("{{"), 0)
     if isinstance(error, UndefinedError):
-        missing = next((name for name in used if name.index == index), None)
-        if missing is not None:
-            return _missing(missing, names)
+        return _undefined(text, index, locate, used, names)
     if isinstance(error, LiquidInterrupt):
         return _at(locate, index, f"`{error}` stands outside of a loop")
     if isinstance(error, RecursionError):
@@ -358,9 +375,21 @@ def _failure(
         )
     for theirs, ours in _WORDING:
         message = message.replace(theirs, ours)
+    message = message[:_MAX_MESSAGE]
     missed, passed = _MISSED.search(message), _PASSED.search(message)
     expected = missed[1] if missed else f"at most {passed[1]}" if passed else None
     return _at(locate, index, message, expected=expected)
+
+
+def _undefined(
+    text: str, index: int, locate: Locate, used: tuple[Name, ...], names: Mapping[str, object]
+) -> ExpressionError:
+    missing = next((name for name in used if name.index == index), None)
+    if missing is not None:
+        return _missing(missing, names)
+    written = _REFERENCE.match(text, index)  # a name of the template's own
+    name = "a name" if written is None else f"`{written[0]}`"
+    return _at(locate, index, f"{name} is not there", _MAYBE_MISSING)
 
 
 def _too_much(error: TooMuch, position: Position) -> ExpressionLimit:
@@ -391,5 +420,6 @@ def _missing(name: Name, names: Mapping[str, object]) -> ExpressionError:
         there += 1
     missing = Name(name.segments[: there + 1], name.index, name.locate)
     meant = nearest(str(missing.segments[-1]), known)
-    hint = f"Did you mean `{meant}`?" if meant else "Where it may be missing, write `| default: …`."
-    return _at(name.locate, name.index, f"`{missing}` is not there", hint, name=str(missing), nearest=meant)
+    hint = f"Did you mean `{meant}`?" if meant else _MAYBE_MISSING
+    shown = str(missing) if len(str(missing)) <= _MAX_NAME else f"{str(missing)[:_MAX_NAME]}…"
+    return _at(name.locate, name.index, f"`{shown}` is not there", hint, name=shown, nearest=meant)

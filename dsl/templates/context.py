@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import StringIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from liquid import Environment, RenderContext
+from liquid.exceptions import UnknownFilterError
 from liquid.template import BoundTemplate
 from liquid.token import Token
 from liquid.utils import ReadOnlyChainMap
@@ -125,8 +127,9 @@ class Context(RenderContext):
         Raises:
             TooMuch: There are not as many.
         """
-        self.need(size)
         self.held += size
+        if self.held > self.env.max_memory:
+            self.need(0)
 
     def check_text(self, length: int) -> None:
         """Let a text become as long as that.
@@ -177,6 +180,13 @@ class Context(RenderContext):
             return self.env.undefined("a name", token=token)
         return value
 
+    def filter(self, name: str, token: Token | None) -> Callable[..., object]:
+        """A filter, which is always handed the context (`dsl.templates.filters.guarded`)."""
+        try:
+            return partial(self.env.filters[name], context=self)
+        except KeyError:
+            raise UnknownFilterError(f"there is no filter `{name}`", token=token) from None
+
     def assign(self, key: str, val: Any) -> None:  # noqa: ANN401 - python-liquid's signature
         """Keep a value under a name of the template's own."""
         self.hold(bytes_of(val) - bytes_of(self.locals.get(key)))
@@ -202,12 +212,13 @@ class Buffer(StringIO):
             TooMuch: It would become too long.
         """
         self._length += len(text)
-        self._context.check_text(self._length)
+        if self._length > self._context.max_text:
+            self._context.check_text(self._length)
         if len(text) > _SHORT:
             self._context.spend(WRITTEN * len(text))
         size = 2 * bytes_of(text)  # in pieces, and in the end as a whole
-        self._context.hold(size)
         self._held += size
+        self._context.hold(size)
         return super().write(text)
 
     def taken(self) -> str:

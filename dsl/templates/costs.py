@@ -34,6 +34,7 @@ ITEM = 16
 #: What holds elements; a tuple, since Python makes `list | tuple` anew each time.
 LISTS = (list, tuple, range)
 CONTAINERS = (*LISTS, dict)
+_NESTED = (list, tuple)
 
 
 class TooMuch(FilterArgumentError):
@@ -76,12 +77,14 @@ class Cost(NamedTuple):
         character: For each character of its texts.
         element: For each element of its list.
         scratch: Bytes at the peak, its result included, for each byte of its texts.
+        compares: Whether each element is compared with each argument.
     """
 
     call: int = 2500
     character: float = 3.0
     element: int = 0
     scratch: int = 2
+    compares: bool = False
 
 
 #: Numbers and what has no size; a text is read as a number, so it is not free.
@@ -96,7 +99,8 @@ COSTS: Mapping[str, Cost] = MappingProxyType(
         **dict.fromkeys(("divided_by", "minus", "modulo", "plus", "times"), Cost(6000, 15, 0, 0)),
         "date": Cost(12_000, 0, 0, 0),
         **dict.fromkeys(("compact", "concat", "reverse"), _LIST),
-        **dict.fromkeys(("find", "find_index", "has", "map", "reject", "where"), Cost(3500, 2, 1000, 0)),
+        **dict.fromkeys(("find", "find_index", "has", "reject", "where"), Cost(3500, 2, 1000, 0, compares=True)),
+        "map": Cost(3500, 2, 1000, 0),
         "join": Cost(4000, 3, 1800, 1),
         "sort": Cost(4000, 0, 1200, 0),  # and by its keys
         "sort_natural": Cost(4000, 0, 1500, 0),  # likewise
@@ -137,19 +141,25 @@ def charge(cost: Cost, left: object, args: Sequence[object], meter: Meter) -> No
     Raises:
         TooMuch: The budget is used up, or the filter would need too much memory.
     """
-    texts = [arg for arg in args if isinstance(arg, str)]
-    characters = sum(map(len, texts))
+    characters = size = 0
+    for arg in args:
+        if isinstance(arg, str):
+            characters += len(arg)
+            size += bytes_of(arg)
     if cost.element:
-        # Each element may be compared with each argument.
         elements, inside = _elements(left, cost.element, meter)
-        meter.spend(elements * sum(weigh(arg, meter) for arg in args))
         characters += inside
+        for arg in args:
+            if cost.compares:
+                meter.spend(elements * weigh(arg, meter))
+            elif isinstance(arg, CONTAINERS):
+                meter.spend(LOOKED_AT * len(arg))
     elif isinstance(left, str):
-        texts.append(left)
         characters += len(left)
+        size += bytes_of(left)
     meter.spend(cost.call + cost.character * characters)
-    if cost.scratch:
-        meter.need(cost.scratch * sum(map(bytes_of, texts)))
+    if size:
+        meter.need(cost.scratch * size)
 
 
 def bytes_of(value: object) -> int:
@@ -170,7 +180,7 @@ def _elements(value: object, each: int, meter: Meter, level: int = 5) -> tuple[i
     for item in value:
         if isinstance(item, str):
             characters += len(item)
-        elif level and isinstance(item, list | tuple):
+        elif level and isinstance(item, _NESTED):
             inner, inside = _elements(item, each, meter, level - 1)
             count += inner
             characters += inside
@@ -187,12 +197,12 @@ def weigh(value: object, meter: Meter) -> float:
         work = COMPARED * len(value)
         meter.spend(work)
         return work
-    if isinstance(value, list | tuple):
+    if isinstance(value, _NESTED):
         work = WEIGHED * (len(value) + 3)
         meter.spend(work)
-        return work + sum(weigh(item, meter) for item in value)
+        return work + sum([weigh(item, meter) for item in value])
     if isinstance(value, dict):
         work = WEIGHED * (2 * len(value) + 3)
         meter.spend(work)
-        return work + sum(weigh(part, meter) for pair in value.items() for part in pair)
+        return work + sum([weigh(part, meter) for pair in value.items() for part in pair])
     return 0

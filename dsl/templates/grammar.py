@@ -38,7 +38,7 @@ from liquid.undefined import FalsyStrictUndefined
 
 from dsl.settings import DslSettings
 from dsl.templates.context import Context, Limited
-from dsl.templates.filters import LEFT_OUT, OWN_FILTERS, guarded
+from dsl.templates.filters import LEFT_OUT, OWN_FILTERS, arguments, guarded
 from dsl.templates.native import to_text
 
 #: Tags of a template. Left out: those that load files, print HTML, count across the text or run other tags in a line.
@@ -109,6 +109,7 @@ class Grammar(Limited):
         self.add_tag(_Output)
         filters = {name: function for name, function in self.filters.items() if name not in LEFT_OUT} | OWN_FILTERS
         self.filters = {name: guarded(name, function) for name, function in filters.items()}
+        self.arguments = {name: arguments(function) for name, function in filters.items()}
 
     def parse_template(self, text: str) -> list[Node]:
         """The nodes of a template.

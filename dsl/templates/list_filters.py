@@ -28,6 +28,22 @@ _LAST = chr(0x10FFFF)
 _LOWERED = 25
 
 
+@sequence_filter
+def compact(items: Sequence[object], key: object = None) -> list[object]:
+    """`compact`: without null, or things that have null or nothing under a key; Liquid's own fails at nothing."""
+    if key is None:
+        return [item for item in items if item != None]  # noqa: E711 - Liquid's own nulls only say so by ==
+    return [item for item in items if isinstance(item, dict) and item.get(str(key)) is not None]
+
+
+@sequence_filter
+def concat(items: Sequence[object], more: object) -> list[object]:
+    """`concat`: Liquid's own fails to say what was wrong."""
+    if not isinstance(more, LISTS):
+        raise FilterArgumentError("concat expects a list", token=None)
+    return [*items, *more]
+
+
 @with_context
 @sequence_filter
 def join(items: Sequence[object], separator: object = " ", *, context: Context) -> str:

@@ -16,6 +16,8 @@ from dsl.values import MAX_DEPTH, MAX_INT, MIN_INT
 #: What an element of a list or mapping weighs beside its content, in characters.
 _ELEMENT = 8
 
+_KINDS = ((str, "a text"), ((int, float), "a number"), (LISTS, "a list"), (dict, "a mapping"))
+
 #: What JSON writes as two characters, and what as six; how many more that are.
 _ESCAPES = ((b'"\\\b\f\n\r\t', 1), (bytes({*range(32)} - {*b"\b\f\n\r\t"}), 5))
 
@@ -31,6 +33,13 @@ class NotPlain(FilterArgumentError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, token=None)
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for a person."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "true or false"
+    return next((kind for types, kind in _KINDS if isinstance(value, types)), "this")
 
 
 def plain(value: object, limit: int, context: Context) -> Any:  # noqa: ANN401 - any JSON value
@@ -66,12 +75,15 @@ class _Plain:
 
     def of(self, value: object, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         kind = type(value)
+        if isinstance(value, str):
+            self.left -= len(value)
+            if self.left < 0:
+                raise self.too_large()
+            if not value.isascii():
+                self.is_wide = True
+            return value if kind is str else str(value)
         if kind is bool or value is None:
             return value
-        if isinstance(value, str):
-            self.take(len(value))
-            self.is_wide = self.is_wide or not value.isascii()
-            return value if kind is str else str(value)
         if isinstance(value, int):
             if MIN_INT <= value <= MAX_INT:
                 return value if kind is int else int(value)
@@ -80,8 +92,6 @@ class _Plain:
             if math.isfinite(value):
                 return value
             raise NotPlain("a number is infinite or not a number")
-        if isinstance(value, Undefined):
-            value.poke()
         if depth >= MAX_DEPTH:
             raise NotPlain(f"values are nested deeper than {MAX_DEPTH}")
         return self.container(value, depth + 1)
@@ -96,6 +106,8 @@ class _Plain:
             items = [self.of(item, depth) for item in value]
             same = type(value) is list and all(made is item for made, item in zip(items, value, strict=True))
             return value if same else items
+        if isinstance(value, Undefined):
+            value.poke()
         if value == None:  # noqa: E711 - Liquid's own nulls only say so by ==
             return None
         if value == "":
@@ -104,13 +116,13 @@ class _Plain:
 
     def elements(self, count: int) -> None:
         self.count += count
-        self.take(_ELEMENT * count)
+        self.left -= _ELEMENT * count
+        if self.left < 0:
+            raise self.too_large()
         self.context.spend(CHECKED * (count + 1))
 
-    def take(self, amount: int) -> None:
-        self.left -= amount
-        if self.left < 0:
-            raise TooMuch(f"the value is larger than {self.limit} characters", self.setting)
+    def too_large(self) -> TooMuch:
+        return TooMuch(f"the value is larger than {self.limit} characters", self.setting)
 
 
 def to_json(value: object, context: Context, *, limit: int = 0, sort_keys: bool = False) -> str:
