@@ -263,6 +263,11 @@ def random_template(chance: Random) -> str:
     return _Writer(chance).template()
 
 
+def random_condition(chance: Random) -> str:
+    """A condition likewise."""
+    return _Writer(chance).condition()
+
+
 class _Writer:
     """Writes templates at random; whatever it writes can be parsed."""
 
@@ -293,7 +298,7 @@ class _Writer:
             text += f" | {name}{': ' if given else ''}{given}"
         return text
 
-    def _condition(self) -> str:
+    def condition(self) -> str:
         parts = [
             f"{self._value()} {self._chance.choice(('==', '!=', '<', '>=', 'contains'))} {self._argument()}"
             for _ in range(self._chance.choice((1, 1, 2, 9)))
@@ -312,7 +317,7 @@ class _Writer:
             2: "text ",
             3: f"{{% for i in {self._value()}{options} %}}{inner}{{% endfor %}}",
             4: f"{{% for i in (1..{chance.choice((3, 30, 3000, 9999))}) %}}{inner}{{% endfor %}}",
-            5: f"{{% if {self._condition()} %}}{inner}{{% else %}}n{{% endif %}}",
+            5: f"{{% if {self.condition()} %}}{inner}{{% else %}}n{{% endif %}}",
             6: f"{{% capture {chance.choice('xyz')} %}}{inner}{{% endcapture %}}",
             7: f"{{% case {self._value()} %}}{{% when {self._value()}, {self._argument()} %}}{inner}{{% endcase %}}",
             8: inner + after,

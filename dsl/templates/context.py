@@ -154,8 +154,17 @@ class Context(RenderContext):
         if count > self.max_items:
             raise TooMuch(f"the list is longer than {self.max_items} items", "max_render_bytes")
 
+    def check_range(self, count: int, token: Token) -> None:
+        """Let a range have as many numbers.
+
+        Raises:
+            TooMuch: Those are too many.
+        """
+        if count > self.env.max_turns:
+            raise TooMuch(f"the range has more than {self.env.max_turns} numbers", "max_loop_iterations", token)
+
     def check_turns(self, count: int) -> None:
-        """Let a loop or a range have as many turns.
+        """Let a loop have as many turns.
 
         Raises:
             TooMuch: Those are too many.

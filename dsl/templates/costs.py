@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from liquid.exceptions import FilterArgumentError
+from liquid.token import Token
 
 #: A loop, one turn of it, one node of a template, one part of an expression, one name or index of a path.
 LOOP, TURN, NODE, EXPRESSION, SEGMENT = 6000, 1500, 1300, 500, 500
@@ -44,8 +45,8 @@ class TooMuch(FilterArgumentError):
         setting: The field of `DslSettings` that moves the limit.
     """
 
-    def __init__(self, message: str, setting: str) -> None:
-        super().__init__(message, token=None)
+    def __init__(self, message: str, setting: str, token: Token | None = None) -> None:
+        super().__init__(message, token=token)
         self.setting = setting
 
 

@@ -6,7 +6,7 @@ block is rendered. Everything else costs what it costs, and is counted with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TextIO
 
@@ -42,7 +42,6 @@ from dsl.templates.costs import (
     LOOKED_AT,
     LOOKED_UP,
     LOOP,
-    NODE,
     SEARCHED,
     SEGMENT,
     weigh,
@@ -66,7 +65,7 @@ def render(nodes: list[Node], context: Context, buffer: TextIO) -> None:
             raise
 
 
-class _Block(BlockNode):
+class Block(BlockNode):
     """A list of nodes; each rendering is paid for. White space alone is not written."""
 
     __slots__ = ()
@@ -89,7 +88,7 @@ class _Capture(CaptureNode):
         return 0
 
 
-class _Path(Path):
+class PathOfPaths(Path):
     """A path with paths in it: what they lead to is looked up, however long it is."""
 
     __slots__ = ()
@@ -108,7 +107,7 @@ class _Range(RangeLiteral):
     def evaluate(self, context: Context) -> range:  # type: ignore[override] # it is always ours
         values = super().evaluate(context)
         if values:
-            context.check_turns(values[-1] - values[0] + 1)
+            context.check_range(values[-1] - values[0] + 1, self.token)
         return values
 
 
@@ -223,11 +222,11 @@ def _paid(left: object, right: object, context: Context) -> tuple[object, object
 #: What stands in for what.
 _METERED: Mapping[type, type] = MappingProxyType(
     {
-        BlockNode: _Block,
+        BlockNode: Block,
         CaptureNode: _Capture,
         RangeLiteral: _Range,
         LoopExpression: _Loop,
-        Path: _Path,
+        Path: PathOfPaths,
         _AnyExpression: _When,
         EqExpression: _Eq,
         NeExpression: _Ne,
@@ -240,26 +239,46 @@ _METERED: Mapping[type, type] = MappingProxyType(
 )
 
 
-_COMPARISONS = (_Eq, _Ne, _Le, _Ge, _Lt, _Gt, _Contains)
+def metered() -> Mapping[type, type]:
+    """What stands in for what."""
+    return _METERED
 
 
 def meter(part: Node | Expression) -> None:
     """Make a node or an expression draw on the budget."""
-    metered = _METERED.get(type(part))
-    if metered is None or (isinstance(part, Path) and not any(isinstance(name, Path) for name in part.path)):
-        return
-    part.__class__ = metered
+    counted = _METERED.get(type(part))
+    if counted is not None and not (type(part) is Path and all(isinstance(name, str | int) for name in part.path)):
+        part.__class__ = counted
 
 
-def cost_of(part: Node | Expression) -> int:
-    """What it costs whenever it is rendered or evaluated, without what is in it."""
-    if isinstance(part, Node):
-        return NODE
-    if isinstance(part, _AnyExpression):
-        return EXPRESSION + cost_of(part.left) + COMPARISON * len(part.expressions)
-    if isinstance(part, _COMPARISONS):
-        return EXPRESSION + COMPARISON
-    if isinstance(part, LoopExpression):
-        # The name of the loop is written out whenever it begins.
-        return LOOP + EXPRESSION + _NAMED * len(str(part.iterable))
-    return EXPRESSION + SEGMENT * len(part.path) if isinstance(part, Path) else EXPRESSION
+def cost_of(expression: Expression) -> int:
+    """What an expression costs whenever it is evaluated, without what is in it."""
+    beside = _BESIDE.get(type(expression))
+    return EXPRESSION if beside is None else EXPRESSION + beside(expression)
+
+
+def _of_comparison(_: Any) -> int:  # noqa: ANN401 - one of those below
+    return COMPARISON
+
+
+def _of_path(path: Any) -> int:  # noqa: ANN401 - a path
+    return SEGMENT * len(path.path)
+
+
+def _of_loop(loop: Any) -> int:  # noqa: ANN401 - what a loop goes through
+    return LOOP + _NAMED * len(str(loop.iterable))  # its name is written out whenever it begins
+
+
+def _of_when(when: Any) -> int:  # noqa: ANN401 - the values of a `when`
+    return cost_of(when.left) + COMPARISON * len(when.expressions)
+
+
+_BESIDE: Mapping[type, Callable[[Any], int]] = MappingProxyType(
+    {
+        **dict.fromkeys((_Eq, _Ne, _Le, _Ge, _Lt, _Gt, _Contains), _of_comparison),
+        Path: _of_path,
+        PathOfPaths: _of_path,
+        _Loop: _of_loop,
+        _When: _of_when,
+    }
+)

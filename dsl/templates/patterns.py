@@ -9,6 +9,7 @@ than that is refused: back-references, look-around, atomic groups and possessive
 from __future__ import annotations
 
 import re
+import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -34,6 +35,9 @@ _LEARNING_STEPS = 6
 _MAX_LEARNED = 500
 #: Steps that a match takes beside its own, and that a place does where there may be one.
 _FOUND_STEPS, _PLACE_STEPS = 6, 3
+
+# `[[]` and its like may mean something else to a later Python; whoever wrote them need not know that now.
+warnings.filterwarnings("ignore", r"Possible (nested set|set)", FutureWarning)
 
 _CHAR, _SPLIT, _JUMP, _SAVE, _AT, _MATCH = range(6)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import pytest
 
@@ -106,6 +107,47 @@ def test_whoever_counts_the_steps_can_stop_the_matching() -> None:
 def test_what_is_no_pattern_or_not_supported_is_refused_with_a_reason(pattern: str, reason: str) -> None:
     with pytest.raises(PatternError, match=reason):
         Pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", [r"(?:){99999999}", r"(?:(?:){999999}){999999}"])
+def test_nothing_however_often_is_nothing(pattern: str) -> None:
+    assert Pattern(pattern).size < 10
+    assert Pattern(pattern).search("a", free)
+
+
+def test_only_groups_that_a_replacement_can_name_are_remembered() -> None:
+    pattern = Pattern("()" * 200 + "(a)")
+    assert pattern.groups == 10
+    assert pattern.size == 20  # two for each group, one for the letter, one to end
+    assert Pattern("(a)(b)(c)(d)(e)(f)(g)(h)(i)(j)").replace("abcdefghij", r"\9\8\1", free, free) == "iha"
+
+
+@pytest.mark.parametrize("flags", ["", "(?i)"])
+def test_a_class_matches_as_fast_however_much_it_holds_and_remembers_little(flags: str) -> None:
+    letters = "".join(chr(0x100 + 2 * index) for index in range(400))
+    text = "".join(map(chr, range(0x3400, 0x9FFF)))
+    pattern = Pattern(f"{flags}[{letters}a-fx-zc-k]")
+    assert not pattern.search(text, free)
+    assert pattern.search(text + "d", free)
+    assert pattern.search(text + letters[-1], free)
+    assert max(len(step.argument) for step in pattern._program if isinstance(step.argument, dict)) <= 500
+
+
+def test_what_matching_takes_in_memory_is_told() -> None:
+    most = 0
+
+    def count(_: int, size: int) -> None:
+        nonlocal most
+        most = max(most, size)
+
+    text = "a" * 20_000
+    tracemalloc.start()
+    try:
+        Pattern("()()()()()()()()(?:(a))*b").search(text, count)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak / 2 < most
 
 
 def test_whoever_checks_the_length_of_the_result_can_stop_it() -> None:
