@@ -8,8 +8,9 @@ file and name what was probably meant.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -73,6 +74,9 @@ _MAYBE_MISSING = "Where it may be missing, write `| default: …`."
 #: A reference as it is written, and characters of it and of a message that are shown.
 _REFERENCE = re.compile(r"[\w\-.?\[\]'\"]{1,80}")
 _MAX_NAME, _MAX_MESSAGE = 80, 300
+
+#: Names among which the one that was meant is looked for, while a template is evaluated.
+_MAX_MEANT = 50
 
 
 class _Compiled:
@@ -409,17 +413,17 @@ def _too_much(error: TooMuch, position: Position) -> ExpressionLimit:
 def _missing(name: Name, names: Mapping[str, object]) -> ExpressionError:
     """The first part of a reference that is not there, and what is there instead."""
     value: object = names
-    known: list[str] = []
+    known: Iterable[object] = ()
     there = 0
     for part in name.segments:
-        known = [str(key) for key in value] if isinstance(value, Mapping) else []
+        known = value if isinstance(value, Mapping) else ()
         try:
             value = value[part]  # type: ignore[index] # what cannot be indexed is what is looked for
         except (KeyError, IndexError, TypeError):
             break
         there += 1
     missing = Name(name.segments[: there + 1], name.index, name.locate)
-    meant = nearest(str(missing.segments[-1]), known)
+    meant = nearest(str(missing.segments[-1]), map(str, islice(known, _MAX_MEANT)))
     hint = f"Did you mean `{meant}`?" if meant else _MAYBE_MISSING
     shown = str(missing) if len(str(missing)) <= _MAX_NAME else f"{str(missing)[:_MAX_NAME]}…"
     return _at(name.locate, name.index, f"`{shown}` is not there", hint, name=shown, nearest=meant)
