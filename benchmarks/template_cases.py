@@ -49,6 +49,7 @@ def scope() -> dict[str, Any]:
             "codes": "&#999 " * 100_000 + _EMOJI,
             "objects": "[" + '{"":0},' * 18_000 + "0]",
             "needle": "a" * 500 + "b",
+            "middle": "a" * 1000 + "b" + "a" * 4000,
             "similar": {"a": {"x" * _MILLION: 1}, "b": {"x" * (_MILLION - 1) + "x": 1}},
             "named": {"y" * 4000: {"z": [1]}},
             "endless": [1] * 4_000_000,
@@ -95,6 +96,12 @@ def _repeated(part: str, around: str = "{}") -> str:
 
 def _loop(body: str, times: int = 9999) -> str:
     return f"{{% for i in (1..{times}) %}}{body}{{% endfor %}}"
+
+
+def _sliced(length: int, start: int, count: int) -> str:
+    """Python looks for `y` in `x` at every place, and finds out late that it is not there."""
+    x, y = f"inputs.same | slice: 0, {length}", f"inputs.middle | slice: {start}, {count}"
+    return f"{{% assign x = {x} %}}{{% assign y = {y} %}}"
 
 
 #: By name; every one at most `MAX_TEMPLATE` characters.
@@ -156,6 +163,12 @@ ADVERSARIAL: dict[str, str] = {
     "comparing everything": _repeated("inputs == inputs and ", "{{% if {}true %}}{{% endif %}}")[:4000]
     + " true %}{% endif %}",
     "looking in texts": _loop("{% if inputs.same contains 'aaab' %}{% endif %}"),
+    "looking for much in little": _sliced(2499, 200, 1401) + _loop("{% if x contains y %}{% endif %}"),
+    "looking for little in more": _sliced(29999, 903, 99) + _loop("{% if x contains y %}{% endif %}"),
+    "replacing much in little": _sliced(4999, 0, 3501) + _loop("{{ x | replace: y, 'z' | split: y | size }}"),
+    "finding much in little": _sliced(2499, 200, 1401)
+    + "{% assign x = x | append: ',' %}{% assign z = x | append: x | append: x | append: x | split: ',' %}"
+    + _loop("{{ z | where: y | size }}"),
     "looking for lists": _loop("{% if inputs.long contains inputs.long %}{% endif %}"),
     "looking in lists": _loop("{% if inputs.list contains -1 %}{% endif %}"),
     "looking in ranges": _loop("{% if (1..9999) contains 1.5 %}{% endif %}"),

@@ -15,15 +15,20 @@ from liquid.exceptions import FilterArgumentError
 from liquid.token import Token
 
 #: A loop, one turn of it, one node of a template, one part of an expression, one name or index of a path.
-LOOP, TURN, NODE, EXPRESSION, SEGMENT = 6000, 1500, 1300, 500, 500
+LOOP, TURN, NODE, EXPRESSION, SEGMENT = 6000, 1500, 1300, 500, 700
 #: What comparing two values costs beside them.
 COMPARISON = 800
 #: A character that is written, searched, compared or looked up; an element that is passed over or looked into.
-WRITTEN, SEARCHED, COMPARED, LOOKED_UP, LOOKED_AT, WEIGHED = 3, 2, 0.4, 2, 100, 250
+WRITTEN, SEARCHED, COMPARED, LOOKED_UP, LOOKED_AT, WEIGHED = 3, 4, 0.4, 2, 100, 250
 #: An element of a value that is checked or copied, and one that becomes JSON as well; each of its characters.
 CHECKED, ENCODED, ENCODED_CHARACTER = 400, 700, 12
 #: A pattern, an instruction it becomes, a step of matching it.
 PATTERN, PATTERN_INSTRUCTION, PATTERN_STEP = 80_000, 1800, 300
+
+#: A character of what is looked for, compared at one place of a text. Python looks in quadratic time at so many places,
+#: for what is short and for what is long (Objects/stringlib/fastsearch.h).
+_MATCHED = 0.5
+_SHORT, _PLACES_OF_SHORT, _PLACES_OF_LONG = 100, 30_000, 2500
 
 #: Bytes of a character where one of the text is not ASCII. Python may take fewer; no limit depends on that.
 WIDE = 4
@@ -79,6 +84,7 @@ class Cost(NamedTuple):
         element: For each element of its list.
         scratch: Bytes at the peak, its result included, for each byte of its texts.
         compares: Whether each element is compared with each argument.
+        searches: How often the first argument is looked for in each text.
     """
 
     call: int = 2500
@@ -86,6 +92,7 @@ class Cost(NamedTuple):
     element: int = 0
     scratch: int = 2
     compares: bool = False
+    searches: int = 0
 
 
 #: Numbers and what has no size; a text is read as a number, so it is not free.
@@ -100,8 +107,10 @@ COSTS: Mapping[str, Cost] = MappingProxyType(
         **dict.fromkeys(("divided_by", "minus", "modulo", "plus", "times"), Cost(6000, 15, 0, 0)),
         "date": Cost(12_000, 0, 0, 0),
         **dict.fromkeys(("compact", "concat", "reverse"), _LIST),
-        **dict.fromkeys(("find", "find_index", "has", "reject", "where"), Cost(3500, 2, 1000, 0, compares=True)),
-        "map": Cost(3500, 2, 1000, 0),
+        **dict.fromkeys(
+            ("find", "find_index", "has", "reject", "where"), Cost(3500, 0, 1000, 0, compares=True, searches=1)
+        ),
+        "map": Cost(3500, 0, 1000, 0, searches=1),
         "join": Cost(4000, 3, 1800, 1),
         "sort": Cost(4000, 0, 1200, 0),  # and by its keys
         "sort_natural": Cost(4000, 0, 1500, 0),  # likewise
@@ -118,10 +127,11 @@ COSTS: Mapping[str, Cost] = MappingProxyType(
         **dict.fromkeys(("newline_to_br", "squish", "strip_newlines"), Cost(character=60, scratch=36)),
         "regex_match": Cost(8000, 1, 0, 0),
         "regex_replace": Cost(8000, 1, 0, 2),
-        **dict.fromkeys(("remove", "remove_first", "replace", "replace_first"), Cost(character=10)),
-        **dict.fromkeys(("remove_last", "replace_last"), Cost(character=10, scratch=4)),
+        **dict.fromkeys(("remove", "remove_first", "replace_first"), Cost(character=6, searches=1)),
+        "replace": Cost(character=6, searches=2),
+        **dict.fromkeys(("remove_last", "replace_last"), Cost(character=8, scratch=4, searches=1)),
         "slug": Cost(character=2500, scratch=400),
-        "split": Cost(character=10, scratch=1),  # and by its parts
+        "split": Cost(character=6, scratch=1, searches=2),  # and by its parts
         "strip_html": Cost(character=260, scratch=24),
         "truncatewords": Cost(character=10),
         "url_decode": Cost(character=250, scratch=64),
@@ -149,18 +159,27 @@ def charge(cost: Cost, left: object, args: Sequence[object], meter: Meter) -> No
             size += bytes_of(arg)
     if cost.element:
         elements, inside = _elements(left, cost.element, meter)
-        characters += inside
         for arg in args:
             if cost.compares:
                 meter.spend(elements * weigh(arg, meter))
             elif isinstance(arg, CONTAINERS):
                 meter.spend(LOOKED_AT * len(arg))
-    elif isinstance(left, str):
-        characters += len(left)
-        size += bytes_of(left)
-    meter.spend(cost.call + cost.character * characters)
+    else:
+        elements, inside = 1, len(left) if isinstance(left, str) else 0
+        size += bytes_of(left) if inside else 0
+    if cost.searches and args and isinstance(args[0], str):
+        meter.spend(cost.searches * searching(len(args[0]), inside, elements))
+    meter.spend(cost.call + cost.character * (characters + inside))
     if size:
         meter.need(cost.scratch * size)
+
+
+def searching(needle: int, characters: int, texts: int = 1) -> float:
+    """What it costs to look for so many characters in texts that have so many together."""
+    if needle <= 1 or needle > characters:
+        return SEARCHED * characters
+    places = min(characters - needle + 1, (_PLACES_OF_SHORT if needle < _SHORT else _PLACES_OF_LONG) * texts)
+    return SEARCHED * characters + _MATCHED * needle * places
 
 
 def bytes_of(value: object) -> int:

@@ -44,8 +44,12 @@ from dsl.templates.costs import (
     LOOP,
     SEARCHED,
     SEGMENT,
+    searching,
     weigh,
 )
+
+#: Characters of a number, as it is looked for in a text.
+_LONGEST_NUMBER = 25
 
 #: A character of a loop's own name, `forloop.name`.
 _NAMED = 30
@@ -195,7 +199,7 @@ class _Contains(ContainsExpression):
         if isinstance(left, str):
             if isinstance(right, CONTAINERS):
                 raise LiquidTypeError("contains looks for a text or a number in a text", token=self.token)
-            context.spend(SEARCHED * (len(left) + (len(right) if isinstance(right, str) else 0)))
+            context.spend(searching(len(right) if isinstance(right, str) else _LONGEST_NUMBER, len(left)))
         elif isinstance(left, LISTS):
             context.spend(LOOKED_AT * len(left))
             context.spend(weigh(right, context) * len(left))
