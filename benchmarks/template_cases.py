@@ -53,7 +53,7 @@ def scope() -> dict[str, Any]:
             "similar": {"a": {"x" * _MILLION: 1}, "b": {"x" * (_MILLION - 1) + "x": 1}},
             "named": {"y" * 4000: {"z": [1]}},
             "endless": [1] * 4_000_000,
-            "everyone": {f"k{index}": 1 for index in range(300_000)},
+            "everyone": {f"k{index}": 1 for index in range(400_000)},
             "keys": [{"k": "A" * 50_000 + _EMOJI + str(index)} for index in range(100)],
             "words": ["A" * 50_000 + _EMOJI + str(index) for index in range(100)],
             "quoted": ["\N{LATIN SMALL LETTER E WITH ACUTE}" * 30_000 + _EMOJI],
@@ -135,7 +135,7 @@ ADVERSARIAL: dict[str, str] = {
     + _loop("{{ forloop" + ".parentloop" * 20 + ".index }}", 300)
     + "{% endfor %}" * 20,
     "everyone backwards": "{% for x in inputs.everyone reversed %}{% endfor %}",
-    "a large piece of a text": "{{ inputs.huge | slice: 0, 8000000 | size }}",
+    "a large piece of a text": "{{ inputs.huge | slice: 5, 9000000 | size }}",
     "a large piece of a list": "{{ inputs.endless | slice: 0, 4000000 | size }}",
     "pieces of a text": _loop("{{ inputs.huge | slice: 0, 1000000 | size }}"),
     "long numbers": _loop("{% if 'a' contains " + "9" * 4000 + " %}{% endif %}"),
