@@ -166,6 +166,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("language", 422, "Command cannot be used", "The command's definition does not allow this.", "Read `detail`."),
     Kind("expression.failed", 422, "Expression failed", _RUN_ONLY + "A template or condition could not be evaluated.",
          "Correct the expression at the place that is named."),
+    Kind("expression.limit", 422, "Expression asks for too much", _RUN_ONLY + "A template or condition would take more"
+         " work, memory or text than one may.", "Do less in one template, or raise the setting that the hint names."),
     Kind("execution.not_found", 404, "No such execution", "No execution has this id.",
          "`weir executions list` shows the newest."),
     Kind("execution.conflict", 409, "Execution is in another state", "The execution's state does not allow this.",

@@ -6,6 +6,7 @@ LanguageError
 |- SecretsMissing           a command needs secrets that are not there
 |- UnknownCommand           did you mean ...?
 `- ExpressionError          a template or condition that cannot be evaluated
+   `- ExpressionLimit       it asks for more than a template may take
 StepError
 |- StepFailed               the step says so itself: rules broken, nothing found
 |  |- RecordInvalid         a fragment, note or notification that cannot be stored
@@ -102,6 +103,12 @@ class ExpressionError(LanguageError):
 
     code = "expression.failed"
     category: ClassVar[Category] = "validation"
+
+
+class ExpressionLimit(ExpressionError):
+    """A template or condition asked for more than one may take; `facts["setting"]` names what moves the limit."""
+
+    code = "expression.limit"
 
 
 class StepError(WeirError):

@@ -2,6 +2,7 @@
 
 WeirError
 |- SettingsInvalid        every faulty setting at once
+|- RedisRefused           what answers as Redis will not, or cannot, do its work
 `- TelemetryError
    |- StreamUnavailable   Redis did not take or give the telemetry stream
    |- StoreUnavailable    Postgres did not answer
@@ -19,7 +20,7 @@ class WeirError(Exception):
     """The root of every error Weir raises on purpose.
 
     Attributes:
-        code: A stable name (`execution.not_found`); `docs/reference/problems.md` has a section for each.
+        code: A stable name (`execution.not_found`); `docs/reference/errors.md` has them all.
         retryable: Whether the same call may succeed later, unchanged.
         detail: One sentence: what is wrong. May quote the caller's own input, so it is never telemetry.
         hint: What to do next, if that is known.
@@ -49,6 +50,12 @@ class SettingsInvalid(WeirError):
             faults=faults,
         )
         self.faults = faults
+
+
+class RedisRefused(WeirError):
+    """What answers at the address of Redis refuses us, is no Redis, or is too old. Waiting would not help."""
+
+    code = "redis.refused"
 
 
 class TelemetryError(WeirError):

@@ -142,7 +142,7 @@ def open_resources(
             pseudonyms=pseudonyms,
             library=Library(command_folders(servers), step_types.registry, workers.dsl),
             executions=executions,
-            hints=Hints(broker),
+            hints=Hints(broker, clock),
             step_types=step_types,
         )
 

@@ -306,7 +306,11 @@ class reaching_store:  # noqa: N801 - a context manager used like a function
             raise StoreTooSlow(
                 "Postgres took too long", hint="Something else may hold the row; try again in a moment."
             ) from error
-        if is_connection_loss(error) or isinstance(error, DiskFull):
+        if isinstance(error, DiskFull):
+            raise StoreUnavailable(
+                "the disk of Postgres is full", hint="Free some space there; nothing that is stored was lost."
+            ) from error
+        if is_connection_loss(error):
             raise StoreUnavailable(
                 "Postgres does not answer", hint="`weir status` shows whether it runs; try again in a moment."
             ) from error

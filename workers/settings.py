@@ -30,7 +30,7 @@ class WorkerSettings:
         timedelta(seconds=30), "How long a stopping worker waits for its running executions."
     )
     sweep_interval: timedelta = setting(
-        timedelta(seconds=2),
+        timedelta(seconds=1),
         "How often the scheduler looks for queued executions without a hint.",
         minimum=timedelta(milliseconds=100),
     )

@@ -107,6 +107,6 @@ def test_the_installed_package_has_every_file_of_the_tree(tmp_path: Path) -> Non
     with zipfile.ZipFile(wheel) as archive:
         installed = {name for name in archive.namelist() if ".dist-info/" not in name}
         (entry,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "weir = api.cli.main:main" in archive.read(entry).decode()
+        assert "weir = api.cli.entry:run" in archive.read(entry).decode()
     assert installed == files_of(packages)
     assert {Path(name).suffix for name in installed} >= {".py", ".sql", ".yaml"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import signal
 import sys
@@ -15,6 +17,8 @@ from workers.embedded.binaries import Program, find_postgres, within_reach
 from workers.embedded.places import Leftovers, choose_port, fits, look_at, read_port
 from workers.home import POSTGRES_PASSWORD, Home, HomeNotReady, write_private, writing
 from workers.processes import SERVER_ENVIRONMENT, Launch, ServerFailed, ServerUnfit, ServerUser, find_server_user, run
+
+_FULL_DISK = "Free some space, or set WEIR_HOME to a folder on another disk."
 
 _ROLE = "weir"
 _DATABASE = "weir"
@@ -172,7 +176,10 @@ class EmbeddedPostgres:
     def _run(self, *argv: str | Path, stdin: str = "") -> None:
         done = run(*argv, user=self._user, directory=self._home.postgres, stdin=stdin)
         if done.returncode != 0:
-            raise ServerFailed(f"{Path(argv[0]).name} failed with {done.returncode}: {done.stderr.strip()}")
+            raise ServerFailed(
+                f"{Path(argv[0]).name} failed with {done.returncode}: {done.stderr.strip()}",
+                hint=_FULL_DISK if os.strerror(errno.ENOSPC) in done.stderr else None,
+            )
 
     def _require_version(self) -> None:
         major = int((self._data / "PG_VERSION").read_text(encoding="ascii"))
