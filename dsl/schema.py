@@ -267,6 +267,7 @@ def _input_schema(*, of_property: bool) -> Schema:
         **_each(words.LISTS, {"type": "array"}),
         "required": {"anyOf": [{"type": "boolean"}, texts]} if of_property else texts,
         **_each(words.TEXTS, {"type": "string"}),
+        "format": {"enum": list(words.FORMATS)},
         **_each(words.COUNTS, {"type": "integer", "minimum": 0}),
         **_each(words.NUMBERS, {"type": "number"}),
         **_each(words.FLAGS, {"type": "boolean"}),

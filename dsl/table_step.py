@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue, model_validator
 
-from dsl.declarations import FRAGMENTS, Operator, Table
+from dsl.declarations import FRAGMENTS, OPERATORS, Operator, Table
 from dsl.errors import StepFailed
 from dsl.faults import Wrong
 from dsl.settings import DslSettings
@@ -179,7 +179,8 @@ def _wrong_list(given: object, key: str, columns: Sequence[str], what: str) -> I
 def _wrong_operators(where: object, table: Table) -> Iterator[Wrong]:
     for index, item in enumerate(where if isinstance(where, list) else ()):
         op = item.get("op", "eq") if isinstance(item, Mapping) else None
-        if isinstance(op, str) and op not in table.operators:
+        is_one = op in OPERATORS  # of another word the parameter's own model says what is wrong
+        if isinstance(op, str) and op not in table.operators and (is_one or _is_template(op)):
             message = _never("operator", op) or f"the operator `{op}` is not allowed for {table.name}"
             yield Wrong(("where", index, "op") if "op" in item else ("where", index), message, op, table.operators)
 

@@ -139,7 +139,11 @@ class Fixtures:
 
 def instant_of(text: str) -> datetime:
     """A time of a fixture file. Raises `ValueError` if it is none."""
-    instant = datetime.fromisoformat(text)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"a time such as {NOW}"
+        raise ValueError(message) from None
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
@@ -185,12 +189,8 @@ def check_paths(fixtures: Fixtures, command: Command) -> None:
 
 
 def _file(root: MappingNode, faults: Faults) -> FixtureFile | None:
-    fields = Fields(root, (), faults)
     keys = keys_of(FixtureFile)
-    fields.only(keys, of="a fixture file")
-    for key, is_required in keys.items():
-        if is_required:
-            fields.required(key, of="a fixture file")
+    Fields(root, (), faults).keys(keys, of="a fixture file")
     nodes = {name: entry.value for name, entry in root.entries.items() if name in keys}
     checked = check_values(FixtureFile, nodes, (), (), faults)
     return checked if isinstance(checked, FixtureFile) else None
