@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, cast
 
-from dsl.checking.fields import Fields, cannot_be, kind_of
+from dsl.checking.fields import Fields, cannot_be, found_in
 from dsl.checking.input_schema import declared_names, read_inputs
 from dsl.checking.references import References, Scope
 from dsl.checking.shape import COMMAND, Names
@@ -49,7 +49,7 @@ def check(document: Document, registry: Mapping[str, StepType], settings: DslSet
         with suppress(TooManyFaults):
             command = _command(document.root, document.text, registry, settings, origin, faults)
     elif document.root is not None:
-        message, found = "a command is a mapping with `slug` and `steps`", kind_of(document.root)
+        message, found = "a command is a mapping with `slug` and `steps`", found_in(document.root)
         faults.add("command.wrong_type", message, (), document.root.position, found=found, expected="a mapping")
     if command is None or len(faults):
         raise CommandInvalid(origin, faults.sorted())
@@ -119,7 +119,7 @@ def _secrets(fields: Fields) -> tuple[str, ...]:
         is_here = name in names
         message = f"the secret `{name}` is listed already" if is_here else cannot_be("secrets[]", node)
         place, expected = (*requires.path, "secrets", index), "each secret once" if is_here else rule.expected
-        fields.faults.add("command.wrong_value", message, place, node.position, found=kind_of(node), expected=expected)
+        fields.faults.add("command.wrong_value", message, place, node.position, found=found_in(node), expected=expected)
     return tuple(names)
 
 

@@ -66,7 +66,7 @@ def read(text: str | bytes, settings: DslSettings) -> Document:
     """Read one YAML document. Never raises: what is wrong is in `faults`."""
     if len(text) > settings.max_file_bytes:
         expected = f"at most {settings.max_file_bytes} bytes"
-        return _refused("file.too_large", "the file is too large", found=f"{len(text)} bytes", expected=expected)
+        return _refused("file.too_large", "the file is too large", found="more bytes", expected=expected)
     if isinstance(text, bytes):
         try:
             text = text.decode()

@@ -46,6 +46,7 @@ class Wrong:
         found: What was there.
         known: Valid names of which the one nearest to `found` is suggested.
         is_key: Whether it is the last key of the place that is wrong, and not what it maps to.
+        expected: What should be there; by default one of `known`.
     """
 
     place: Path
@@ -53,6 +54,7 @@ class Wrong:
     found: str | None = None
     known: Sequence[str] = ()
     is_key: bool = False
+    expected: str | None = None
 
 
 class TooManyFaults(Exception):

@@ -27,6 +27,12 @@ def kind_of(node: Node) -> str:
     return f"'{shown(value)}'" if isinstance(value, str) else shown(value)
 
 
+def found_in(node: Node) -> str:
+    """What a fault says was there."""
+    value = node.value() if isinstance(node, ScalarNode) else None
+    return kind_of(node) if value is None else shown(value)
+
+
 def cannot_be(name: str, node: Node) -> str:
     """What is said of a value that is not allowed: `limit` cannot be 0."""
     return f"`{shown(name)}` cannot be {kind_of(node)}"
@@ -133,7 +139,7 @@ class Fields:
             duration = None
         if duration is None or not timedelta(0) < duration <= MAX_DURATION:
             expected = f"a number and a unit (us, ms, s, m, h, d) such as 30s, at most {format_duration(MAX_DURATION)}"
-            found = shown(value) if isinstance(node, ScalarNode) else kind_of(node)
+            found = found_in(node)
             self.fault("command.wrong_value", f"`{name}` is not a duration", name, node.position, found, expected)
             return None
         return duration
@@ -146,7 +152,7 @@ class Fields:
         value = node.value()
         if not isinstance(value, int) or isinstance(value, bool) or not rule.least <= value <= rule.most:
             expected = f"a whole number from {rule.least} to {rule.most}"
-            self.fault("command.wrong_value", cannot_be(name, node), name, node.position, kind_of(node), expected)
+            self.fault("command.wrong_value", cannot_be(name, node), name, node.position, found_in(node), expected)
             return None
         return value
 
@@ -162,7 +168,7 @@ class Fields:
                 cannot_be(name, node),
                 (*self.path, name),
                 node.position,
-                found=value if isinstance(value, str) else kind_of(node),
+                found=found_in(node),
                 expected=listed(rule.options),
                 known=rule.options,
             )
@@ -193,7 +199,7 @@ class Fields:
 
     def wrong_type(self, name: str, node: Node, expected: str) -> None:
         """Note a value of the wrong type."""
-        self.fault("command.wrong_type", cannot_be(name, node), name, node.position, kind_of(node), expected)
+        self.fault("command.wrong_type", cannot_be(name, node), name, node.position, found_in(node), expected)
 
     def fault(  # noqa: PLR0913 - what a fault can say
         self,

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import jsonschema_rs
 
-from dsl.checking.fields import cannot_be
+from dsl.checking.fields import cannot_be, found_in
 from dsl.faults import Faults, listed, shown
 from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode, find
 
@@ -111,7 +111,7 @@ def read_inputs(node: Node | None, path: Path, faults: Faults) -> dict[str, Any]
         faults.add("command.wrong_type", message, path, node.position, expected="a mapping")
         return {"type": "object"}
     before = len(faults)
-    if _is_whole_schema(node):
+    if is_whole_schema(node):
         schema, properties = node.value(), node.get("properties")
         properties_path: Path = (*path, "properties")
         _check_keywords(node, path, faults)
@@ -124,7 +124,8 @@ def read_inputs(node: Node | None, path: Path, faults: Faults) -> dict[str, Any]
     return schema
 
 
-def _is_whole_schema(node: MappingNode) -> bool:
+def is_whole_schema(node: MappingNode) -> bool:
+    """Whether `inputs:` is a JSON Schema of an object, and no map of properties."""
     declared, version = node.get("type"), node.get("$schema")
     return (declared is not None and declared.value() == "object") or isinstance(version, ScalarNode)
 
@@ -214,7 +215,7 @@ def _note(error: jsonschema_rs.ValidationError | ValueError, node: Node, path: P
     if keyword == "type" and isinstance(at, ListNode):
         at = next((item for item in at.items if item.value() not in TYPES), at)
     expected = listed(known) if known else "a schema" if is_name else _EXPECTED.get(keyword, "a schema")
-    found = shown(at.value()) if isinstance(at, ScalarNode) else None
+    found = found_in(at)
     message = cannot_be(keyword if isinstance(inner[-1], str) else f"{keyword}[]", at)
     faults.add("inputs.schema", message, (*path, *inner), at.position, found=found, expected=expected, known=known)
 

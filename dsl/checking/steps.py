@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from dsl.checking.fields import Fields, kind_of
+from dsl.checking.fields import Fields, found_in
 from dsl.checking.parameters import check_values, default_of, keys_of
 from dsl.checking.references import ROOTS, References, Scope
 from dsl.checking.shape import STEP, Text
@@ -105,7 +105,7 @@ class StepChecker:
             if not isinstance(item, MappingNode):
                 message = "a step is a mapping with `id` and `type`"
                 self._faults.add(
-                    "command.wrong_type", message, place, item.position, found=kind_of(item), expected="a mapping"
+                    "command.wrong_type", message, place, item.position, found=found_in(item), expected="a mapping"
                 )
                 continue
             misplaced = self._misplaced(item, place)
@@ -126,7 +126,9 @@ class StepChecker:
         if not isinstance(node, ScalarNode) or not isinstance(node.scalar, str):
             message = "a condition is an expression without braces, such as `inputs.count > 3`"
             expected = "true, false, or an expression"
-            self._faults.add("command.wrong_type", message, path, node.position, found=kind_of(node), expected=expected)
+            self._faults.add(
+                "command.wrong_type", message, path, node.position, found=found_in(node), expected=expected
+            )
             return None
         try:
             condition = self._compiler.condition(node)
@@ -244,7 +246,7 @@ class StepChecker:
                 path,
                 node.position,
                 found=wrong.found,
-                expected=listed(wrong.known) if wrong.known else None,
+                expected=wrong.expected or (listed(wrong.known) if wrong.known else None),
                 known=wrong.known,
             )
 

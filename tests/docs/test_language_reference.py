@@ -22,6 +22,7 @@ COMPILER = Compiler(DslSettings())
 SOURCES = (
     *("document.py", "check.py", "inputs.py", "library.py", "faults.py", "checking/*.py", "lint.py"),
     "command_files.py",
+    "yaml_syntax.py",
 )
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from dsl.check import load
 from dsl.errors import CommandInvalid, Fault
+from dsl.library import PACKS
 from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 from dsl.validation import validate
@@ -63,7 +64,7 @@ def test_a_file_of_50_mb_is_refused_without_being_read(tmp_path: Path) -> None:
         file.truncate(50 << 20)
     tracemalloc.start()
     try:
-        (report,) = validate([path], REGISTRY, SETTINGS)
+        (report,) = validate([path], REGISTRY, SETTINGS, packs=PACKS)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -73,7 +74,7 @@ def test_a_file_of_50_mb_is_refused_without_being_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["written", "mutated"])
 def test_a_folder_of_broken_files_is_told_of_file_by_file_and_line_by_line(kind: str) -> None:
-    reports = validate([CORPUS / kind], REGISTRY, SETTINGS)
+    reports = list(validate([CORPUS / kind], REGISTRY, SETTINGS, packs=PACKS))
     assert [Path(report.path).name for report in reports] == sorted(path.name for path in (CORPUS / kind).iterdir())
     for report in reports:
         assert report.faults
