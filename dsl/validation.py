@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -56,7 +56,12 @@ class Report:
 
 
 def validate(
-    sources: Iterable[Path | Given], registry: Mapping[str, StepType], settings: DslSettings, *, packs: Path
+    sources: Iterable[Path | Given],
+    registry: Mapping[str, StepType],
+    settings: DslSettings,
+    *,
+    packs: Path,
+    slugs: Collection[str] | None = None,
 ) -> Iterator[Report]:
     """Look at files, and at the command files of folders: in the order given, those of a folder by name.
 
@@ -67,10 +72,11 @@ def validate(
         registry: Step types by name.
         settings: Limits.
         packs: The folder whose slugs files elsewhere may take.
+        slugs: Of all commands there are, to warn of those that are run and are not; by default nothing is said of them.
     """
     owners: dict[str, str] = {}
     for given in _each(sources, settings.max_file_bytes):
-        report, command = _look(given, registry, settings)
+        report, command = _look(given, registry, settings, slugs)
         if command is None:
             yield report
             continue
@@ -116,7 +122,7 @@ def _refused(name: str, invalid: CommandInvalid) -> Report:
 
 
 def _look(
-    given: Given | Report, registry: Mapping[str, StepType], settings: DslSettings
+    given: Given | Report, registry: Mapping[str, StepType], settings: DslSettings, slugs: Collection[str] | None
 ) -> tuple[Report, Command | None]:
     if isinstance(given, Report):
         return given, None
@@ -125,7 +131,8 @@ def _look(
         command = check(document, registry, settings, origin=given.name)
     except CommandInvalid as invalid:
         return Report(given.name, slug_claimed(given.text), given.text, invalid.faults), None
-    return Report(given.name, command.slug, given.text, warnings=warnings(command, document, settings)), command
+    in_vain = warnings(command, document, settings, slugs)
+    return Report(given.name, command.slug, given.text, warnings=in_vain), command
 
 
 def _is_in(path: str, folder: Path) -> bool:

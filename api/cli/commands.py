@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from api.cli.checking import own_folders, schema, slugs_in, validate
+from api.cli.checking import schema, validate
+from api.cli.command_sources import own_folders, slugs_in
 from api.cli.faults import near
 from api.cli.output import Column, Item, View, block, item_format, list_format, print_json, show_page
 from api.cli.rehearsal import run_tests

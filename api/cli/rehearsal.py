@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from api.cli.checking import fault_lines, own_folders
+from api.cli.checking import fault_lines
+from api.cli.command_sources import own_folders
 from api.cli.faults import near
 from api.cli.main import EXPECTED
 from api.cli.output import item_format, print_items

@@ -109,8 +109,8 @@ def test_the_packs_are_sound_and_nothing_in_them_is_in_vain() -> None:
     assert [report for report in reports if report.faults or report.warnings] == []
 
 
-def warned(text: str) -> tuple[Fault, ...]:
-    return warnings(load(text, REGISTRY, SETTINGS, origin="a"), read(text, SETTINGS), SETTINGS)
+def warned(text: str, slugs: set[str] | None = None) -> tuple[Fault, ...]:
+    return warnings(load(text, REGISTRY, SETTINGS, origin="a"), read(text, SETTINGS), SETTINGS, slugs)
 
 
 INNER = "[{id: x, type: respond, with: {value: 1}}]"
@@ -204,3 +204,17 @@ def test_inputs_and_secrets_that_nothing_names_are_warned_of(text: str, code: st
 def test_inputs_that_are_named_anywhere_are_not_warned_of(text: str) -> None:
     secrets = "requires: {secrets: [T]}\n" if "secrets.T" in text else ""
     assert warned(f"slug: a\ninputs: {{a: {{}}}}\n{secrets}{text}") == ()
+
+
+@pytest.mark.parametrize(("slug", "meant"), [("todo.ad", "todo.add"), ("nothing.like.it", None)])
+def test_a_command_that_is_run_and_is_not_there_is_warned_of(slug: str, meant: str | None) -> None:
+    run = f"{{id: r, type: command.run, with: {{command: {slug}}}}}"
+    text = f"slug: a\nsteps:\n  - {{id: s, type: list.map, with: {{items: [1], do: [{run}]}}}}\n"
+    (warning,) = warned(text, {"todo.add"})
+    assert (warning.code, warning.path) == ("command.unknown_command", "steps[0].with.do[0].with.command")
+    assert (warning.line, warning.column, warning.nearest) == (3, text.splitlines()[2].index(slug) + 1, meant)
+    assert warned(text, {slug}) == warned(text) == ()
+
+
+def test_a_command_may_run_itself() -> None:
+    assert warned("slug: a\nsteps: [{id: r, type: command.run, with: {command: a}}]\n", set()) == ()
