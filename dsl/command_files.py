@@ -41,6 +41,19 @@ def command_files(folder: Path) -> Iterator[tuple[str, Stamp | None]]:
             yield entry.path, (status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode)
 
 
+def files_at(path: Path) -> list[str]:
+    """The command files of a folder; the path itself when it leads to anything else, or to nothing.
+
+    Raises:
+        OSError: It is a folder that cannot be read.
+    """
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        is_folder = False
+    return [name for name, _ in command_files(path)] if is_folder else [str(path)]
+
+
 def _is_command_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) and not name.startswith((".", "#"))
 

@@ -11,9 +11,9 @@ from dsl.check import check
 from dsl.checking.steps import StepType
 from dsl.command import Command
 from dsl.command_files import (
-    command_files,
     content_of,
     duplicate_slug,
+    files_at,
     is_text,
     misnamed,
     shown,
@@ -98,7 +98,7 @@ def _each(sources: Iterable[Path | Given], limit: int) -> Iterator[Given | Repor
             yield source
             continue
         try:
-            names = [name for name, _ in command_files(source)] if source.is_dir() else [str(source)]
+            names = files_at(source)
         except OSError as error:
             yield _refused(str(source), unreadable(str(source), "folder", error))
             continue

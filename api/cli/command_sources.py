@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 _STDIN, _STDIN_NAME = "-", "<stdin>"
 
 
+#: Characters of a name that is not there that are said again.
+_SHOWN = 100
+
+
 def own_folders(settings: Settings) -> tuple[Path, Path]:
     """Where command files of one's own are; either may be missing."""
     return commands_folder(settings), find_home(settings.servers).commands
 
 
-def sources_of(what: Iterable[str], folders: Sequence[Path], settings: Settings) -> list[Path | Given]:
+def sources_of(what: Sequence[str], folders: Sequence[Path], settings: Settings) -> list[Path | Given]:
     """What is meant by each of `what`; slugs are looked for in `folders`.
 
     Raises:
@@ -34,36 +38,32 @@ def sources_of(what: Iterable[str], folders: Sequence[Path], settings: Settings)
     """
     from dsl.validation import Given
 
-    slugs: list[tuple[str, Path]] | None = None
+    slugs = [] if all(map(_is_path, what)) else list(slugs_in(folders, settings))
     sources: list[Path | Given] = []
     missing: list[str] = []
     for name in what:
-        path = Path(name)
         if name == _STDIN:
             sources.append(Given(_STDIN_NAME, _standard_input(settings.dsl.max_file_bytes + 1)))
-        elif os.sep in name or path.suffix in {".yaml", ".yml"} or (path.exists() and not _is_slug(name)):
-            sources.append(path)
-            missing += _nothing_at(path)
-        else:
-            slugs = list(slugs_in(folders, settings)) if slugs is None else slugs
-            found = _of_slug(name, slugs)
-            sources += found or [path]
-            missing += [] if found else _nothing_at(path) if path.exists() else [_unknown(name, slugs)]
+            continue
+        found = [] if _is_path(name) else _of_slug(name, slugs)
+        sources += found or [Path(name)]
+        if not found:
+            missing += _nothing_at(name) if _is_path(name) or os.path.lexists(name) else [_unknown(name, slugs)]
     if missing:
         raise click.BadParameter("; ".join(missing), param_hint="SLUG or PATH")
     return sources
 
 
-def _nothing_at(path: Path) -> list[str]:
+def _nothing_at(name: str) -> list[str]:
     """What is said of a path that leads to nothing that could be checked."""
-    from dsl.command_files import command_files
+    from dsl.command_files import files_at, shown
 
     try:
-        if path.is_dir() and not list(command_files(path)):
-            return [f"there are no command files in {path}"]
+        if not files_at(Path(name)):
+            return [f"there are no command files in {shown(name)}"]
     except OSError:
         return []  # it is there, and what is wrong with it is told as a fault
-    return [] if os.path.lexists(path) else [f"there is no file {path}"]
+    return [] if os.path.lexists(name) else [f"there is no file {shown(name)[:_SHOWN]}"]
 
 
 def _standard_input(limit: int) -> bytes:
@@ -72,15 +72,14 @@ def _standard_input(limit: int) -> bytes:
     return sys.stdin.buffer.read(limit)
 
 
-def _is_slug(name: str) -> bool:
-    from dsl.checking.shape import SLUG
-
-    return SLUG.fullmatch(name) is not None
+def _is_path(name: str) -> bool:
+    """Whether a name is that of a file or folder, or of standard input, whatever slugs there are."""
+    return name == _STDIN or os.sep in name or name.endswith((".yaml", ".yml", "."))
 
 
 def slugs_in(sources: Iterable[Path | Given], settings: Settings) -> Iterator[tuple[str, Path]]:
     """The slugs that files have or claim, each with its file."""
-    from dsl.command_files import command_files, content_of, slug_claimed
+    from dsl.command_files import content_of, files_at, slug_claimed
     from dsl.validation import Given
 
     for source in sources:
@@ -88,7 +87,7 @@ def slugs_in(sources: Iterable[Path | Given], settings: Settings) -> Iterator[tu
             yield slug_claimed(source.text) or source.name, Path(source.name)
             continue
         try:
-            names = [name for name, _ in command_files(source)] if source.is_dir() else [str(source)]
+            names = files_at(source)
         except OSError:
             continue  # told of when the folder itself is looked at
         for name in names:
@@ -108,7 +107,10 @@ def _of_slug(slug: str, slugs: Iterable[tuple[str, Path]]) -> list[Path | Given]
 
 
 def _unknown(name: str, slugs: Iterable[tuple[str, Path]]) -> str:
+    from dsl.command_files import shown
     from dsl.faults import nearest
 
     meant = nearest(name, sorted({slug for slug, _ in slugs}))
-    return f"there is neither a command nor a file {name[:100]}" + (f" - did you mean {meant}?" if meant else "")
+    return f"there is neither a command nor a file {shown(name)[:_SHOWN]!r}" + (
+        f" - did you mean {meant}?" if meant else ""
+    )

@@ -81,11 +81,11 @@ def _own_tests(settings: Settings) -> Sequence[Path]:
 
 
 def _fixture_files(files: Iterable[Path]) -> Sequence[Path]:
-    from dsl.command_files import command_files
+    from dsl.command_files import files_at
 
     found: list[Path] = []
     for file in files:
-        inside = [Path(name) for name, _ in command_files(file)] if file.is_dir() else [file]
+        inside = [Path(name) for name in files_at(file)]
         if not inside:
             raise click.BadParameter(f"there are no fixture files in {near(file)}", param_hint="FILE or FOLDER")
         found += inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -145,9 +146,17 @@ def test_everything_that_is_named_and_not_there_is_told_of_with_the_nearest(offl
 
     assert (typed.code, typed.out) == (2, "")
     assert (
-        "there is neither a command nor a file todo.ad - did you mean todo.add?; there is no file none.yaml; "
+        "there is neither a command nor a file 'todo.ad' - did you mean todo.add?; there is no file none.yaml; "
         "there are no command files in empty\n"
     ) in typed.err
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300, "./" + "x" * 300, os.fsdecode(b"\xff.yaml"), "a\nb", "~/*"])
+def test_a_name_that_can_be_no_file_is_answered_in_a_line(offline_weir: Weir, name: str) -> None:
+    typed = offline_weir("commands", "validate", name)
+    assert (typed.code, typed.out) == (2, "")
+    assert "there is n" in typed.err.splitlines()[-1]
+    assert len(typed.err) < 500
 
 
 def test_a_command_in_place_of_a_pack_is_told_of_when_it_is_made_and_when_it_is_checked(offline_weir: Weir) -> None:
