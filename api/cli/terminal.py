@@ -143,7 +143,7 @@ class Counter:
 
     def _write(self, text: str) -> None:
         stream = self._terminal.stream or sys.stderr
-        stream.write(f"\r{pad(text, cells(self._shown))}\r{text}")
+        stream.write(f"\r{pad(text, cells(self._shown))}" + ("" if text else "\r"))
         stream.flush()
         self._shown = text
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import jsonschema_rs
 import pytest
@@ -196,7 +197,8 @@ def test_a_new_command_that_cannot_be_written_is_said_in_two_lines(offline_weir:
 
 
 def test_json_is_the_same_whether_it_is_printed_item_by_item_or_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    for items in ([], [{"a": 1}], [{"a": ["x\u2028\n", {}]}, {"b": "ü"}]):
+    lists: list[list[dict[str, Any]]] = [[], [{"a": 1}], [{"a": ["x\u2028\n", {}]}, {"b": "ü"}]]
+    for items in lists:
         print_items(items)
         printed = capsys.readouterr().out
         print_json({"items": items, "next_cursor": None})

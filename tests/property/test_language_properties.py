@@ -162,7 +162,7 @@ ANYTHING = st.recursive(
     max_leaves=8,
 )
 #: Some of them are JSON Schema; references lead to somewhere, to nowhere and in circles.
-SCHEMA = st.recursive(
+SCHEMA: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from(
         [
             *(None, True, False, 0, -1, 1.5, "", "string", "strng", "object", "email", "(", "x y", [], {}),
