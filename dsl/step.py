@@ -309,6 +309,14 @@ class Step(ABC):
         """
         return ()
 
+    def narrowed(self, settings: DslSettings) -> Mapping[str, Any]:
+        """What the configuration allows of its `with:`, as JSON Schema, for editors; by default nothing is added.
+
+        Args:
+            settings: Of the process that makes the schema.
+        """
+        return {}
+
     def effect_of(self, params: Any) -> Effect:  # noqa: ANN401 - the type's own Params
         """The effect of a run with these parameters; by default the class's."""
         return self.effect

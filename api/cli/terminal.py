@@ -113,6 +113,41 @@ class Terminal:
         print(self.paint(shown, tone), file=stream, flush=True)
 
 
+class Counter:
+    """How many there are so far, on the last line of a terminal that a person looks at; nothing anywhere else.
+
+    Args:
+        terminal: Where.
+        what: What is counted, in the plural.
+    """
+
+    #: Every how many the line changes: often enough to see that it goes on.
+    _STEP = 50
+
+    def __init__(self, terminal: Terminal, what: str) -> None:
+        self._terminal = terminal
+        self._what = what
+        self._count = 0
+        self._shown = ""
+
+    def add(self) -> None:
+        """One more."""
+        self._count += 1
+        if self._terminal.interactive and self._count % self._STEP == 0:
+            self._write(f"{self._count:,} {self._what}")
+
+    def clear(self) -> None:
+        """Take the line away, before something else is said."""
+        if self._shown:
+            self._write("")
+
+    def _write(self, text: str) -> None:
+        stream = self._terminal.stream or sys.stderr
+        stream.write(f"\r{pad(text, cells(self._shown))}" + ("" if text else "\r"))
+        stream.flush()
+        self._shown = text
+
+
 def clean(text: str) -> str:
     """The text without anything that could steer a terminal: control and format characters become `?`."""
     if text.isascii() and text.isprintable():

@@ -26,7 +26,7 @@ class CommandRunLiterals(StepParams):
     @classmethod
     def _is_false(cls, wanted: bool) -> bool:
         if wanted:
-            message = "a command cannot be waited for yet; without `await` it runs on its own"
+            message = "false: a command cannot be waited for yet, and without `await` it runs on its own"
             raise ValueError(message)
         return wanted
 

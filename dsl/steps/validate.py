@@ -49,7 +49,7 @@ class Rule(StepParams):
             try:
                 jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=_LINEAR)
             except jsonschema_rs.ValidationError as error:
-                message = "not a regular expression without look-around and back-references"
+                message = "a regular expression without look-around and back-references"
                 raise ValueError(message) from error
         return pattern
 

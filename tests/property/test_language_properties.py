@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dsl.check import load
+from dsl.checking.input_schema import KEYWORDS
 from dsl.document import read
 from dsl.errors import CommandInvalid, Fault, InputsInvalid
 from dsl.inputs import check_inputs, coerce
@@ -90,6 +91,34 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
+#: Some of them are JSON Schema; references lead to somewhere, to nowhere and in circles.
+SCHEMA: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from(
+        [
+            *(None, True, False, 0, -1, 1.5, "", "string", "strng", "object", "email", "(", "x y", [], {}),
+            *(
+                "#",
+                "#/properties/a",
+                "#/properties/b",
+                "#/$defs/a",
+                "#a",
+                "other.json",
+                "#/%zz",
+                ["a"],
+                ["string", "x"],
+            ),
+        ]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from([*sorted(KEYWORDS), "a", "b"]) | st.sampled_from(["type", "$ref", "properties", "default"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
 
 
 def load_or_faults(data: bytes | str) -> None:
@@ -98,11 +127,19 @@ def load_or_faults(data: bytes | str) -> None:
         assert load(data, REGISTRY, SETTINGS, origin="any").steps
     except CommandInvalid as invalid:
         faults = invalid.faults or (Fault("", ""),)
+    assert len(set(faults)) == len(faults)
+    text = data if isinstance(data, str) else data.decode("utf-8-sig", errors="replace")
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     for fault in faults:
         assert fault.code
         assert fault.message
-        assert (fault.line is None) == (fault.column is None)
-        assert fault.line is None or min(fault.line, fault.column or 0) > 0
+        if fault.code == "file.too_many_faults":
+            continue
+        assert fault.expected
+        assert fault.line is not None
+        assert fault.column is not None
+        assert 0 < fault.line <= len(lines)
+        assert 0 < fault.column <= len(lines[fault.line - 1]) + 2, fault
 
 
 @EXAMPLES
@@ -209,6 +246,15 @@ def test_arbitrary_inputs_are_taken_or_faulty(value: Any) -> None:  # noqa: ANN4
         if isinstance(given_inputs, dict):
             with suppress(InputsInvalid):
                 json.dumps(check_inputs(command, given_inputs), allow_nan=False).encode()
+
+
+@EXAMPLES
+@given(st.dictionaries(st.sampled_from(["a", "b", "type", "required", "$schema", "a b"]), SCHEMA, max_size=3), ANYTHING)
+def test_arbitrary_inputs_are_a_schema_that_checks_or_faults(inputs: Any, value: Any) -> None:  # noqa: ANN401 - any
+    text = json.dumps({"slug": "a", "inputs": inputs, "steps": [{"id": "s", "type": "respond", "with": {"value": 1}}]})
+    load_or_faults(text)
+    with suppress(CommandInvalid, InputsInvalid):
+        check_inputs(load(text, REGISTRY, SETTINGS, origin="any"), {"a": value})
 
 
 @EXAMPLES
