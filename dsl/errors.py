@@ -6,6 +6,7 @@ LanguageError
 |- SecretsMissing           a command needs secrets that are not there
 |- UnknownCommand           did you mean ...?
 `- ExpressionError          a template or condition that cannot be evaluated
+   `- ExpressionLimit       it asks for more than a template may take
 StepError
 |- StepFailed               the step says so itself: rules broken, nothing found
 |  |- RecordInvalid         a fragment, note or notification that cannot be stored
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 from telemetry.errors import WeirError
 
 if TYPE_CHECKING:
-    from telemetry.events import Category
+    from telemetry.events import Category, FieldFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,18 @@ class CommandInvalid(LanguageError):
 
 
 class InputsInvalid(LanguageError):
-    """The inputs of a submission are not what the command declares; all faults."""
+    """The inputs of a submission are not what the command declares; all faults.
+
+    Attributes:
+        fields: What telemetry may know of them.
+    """
 
     code = "inputs.invalid"
 
-    def __init__(self, slug: str, faults: tuple[Fault, ...]) -> None:
+    def __init__(self, slug: str, faults: tuple[Fault, ...], fields: tuple[FieldFault, ...] = ()) -> None:
         super().__init__(f"{len(faults)} input(s) of {slug} are wrong", slug=slug)
         self.faults = faults
+        self.fields = fields
 
 
 class SecretsMissing(LanguageError):
@@ -99,6 +105,12 @@ class ExpressionError(LanguageError):
     category: ClassVar[Category] = "validation"
 
 
+class ExpressionLimit(ExpressionError):
+    """A template or condition asked for more than one may take; `facts["setting"]` names what moves the limit."""
+
+    code = "expression.limit"
+
+
 class StepError(WeirError):
     """A step could not do what it was asked.
 
@@ -117,7 +129,10 @@ class StepFailed(StepError):
 
 
 class RecordInvalid(StepFailed):
-    """A fragment, an imported note or a notification is not what its table can hold."""
+    """A fragment, an imported note or a notification is not what its table can hold.
+
+    The fact `field` is the name of the field that is wrong, where that is known.
+    """
 
     code = "record.invalid"
 

@@ -126,13 +126,25 @@ def _look(
 ) -> tuple[Report, Command | None]:
     if isinstance(given, Report):
         return given, None
-    document = read(given.text, settings)
+    return validate_text(given.text, registry, settings, origin=given.name, slugs=slugs)
+
+
+def validate_text(
+    text: bytes,
+    registry: Mapping[str, StepType],
+    settings: DslSettings,
+    *,
+    origin: str,
+    slugs: Collection[str] | None = None,
+) -> tuple[Report, Command | None]:
+    """Look at the text of one file; the command, if it is sound."""
+    document = read(text, settings)
     try:
-        command = check(document, registry, settings, origin=given.name)
+        command = check(document, registry, settings, origin=origin)
     except CommandInvalid as invalid:
-        return Report(given.name, slug_claimed(given.text), given.text, invalid.faults), None
+        return Report(origin, slug_claimed(text), text, invalid.faults), None
     in_vain = warnings(command, document, settings, slugs)
-    return Report(given.name, command.slug, given.text, warnings=in_vain), command
+    return Report(origin, command.slug, text, warnings=in_vain), command
 
 
 def _is_in(path: str, folder: Path) -> bool:

@@ -103,17 +103,32 @@ class HttpRequestCompleted(Event, frozen=True, tag="http.request.completed"):
     outcome: Literal["succeeded", "failed"]
 
 
+class FieldFault(Struct, frozen=True):
+    """A field that failed and why; never its value.
+
+    Attributes:
+        field: Path of a declared field: `inputs.items[].name`; `<other>` where somebody's own name stands.
+        rule: Code of the broken rule: `inputs.required`.
+    """
+
+    field: str
+    rule: str
+
+
 class CommandValidationFailed(Event, frozen=True, tag="command.validation.failed"):
     """A submission was refused because its inputs are not what the command declares.
 
     Attributes:
         faults_count: How many faults the inputs had.
+        faults: Which fields failed and why, each once, at most 20: a field of the command's own schema, and a rule.
     """
 
     component: ClassVar[str] = "command"
     level: ClassVar[Level] = "warning"
+    version: ClassVar[int] = 2
 
     faults_count: int
+    faults: tuple[FieldFault, ...] = ()
 
 
 class ExecutionQueued(Event, frozen=True, tag="command.execution.queued"):
@@ -273,7 +288,7 @@ class FragmentCreated(Event, frozen=True, tag="fragment.created"):
 
     Attributes:
         fragment_id: 16 bytes.
-        step_path: The step that did it; none for an import.
+        step_path: The step that did it; none for a change from outside: an import, an edit over REST.
         mutations_count: Rows; more than 1 only in the summary of a step that made more than 100.
     """
 

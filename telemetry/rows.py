@@ -114,6 +114,8 @@ class RowEncoder:
         keys = tuple(name for name in cls.__struct_fields__ if name not in _NOT_MEASURES)
         if not keys:
             return _always(_NULL)
+        if "faults" in keys:
+            return _faults_measured
         return lambda event: _jsonb({key: getattr(event, key) for key in keys})
 
     def _step_measures(self, event: Any) -> bytes:  # noqa: ANN401 - any class with measures
@@ -235,6 +237,13 @@ def _error(facts: ErrorFacts | None) -> bytes:
         return _NULL * 3
     names = _name(facts.error_type) + _name(facts.error_category)
     return names + _bytes(facts.error_fingerprint, _FINGERPRINT_BYTES)
+
+
+def _faults_measured(event: Any) -> bytes:  # noqa: ANN401 - a class with faults
+    for fault in event.faults:
+        _name(fault.field)
+        _name(fault.rule)
+    return _jsonb({"faults_count": event.faults_count, "faults": event.faults})
 
 
 def _jsonb(value: Mapping[str, Any]) -> bytes:

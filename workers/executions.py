@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
-from psycopg.errors import DiskFull
+from psycopg.errors import DiskFull, QueryCanceled
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import ConnectionPool
 
 from dsl.fragments import space_id
 from telemetry.clock import Clock, from_unix_us
 from telemetry.connections import is_connection_loss
-from telemetry.errors import StoreUnavailable
+from telemetry.errors import StoreTooSlow, StoreUnavailable
 from telemetry.events import ExecutionStarted, Scope, Source
 from telemetry.ids import mint, new_id
 from telemetry.privacy import Pseudonyms
@@ -290,13 +290,21 @@ class Executions:
 
 
 class reaching_store:  # noqa: N801 - a context manager used like a function
-    """Turns "Postgres is away" into `StoreUnavailable`; every other error passes."""
+    """Turns "Postgres is away" and "Postgres takes too long" into `StoreUnavailable`; every other error passes."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if is_connection_loss(error) or isinstance(error, DiskFull):
+        if isinstance(error, QueryCanceled):
+            raise StoreTooSlow(
+                "Postgres took too long", hint="Something else may hold the row; try again in a moment."
+            ) from error
+        if isinstance(error, DiskFull):
+            raise StoreUnavailable(
+                "the disk of Postgres is full", hint="Free some space there; nothing that is stored was lost."
+            ) from error
+        if is_connection_loss(error):
             raise StoreUnavailable(
                 "Postgres does not answer", hint="`weir status` shows whether it runs; try again in a moment."
             ) from error

@@ -30,7 +30,7 @@ class WorkerSettings:
         timedelta(seconds=30), "How long a stopping worker waits for its running executions."
     )
     sweep_interval: timedelta = setting(
-        timedelta(seconds=2),
+        timedelta(seconds=1),
         "How often the scheduler looks for queued executions without a hint.",
         minimum=timedelta(milliseconds=100),
     )
@@ -59,6 +59,9 @@ class ServerSettings:
     )
     server_user: str | None = setting(
         None, "User that embedded servers run as when Weir runs as root; by default postgres, else nobody."
+    )
+    health_dir: Path | None = setting(
+        None, "Folder of the sockets on which processes say how they are, for `weir health`; without it there are none."
     )
     database_pool: int = setting(10, "Connections to Postgres of one process, at most.", minimum=2, maximum=100)
     log_format: str = setting(

@@ -105,15 +105,10 @@ def _reports(settings: Settings, what: Sequence[str]) -> Iterator[Report]:
 
 
 def _item(report: Report) -> dict[str, Any]:
-    from api.problems import fault_json
+    from api.problems import report_json
 
-    return {
-        "source": _source(report),
-        "slug": report.slug,
-        "errors": [fault_json(fault) for fault in report.faults],
-        "warnings": [fault_json(fault) for fault in report.warnings],
-        "in_place_of": None if report.in_place_of is None else f"{report.slug} (pack)",
-    }
+    in_place_of = None if report.in_place_of is None else f"{report.slug} (pack)"
+    return {**report_json(report, _source(report)), "in_place_of": in_place_of}
 
 
 def _source(report: Report) -> str:

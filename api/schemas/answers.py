@@ -38,6 +38,16 @@ class ProblemShape(Shape):
     checks = fields.Dict(keys=fields.String(), values=fields.String())
 
 
+class VerdictShape(Shape):
+    """What is to be said of a command file, as `weir commands validate --format json` says it."""
+
+    valid = fields.Boolean(required=True, metadata={"description": "Whether it would load."})
+    source = fields.String(required=True, metadata={"description": "What the request called it."})
+    slug = fields.String(required=True, allow_none=True, metadata={"description": "That it has, or claims to have."})
+    errors = fields.List(fields.Nested(FaultShape), required=True)
+    warnings = fields.List(fields.Nested(FaultShape), required=True, metadata={"description": "What it holds in vain."})
+
+
 class FileFaultsShape(Shape):
     """A command file that does not load."""
 

@@ -15,7 +15,18 @@ from docs.generators.markdown import code, document, fenced, table
 from docs.generators.stored_rows import as_json
 from dsl.reference.docstrings import docstring_of
 from telemetry.clock import to_unix_us
-from telemetry.events import CATALOGUE, MEASURES, Category, ErrorFacts, Event, Level, Scope, Source, event_type
+from telemetry.events import (
+    CATALOGUE,
+    MEASURES,
+    Category,
+    ErrorFacts,
+    Event,
+    FieldFault,
+    Level,
+    Scope,
+    Source,
+    event_type,
+)
 from telemetry.testing import NOON
 
 INTRODUCTION = """
@@ -53,6 +64,7 @@ _SAMPLES: dict[str, Any] = {
     "queue_wait_us": 1840,
     "elapsed_us": 17_210,
     "priority": 5,
+    "faults": (FieldFault("inputs.body", "inputs.required"), FieldFault("inputs.<other>", "inputs.unknown")),
     "steps_executed": 3,
     "steps_successful": 3,
     "steps_failed": 0,
@@ -186,6 +198,8 @@ def _kind(kind: Any) -> str:  # noqa: ANN401 - any annotation
         return " or ".join(_kind(each) for each in get_args(kind))
     if kind is ErrorFacts:
         return "`error_type`, `error_category`, `error_fingerprint`"
+    if get_origin(kind) is tuple:
+        return "list of `field` and `rule`"
     names = {int: "whole number", str: "registered name", bytes: "bytes", bool: "boolean", type(None): "null"}
     return names.get(kind, "map of measures")
 

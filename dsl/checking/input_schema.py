@@ -79,6 +79,29 @@ KEYWORDS = frozenset(
 )
 
 
+def declared_path(schema: Mapping[str, Any], path: Path) -> str:
+    """Where a value of `inputs` is, in the command's own words: `inputs.items[].name`.
+
+    A name that the schema does not declare may be anybody's words: `<other>` stands for the first of them, and the path
+    ends there. Positions in lists are left out.
+    """
+    said = str(path[0])
+    declared: Any = schema
+    for part in path[1:]:
+        if isinstance(part, int):
+            said, declared = f"{said}[]", _within(declared, "items")
+            continue
+        properties = _within(declared, "properties")
+        if not isinstance(properties, Mapping) or part not in properties or not INPUT_NAME.fullmatch(part):
+            return f"{said}.<other>"
+        said, declared = f"{said}.{part}", properties[part]
+    return said
+
+
+def _within(schema: object, keyword: str) -> object:
+    return schema.get(keyword) if isinstance(schema, Mapping) else None
+
+
 def validator(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
     """Compile a schema. Its messages call the value that is wrong `the value`, and never repeat it.
 

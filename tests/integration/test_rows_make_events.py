@@ -10,6 +10,8 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+from dsl.fragments import Change, Draft, Fragment
+from dsl.notes import Note
 from telemetry.clock import to_unix_us
 from telemetry.events import (
     ErrorFacts,
@@ -26,6 +28,9 @@ from telemetry.events import (
     StepFailed,
     StepSkipped,
 )
+from telemetry.ids import new_id
+from workers.edits import Edits
+from workers.imports import Imports
 from workers.testing import World
 
 Row = dict[str, Any]
@@ -64,6 +69,64 @@ def test_every_event_equals_what_its_row_says(
     assert len(world.recorder.events) == len(rebuilt)
     for event in world.recorder.events:
         assert rebuilt[event.event_id] == event
+
+
+@pytest.mark.req("C-03", "C-05")
+def test_every_event_of_a_change_from_outside_equals_what_its_row_says(
+    world: World, connection: Connection[Any]
+) -> None:
+    scope = Scope(new_id(1).bytes, "cli", user_id=world.pseudonyms.user("Ada"))
+    edits = Edits(world.pool, world.clock, world.recorder, world.pseudonyms.content)
+    imports = Imports(world.pool, world.clock, world.recorder)
+
+    kept = edits.create(Draft("note", title="kept"), "lab", "Ada", scope).fragment
+    edits.update(kept.id, Change(title="changed"), "Ada", scope, lambda _: None)
+    edits.delete(kept.id, "Ada", scope, lambda _: None)
+    imports.run([Note("one", "", ""), Note("two", "", "")], imports.space_id("lab"), "Ada", scope)
+    imports.run([Note(str(number), "", "") for number in range(101)], imports.space_id("lab"), "Ada", scope)
+
+    connection.row_factory = dict_row
+    told = connection.execute("select * from mutations where event_id is not null").fetchall()
+    rebuilt = {change["event_id"].bytes: _outside(world, change) for change in told}
+    assert len(world.recorder.events) == len(rebuilt) == 3 + 2 + 1
+    for event in world.recorder.events:
+        assert rebuilt[event.event_id] == event
+
+
+def test_a_change_from_outside_that_is_undone_leaves_neither_row_nor_event(
+    world: World, connection: Connection[Any]
+) -> None:
+    scope = Scope(new_id(1).bytes, "api")
+    edits = Edits(world.pool, world.clock, world.recorder, world.pseudonyms.content)
+    kept = edits.create(Draft("note", title="kept"), "default", "Ada", scope).fragment
+
+    def refuse(fragment: Fragment) -> None:
+        raise Refused
+
+    with pytest.raises(Refused):
+        edits.update(kept.id, Change(title="changed"), "Ada", scope, refuse)
+    with pytest.raises(Refused):
+        edits.delete(kept.id, "Ada", scope, refuse)
+
+    assert world.recorder.types == ["fragment.created"]
+    assert connection.execute("select operation from mutations").fetchall() == [("created",)]
+    assert connection.execute("select title from fragments").fetchall() == [("kept",)]
+
+
+class Refused(Exception):
+    """What a check of a test raises."""
+
+
+def _outside(world: World, change: Row) -> Event:
+    scope = Scope(
+        correlation_id=change["correlation_id"].bytes,
+        request_source=change["request_source"],
+        user_id=world.pseudonyms.user(change["user_name"]),
+        space_id=change["space_id"].bytes,
+    )
+    fragment_id = change["entity_id"].bytes if change["event_rows"] == 1 else None
+    kind = FRAGMENT_EVENTS[change["operation"]]
+    return kind(*_stamp(change, "event_id", "occurred_at"), scope, fragment_id, None, change["event_rows"])
 
 
 def _rebuild(world: World, connection: Connection[Any], execution_id: UUID) -> Iterator[Event]:

@@ -1,36 +1,28 @@
-"""Whatever is written, the language answers with a command or with faults; and what it evaluates, it leaves alone."""
+"""Whatever is written, the language answers with a command or with faults."""
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import random
-import re
-import time
 from contextlib import suppress
 from typing import Any
 
-import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.template_cases import random_template, scope
 from dsl.check import load
 from dsl.checking.input_schema import KEYWORDS
 from dsl.document import read
-from dsl.errors import CommandInvalid, ExpressionError, Fault, InputsInvalid
-from dsl.expressions import Compiler
+from dsl.errors import CommandInvalid, Fault, InputsInvalid
 from dsl.inputs import check_inputs, coerce
 from dsl.library import PACKS
 from dsl.nodes import Locator, ScalarNode, find
 from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
-from dsl.templates.patterns import Pattern, PatternError
 
 SETTINGS = DslSettings()
-COMPILER = Compiler(SETTINGS)
 #: `HYPOTHESIS_EXAMPLES=10000` for once.
 EXAMPLES = settings(
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "200" if os.environ.get("CI") else "60")),
@@ -77,68 +69,6 @@ WORDS = st.sampled_from(
         *(b"inputs.", b"1e999", b"~", b"? ", b"---\n", b"%YAML"),
     ]
 )
-SCRAPS = st.sampled_from(
-    [
-        *(
-            "{{",
-            "}}",
-            "{%",
-            "%}",
-            " ",
-            "-",
-            "inputs.a",
-            ".b",
-            "[0]",
-            "[",
-            "]",
-            "(1..3)",
-            "(",
-            ")",
-            "|",
-            "size",
-            ": ",
-            ",",
-        ),
-        *("for i in ", "endfor", "if ", "endif", "else", "assign x = ", "capture y", "endcapture", "case ", "when "),
-        *("raw", "endraw", "comment", "endcomment", "not ", " and ", "==", "contains", "'", '"', "é", "\n", "break"),
-    ]
-)
-VALUE = st.sampled_from(
-    [
-        *(
-            "inputs.a",
-            "inputs.b.b",
-            "inputs.b",
-            "inputs.nope",
-            "inputs.a[0]",
-            "inputs.a.size",
-            "now",
-            "x",
-            "'now'",
-            "''",
-        ),
-        *("'a b,c'", "'(a|b)*'", "0", "9", "-1.5", "true", "nil", "empty", "(1..3)", "99999999999999999999"),
-    ]
-)
-FILTER = st.builds(
-    lambda name, values: f" | {name}" + (f": {', '.join(values)}" if values else ""),
-    st.sampled_from(sorted(COMPILER.filters)),
-    st.lists(VALUE, max_size=3),
-)
-OUTPUT = st.builds(lambda value, uses: f"{{{{ {value}{''.join(uses)} }}}}", VALUE, st.lists(FILTER, max_size=3))
-TAGS = st.recursive(
-    OUTPUT | st.sampled_from(["text", " ", "{% break %}"]),
-    lambda inner: (
-        st.builds(lambda value, body: f"{{% for x in {value} %}}{body}{{% endfor %}}", VALUE, inner)
-        | st.builds(lambda value, body: f"{{% if {value} %}}{body}{{% else %}}n{{% endif %}}", VALUE, inner)
-        | st.builds(lambda value, body: f"{{% assign x = {value} %}}{body}", VALUE, inner)
-        | st.builds(lambda value, body: f"{{% case {value} %}}{{% when 9 %}}{body}{{% endcase %}}", VALUE, inner)
-        | st.builds(lambda body: f"{{% capture x %}}{body}{{% endcapture %}}{{{{ x }}}}", inner)
-        | st.builds("".join, st.lists(inner, max_size=3))
-    ),
-    max_leaves=4,
-)
-MARKUP = OUTPUT | TAGS | st.lists(SCRAPS, max_size=14).map("".join)
 TEXT = st.text(alphabet=st.characters(categories=("L", "N", "P", "Zs", "So"), exclude_characters="{}%"), max_size=12)
 JSON = st.recursive(
     st.none()
@@ -305,32 +235,6 @@ def test_every_character_of_a_text_is_found_in_the_file(value: str, style: str |
 
 
 @EXAMPLES
-@given(MARKUP, JSON)
-def test_arbitrary_templates_evaluate_or_say_what_is_wrong_and_leave_their_scope_alone(
-    text: str,
-    value: Any,  # noqa: ANN401 - any JSON value
-) -> None:
-    names = {"inputs": {"a": value, "b": {"b": [value]}}, "now": "2026-11-20T18:32:00Z"}
-    before = copy.deepcopy(names)
-    for compiled in (COMPILER.template, COMPILER.condition):
-        try:
-            result = compiled(text).evaluate(names)
-        except ExpressionError as error:
-            result = error.facts["line"]
-        json.dumps(result, allow_nan=False)
-    assert names == before
-
-
-@EXAMPLES
-@given(st.randoms(use_true_random=False))
-def test_templates_that_try_to_run_away_end(chance: random.Random) -> None:
-    started_ns = time.process_time_ns()
-    with suppress(ExpressionError):
-        COMPILER.template(random_template(chance)).evaluate(scope())
-    assert time.process_time_ns() - started_ns < 10 * 100_000_000
-
-
-@EXAMPLES
 @given(ANYTHING)
 def test_arbitrary_inputs_are_taken_or_faulty(value: Any) -> None:  # noqa: ANN401 - any value
     text = (
@@ -358,17 +262,3 @@ def test_arbitrary_inputs_are_a_schema_that_checks_or_faults(inputs: Any, value:
 def test_coercing_never_fails(text: str, declared: str) -> None:
     coerced = coerce({"type": "object", "properties": {"a": {"type": declared}}}, {"a": text})
     json.dumps(coerced, allow_nan=False)
-
-
-@EXAMPLES
-@given(
-    st.lists(st.sampled_from("ab.[]()|*+?\\w\\d^${}1,"), max_size=10).map("".join),
-    st.text(alphabet="ab1\n ", max_size=20),
-)
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_arbitrary_patterns_find_what_python_finds_or_are_refused(pattern: str, text: str) -> None:
-    try:
-        found = Pattern(pattern).search(text, lambda _: None)
-    except PatternError:
-        return
-    assert found == bool(re.search(pattern, text))

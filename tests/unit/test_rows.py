@@ -83,7 +83,13 @@ def test_what_has_no_column_is_a_measure() -> None:
     }
     assert measures == {
         "HttpRequestCompleted": {"method": "POST", "status": 202},
-        "CommandValidationFailed": {"faults_count": 2},
+        "CommandValidationFailed": {
+            "faults_count": 2,
+            "faults": [
+                {"field": "inputs.body", "rule": "inputs.required"},
+                {"field": "inputs.<other>", "rule": "inputs.unknown"},
+            ],
+        },
         "ExecutionQueued": {"priority": 5},
         "ExecutionStarted": {"queue_wait_us": 3000},
         "StepExecuted": {"items": 3, "branch": "then"},

@@ -15,7 +15,7 @@ from workers.hints import Hints
 log = structlog.get_logger(__name__)
 
 #: How long a due execution is left to the hint of its own submission.
-PATIENCE = timedelta(seconds=1)
+PATIENCE = timedelta(milliseconds=500)
 
 
 @dataclass(frozen=True, slots=True)
