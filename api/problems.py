@@ -286,6 +286,7 @@ def report_json(report: Report, source: str) -> dict[str, Any]:
         "slug": report.slug,
         "errors": [fault_json(fault) for fault in report.faults],
         "warnings": [fault_json(fault) for fault in report.warnings],
+        "in_place_of": None if report.in_place_of is None else f"{report.slug} (pack)",
     }
 
 

@@ -126,25 +126,13 @@ def _look(
 ) -> tuple[Report, Command | None]:
     if isinstance(given, Report):
         return given, None
-    return validate_text(given.text, registry, settings, origin=given.name, slugs=slugs)
-
-
-def validate_text(
-    text: bytes,
-    registry: Mapping[str, StepType],
-    settings: DslSettings,
-    *,
-    origin: str,
-    slugs: Collection[str] | None = None,
-) -> tuple[Report, Command | None]:
-    """Look at the text of one file; the command, if it is sound."""
-    document = read(text, settings)
+    document = read(given.text, settings)
     try:
-        command = check(document, registry, settings, origin=origin)
+        command = check(document, registry, settings, origin=given.name)
     except CommandInvalid as invalid:
-        return Report(origin, slug_claimed(text), text, invalid.faults), None
+        return Report(given.name, slug_claimed(given.text), given.text, invalid.faults), None
     in_vain = warnings(command, document, settings, slugs)
-    return Report(origin, command.slug, text, warnings=in_vain), command
+    return Report(given.name, command.slug, given.text, warnings=in_vain), command
 
 
 def _is_in(path: str, folder: Path) -> bool:

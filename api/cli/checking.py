@@ -107,8 +107,7 @@ def _reports(settings: Settings, what: Sequence[str]) -> Iterator[Report]:
 def _item(report: Report) -> dict[str, Any]:
     from api.problems import report_json
 
-    in_place_of = None if report.in_place_of is None else f"{report.slug} (pack)"
-    return {**report_json(report, _source(report)), "in_place_of": in_place_of}
+    return report_json(report, _source(report))
 
 
 def _source(report: Report) -> str:

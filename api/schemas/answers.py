@@ -46,6 +46,9 @@ class VerdictShape(Shape):
     slug = fields.String(required=True, allow_none=True, metadata={"description": "That it has, or claims to have."})
     errors = fields.List(fields.Nested(FaultShape), required=True)
     warnings = fields.List(fields.Nested(FaultShape), required=True, metadata={"description": "What it holds in vain."})
+    in_place_of = fields.String(
+        required=True, allow_none=True, metadata={"description": "The built-in command that it would replace."}
+    )
 
 
 class FileFaultsShape(Shape):

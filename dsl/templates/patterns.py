@@ -13,8 +13,8 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from re import _constants as sre  # type: ignore[attr-defined] # not in typeshed; tests pin what is used of it
-from re import _parser as parser  # type: ignore[attr-defined] # likewise
+from re import _constants as sre  # not in typeshed; tests pin what is used of it
+from re import _parser as parser  # likewise
 from typing import Any, NamedTuple, TypeAlias
 
 #: Characters of a pattern, and instructions it may become (`a{500}` is 500).
