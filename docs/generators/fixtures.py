@@ -9,7 +9,8 @@ from dsl.step import ParamsModel
 
 INTRODUCTION = f"""
 What a file for `weir commands test` may say; [how to test a command](../how-to/test-a-command.md) shows it in use. It
-is YAML as in [command files](language.md#yaml), without templates. `weir commands schema --fixtures` prints its JSON
+is YAML as in [command files](language.md#yaml), without templates; every [fault](errors.md#faults-test) of it is told
+with line and column. `weir commands schema --fixtures` prints its JSON
 Schema, for [editors](../how-to/edit-commands.md).
 
 Steps are named by their paths: `create`, `each[0].save` for the first item of a map, `sort.open` for a step in a
@@ -31,25 +32,10 @@ _SECTIONS: tuple[tuple[str, str, ParamsModel], ...] = (
     ("The error that is expected", "`expected.error`.", ExpectedError),
 )
 
-_FAULTS = """\
-## Faults
-
-Beside those of [YAML and files](language.md#faults), each with its line and column, and with the nearest name:
-
-| code | what is wrong |
-| --- | --- |
-| `test.missing_key`, `test.unknown_key` | A key that must be there is not, or one is there that has no meaning. |
-| `test.wrong_type`, `test.wrong_parameter` | A value is not what its key holds. |
-| `test.duplicate_name` | Two tests of the file have the same name. |
-| `test.unknown_command` | There is no command of that slug, or no file at that path. |
-| `test.unknown_step` | The command has no such step. |
-| `test.output_not_given` | A step with an effect is reached, and nothing stands in for it; told without a line. |"""
-
 
 def page() -> str:
     """The page."""
-    sections = (*(_section(*one) for one in _SECTIONS), _FAULTS)
-    return document("Fixtures", "`dsl/rehearsal/fixtures.py`", INTRODUCTION, sections)
+    return document("Fixtures", "`dsl/rehearsal/fixtures.py`", INTRODUCTION, (_section(*one) for one in _SECTIONS))
 
 
 def _section(title: str, says: str, model: ParamsModel) -> str:

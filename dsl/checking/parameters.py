@@ -154,7 +154,7 @@ def _expected(detail: Any) -> str:  # noqa: ANN401 - pydantic_core.ErrorDetails
         return str(detail["expected"])
     words = _WORDS.get(detail["type"])
     if words is not None and detail.get("ctx", {}).get("min_length") == 1:
-        return "at least one"
+        return "one that is not empty"
     if words is not None:
         return words.format(**detail.get("ctx", {}))
     return _SHOULD.sub("", detail["msg"].removeprefix("Value error, "))

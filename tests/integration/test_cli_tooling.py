@@ -191,7 +191,7 @@ def test_a_new_command_that_cannot_be_written_is_said_in_two_lines(offline_weir:
 
     assert (typed.code, typed.out) == (1, "")
     assert typed.err.splitlines() == [
-        "weir: the folder commands cannot be made: File exists",
+        "weir: the folder commands cannot be made: File exists (command.not_written)",
         "      WEIR_COMMANDS_DIR names another folder.",
     ]
 
