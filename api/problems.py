@@ -166,6 +166,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("language", 422, "Command cannot be used", "The command's definition does not allow this.", "Read `detail`."),
     Kind("expression.failed", 422, "Expression failed", _RUN_ONLY + "A template or condition could not be evaluated.",
          "Correct the expression at the place that is named."),
+    Kind("expression.limit", 422, "Expression asks for too much", _RUN_ONLY + "A template or condition would take more"
+         " work, memory or text than one may.", "Do less in one template, or raise the setting that the hint names."),
     Kind("execution.not_found", 404, "No such execution", "No execution has this id.",
          "`weir executions list` shows the newest."),
     Kind("execution.conflict", 409, "Execution is in another state", "The execution's state does not allow this.",
@@ -195,6 +197,18 @@ KINDS: tuple[Kind, ...] = (
     Kind("step.timed_out", 422, "Step timed out", _RUN_ONLY + "The step took longer than it may.",
          "Raise its `timeout`, or give it less to do."),
     Kind("ledger", 500, "Run was stopped", _RUN_ONLY + "Nothing more of the run could be kept.", "See the log."),
+    Kind("ledger.stopped", 409, "Run was ended", _RUN_ONLY + "The execution was cancelled, or ran out of time.",
+         "See its state."),
+    Kind("step.child_failed", 422, "Other command failed", _RUN_ONLY + "A command that the step waited for did not"
+         " succeed.", "Look at that execution; the error names it."),
+    Kind("step.interrupted", 422, "Step interrupted", _RUN_ONLY + "Its execution had to stop while the step ran.",
+         "Nothing, if you cancelled it; else raise the command's `timeout`."),
+    Kind("execution.timed_out", 422, "Command timed out", _RUN_ONLY + "The command ran longer than its `timeout`.",
+         "Raise its `timeout`, or give it less to do."),
+    Kind("execution.expired", 422, "Not begun in time", _RUN_ONLY + "No worker took it before its time was up.",
+         "Submit it again, with more time; see why its lane is behind."),
+    Kind("execution.step_not_found", 422, "No such step", "The command has no step with the id that was named.",
+         "Take one of those that are named."),
     Kind("ledger.suspended", 503, "Run goes on later", _RUN_ONLY + "The attempt ended, the execution did not.",
          "Wait: it is queued again."),
     Kind("execution.worker_lost", 500, "Worker lost", _RUN_ONLY + "The process that ran it was killed again and again.",
@@ -288,6 +302,7 @@ def report_json(report: Report, source: str) -> dict[str, Any]:
         "slug": report.slug,
         "errors": [fault_json(fault) for fault in report.faults],
         "warnings": [fault_json(fault) for fault in report.warnings],
+        "in_place_of": None if report.in_place_of is None else f"{report.slug} (pack)",
     }
 
 

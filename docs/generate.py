@@ -16,13 +16,14 @@ from api import problems
 from api.cli import reference as cli
 from docs.generators import errors, events, fixtures, requirements, rest, settings, steps, tables
 from dsl.schema import command_schema
+from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 
 FOLDER = Path(__file__).parent
 
 
 def _command_schema() -> str:
-    return json.dumps(command_schema(REGISTRY), indent=2) + "\n"
+    return json.dumps(command_schema(REGISTRY, DslSettings()), indent=2) + "\n"
 
 
 #: What makes each page, by its path in docs/.

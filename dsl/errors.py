@@ -6,6 +6,7 @@ LanguageError
 |- SecretsMissing           a command needs secrets that are not there
 |- UnknownCommand           did you mean ...?
 `- ExpressionError          a template or condition that cannot be evaluated
+   `- ExpressionLimit       it asks for more than a template may take
 StepError
 |- StepFailed               the step says so itself: rules broken, nothing found
 |  |- RecordInvalid         a fragment, note or notification that cannot be stored
@@ -83,15 +84,15 @@ class InputsInvalid(LanguageError):
     """The inputs of a submission are not what the command declares; all faults.
 
     Attributes:
-        fields: What telemetry may know of them.
+        failed_fields: What telemetry may know of them.
     """
 
     code = "inputs.invalid"
 
-    def __init__(self, slug: str, faults: tuple[Fault, ...], fields: tuple[FieldFault, ...] = ()) -> None:
+    def __init__(self, slug: str, faults: tuple[Fault, ...], failed_fields: tuple[FieldFault, ...] = ()) -> None:
         super().__init__(f"{len(faults)} input(s) of {slug} are wrong", slug=slug)
         self.faults = faults
-        self.fields = fields
+        self.failed_fields = failed_fields
 
 
 class SecretsMissing(LanguageError):
@@ -113,6 +114,12 @@ class ExpressionError(LanguageError):
     category: ClassVar[Category] = "validation"
 
 
+class ExpressionLimit(ExpressionError):
+    """A template or condition asked for more than one may take; `facts["setting"]` names what moves the limit."""
+
+    code = "expression.limit"
+
+
 class StepError(WeirError):
     """A step could not do what it was asked.
 
@@ -125,9 +132,19 @@ class StepError(WeirError):
 
 
 class StepFailed(StepError):
-    """The step itself found that it cannot succeed: its input is the reason."""
+    """The step itself found that it cannot succeed: its input is the reason.
+
+    Attributes:
+        failed_fields: What telemetry may know of values that did not validate: names and rules, never a value.
+    """
 
     category: ClassVar[Category] = "validation"
+
+    def __init__(
+        self, detail: str, *, hint: str | None = None, failed_fields: tuple[FieldFault, ...] = (), **facts: object
+    ) -> None:
+        super().__init__(detail, hint=hint, **facts)
+        self.failed_fields = failed_fields
 
 
 class RecordInvalid(StepFailed):

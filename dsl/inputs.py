@@ -13,13 +13,16 @@ from typing import Any, TypeAlias
 
 import jsonschema_rs
 
-from dsl.checking.input_schema import declared_names, declared_path, defaults_of, validator
+from dsl.checking.input_schema import declared_names, defaults_of, validator
 from dsl.command import Command
 from dsl.errors import Fault, InputsInvalid
+from dsl.failed_fields import UNKNOWN, failed_fields
 from dsl.faults import listed, nearest, shown
 from dsl.nodes import Path, format_path
 from dsl.values import MAX_DEPTH, MAX_INT, MIN_INT
-from telemetry.events import FieldFault
+
+#: A fault, and where it is.
+_Found: TypeAlias = tuple[Path, Fault]
 
 _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
 _CAPITAL = re.compile(r"(?=[A-Z])")
@@ -27,12 +30,6 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
 
 #: Faults of one submission that are told; a list may hold a million of the same.
 _MAX_FAULTS = 100
-
-#: Fields of one submission that telemetry is told of.
-_MAX_FIELDS = 20
-
-#: A fault and where it is.
-Found: TypeAlias = tuple[Fault, Path]
 
 #: How a schema's types are called.
 _TYPES = {
@@ -63,20 +60,17 @@ def check_inputs(command: Command, given: Mapping[str, Any]) -> dict[str, Any]:
     return inputs
 
 
-def _refuse(command: Command, found: Iterator[Found]) -> None:
-    """Raises `InputsInvalid` if anything was found."""
-    told = list(islice(found, _MAX_FAULTS))
-    if not told:
-        return
-    known = (FieldFault(declared_path(command.inputs, path), fault.code) for fault, path in told)
-    fields = tuple(islice(dict.fromkeys(known), _MAX_FIELDS))
-    raise InputsInvalid(command.slug, tuple(fault for fault, _ in told), fields)
+def _refuse(command: Command, faults: Iterator[_Found]) -> None:
+    found = list(islice(faults, _MAX_FAULTS))
+    if found:
+        fields = failed_fields(command.inputs, ((path, fault.code) for path, fault in found))
+        raise InputsInvalid(command.slug, tuple(fault for _, fault in found), fields)
 
 
-def _broken_rules(command: Command, inputs: Mapping[str, Any]) -> Iterator[Found]:
+def _broken_rules(command: Command, inputs: Mapping[str, Any]) -> Iterator[_Found]:
     declared = declared_names(command.inputs)
     if declared is not None:
-        yield from ((_unknown(name, declared), ("inputs", name)) for name in inputs if name not in declared)
+        yield from ((("inputs", name), _unknown(name, declared)) for name in inputs if name not in declared)
         inputs = {name: value for name, value in inputs.items() if name in declared}
     schema = _Schema(command.definition_hash, command.inputs)
     yield from map(_fault, _validator(schema).iter_errors(dict(inputs)))
@@ -117,15 +111,15 @@ def _validator(schema: _Schema) -> jsonschema_rs.Validator:
     return validator(schema.schema)
 
 
-def _unkeepable(value: object, path: Path) -> Iterator[Found]:
+def _unkeepable(value: object, path: Path) -> Iterator[_Found]:
     """What JSON or Postgres cannot hold, anywhere inside."""
     if len(path) > MAX_DEPTH:
         message = f"values are nested deeper than {MAX_DEPTH}"
-        yield Fault("inputs.too_deep", message, format_path(path[:8]) + "…"), path[:8]
+        yield path, Fault("inputs.too_deep", message, format_path(path[:8]) + "…")
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str) or _UNKEEPABLE.search(key):
-                yield Fault("inputs.text", "a key is not text that can be kept", format_path(path)), path
+                yield path, Fault("inputs.text", "a key is not text that can be kept", format_path(path))
             else:
                 yield from _unkeepable(item, (*path, key))
     elif isinstance(value, list):
@@ -134,7 +128,7 @@ def _unkeepable(value: object, path: Path) -> Iterator[Found]:
     else:
         reason = _why_not_kept(value)
         if reason is not None:
-            yield Fault(reason[0], reason[1], format_path(path)), path
+            yield path, Fault(reason[0], reason[1], format_path(path))
 
 
 def _why_not_kept(value: object) -> tuple[str, str] | None:
@@ -163,18 +157,20 @@ def _unknown(name: str, declared: frozenset[str]) -> Fault:
     )
 
 
-def _fault(error: jsonschema_rs.ValidationError) -> Found:
+def _fault(error: jsonschema_rs.ValidationError) -> _Found:
     """A broken rule of the schema: its code is `inputs.` and the schema's own keyword."""
-    kind, path = error.kind, ("inputs", *error.instance_path)
+    kind = error.kind
+    path: Path = ("inputs", *error.instance_path)
     facts = kind.as_dict()
     code = "inputs." + "_".join(part.lower() for part in _CAPITAL.split(kind.name))
     if "property" in facts:
         name = str(facts["property"])
         path = (*path, name)
-        return Fault(code, f"`{shown(name)}` is missing", format_path(path), expected="a value"), path
+        return path, Fault(code, f"`{shown(name)}` is missing", format_path(path), expected="a value")
     if "unexpected" in facts:
         names = ", ".join(f"`{shown(str(name))}`" for name in facts["unexpected"])
-        return Fault("inputs.unknown", f"not known here: {names}", format_path(path), found=names), path
+        fault = Fault("inputs.unknown", f"not known here: {names}", format_path(path), found=names)
+        return (*path, UNKNOWN), fault
     expected: str | None = None
     if "types" in facts:
         expected = " or ".join(_TYPES.get(name, name) for name in facts["types"])
@@ -182,8 +178,8 @@ def _fault(error: jsonschema_rs.ValidationError) -> Found:
         expected = listed([shown(option) for option in facts["options"]])
     options = [option for option in facts.get("options", ()) if isinstance(option, str)]
     meant = nearest(error.instance, options) if isinstance(error.instance, str) else None
-    place, found = format_path(path), shown(error.instance)
-    return Fault(code, error.message, place, found=found, expected=expected, nearest=meant), path
+    found = shown(error.instance)
+    return path, Fault(code, error.message, format_path(path), found=found, expected=expected, nearest=meant)
 
 
 def _coerced(text: str, declared: object) -> Any:  # noqa: ANN401 - any JSON value

@@ -24,7 +24,7 @@ from dsl.errors import StepFailed
 from dsl.faults import Wrong
 from dsl.settings import DslSettings
 from dsl.tables import Tables
-from telemetry.events import ErrorFacts
+from telemetry.events import ErrorFacts, FieldFault
 
 #: Kinds of change to a row.
 Operation = Literal["created", "updated", "deleted"]
@@ -337,6 +337,14 @@ class Step(ABC):
         """
         return ()
 
+    def narrowed(self, settings: DslSettings) -> Mapping[str, Any]:
+        """What the configuration allows of its `with:`, as JSON Schema, for editors; by default nothing is added.
+
+        Args:
+            settings: Of the process that makes the schema.
+        """
+        return {}
+
     def effect_of(self, params: Any) -> Effect:  # noqa: ANN401 - the type's own Params
         """The effect of a run with these parameters; by default the class's."""
         return self.effect
@@ -365,9 +373,11 @@ class StepRow:
         output: JSON text.
         error: The whole error for the execution's owner; operational, never telemetry.
         facts: What telemetry may know of it.
+        failed_fields: Which values did not validate, likewise.
         event_id: 16 bytes; none while telemetry is off.
         mutation_events: For each of `mutations` its event, if it has one.
         children: Executions that are accepted with this row.
+        runs_others: Whether it is a step that has steps inside, whose time is theirs.
     """
 
     path: str
@@ -381,12 +391,14 @@ class StepRow:
     output: str | None = None
     error: Mapping[str, Any] | None = None
     facts: ErrorFacts | None = None
+    failed_fields: tuple[FieldFault, ...] = ()
     mutations: tuple[Mutation, ...] = ()
     fragment_id: UUID | None = None
     measures: Mapping[str, int | float | str] = field(default_factory=dict)
     event_id: bytes | None = None
     mutation_events: tuple[MutationEvent | None, ...] = ()
     children: tuple[Child, ...] = ()
+    runs_others: bool = False
 
     @property
     def mutations_count(self) -> int:

@@ -96,6 +96,10 @@ create table command_executions (
     mutations_count integer not null default 0,
     queued_event_id uuid,
     finished_event_id uuid,
+    slow boolean not null default false,
+    slowest_step text,
+    slowest_step_type text,
+    slowest_step_us bigint,
     -- deaths: workers that were lost with it; deaths_alone: those where nothing else ran; failures: attempts that failed.
     -- alone: it runs only where nothing else does. failing: the error that ended its steps, while `on_failure` runs.
     deaths smallint not null default 0,
@@ -127,7 +131,10 @@ create table command_executions (
         link in ('child', 'follows', 'retry_of', 'resumed_from', 'scheduled_by')
     ),
     constraint command_executions_priority_range check (priority between 0 and 9),
-    constraint command_executions_source_known check (request_source in ('api', 'cli', 'schedule', 'chat', 'command'))
+    constraint command_executions_source_known check (request_source in ('api', 'cli', 'schedule', 'chat', 'command')),
+    constraint command_executions_only_slow_has_slowest check (
+        slow or (slowest_step is null and slowest_step_type is null and slowest_step_us is null)
+    )
 );
 
 -- The claim: best due execution of a lane, by priority, then age. Holds only what waits, so it stays small.
@@ -144,6 +151,8 @@ create index command_executions_running on command_executions (worker_id) where 
 -- What becomes due later.
 create index command_executions_later on command_executions (run_at) where state = 'scheduled';
 create index command_executions_expiring on command_executions (expires_at) where state in ('queued', 'scheduled');
+-- Slow ones are rare, and somebody looks for them.
+create index command_executions_slow on command_executions (id desc) where slow;
 
 -- Who asked that a running execution be stopped; apart from its row, whose lock its own effects hold.
 create table command_stops (

@@ -21,6 +21,42 @@ Stoppage = Literal["before_start", "cooperatively", "interrupted", "killed"]
 RetryReason = Literal["failed", "step_failed", "worker_lost", "worker_stopped", "store_lost"]
 Category = Literal["network", "timeout", "rate_limit", "server", "validation", "internal"]
 
+#: What a value can break: keywords of JSON Schema that inputs may use, checks of `validate`, and `unknown` (nobody
+#: declared it), `text` and `number` (nothing can keep it), `too_deep`. Whatever else there may be is `other`.
+Rule = Literal[
+    "required",
+    "unknown",
+    "type",
+    "enum",
+    "const",
+    "pattern",
+    "format",
+    "min_length",
+    "max_length",
+    "minimum",
+    "maximum",
+    "exclusive_minimum",
+    "exclusive_maximum",
+    "multiple_of",
+    "min_items",
+    "max_items",
+    "unique_items",
+    "contains",
+    "min_properties",
+    "max_properties",
+    "property_names",
+    "any_of",
+    "one_of",
+    "not",
+    "min",
+    "max",
+    "in",
+    "text",
+    "number",
+    "too_deep",
+    "other",
+]
+
 
 class Scope(Struct, frozen=True, array_like=True):
     """Who caused it: what all events of one request or one attempt share. Built once, referred to by each event.
@@ -62,6 +98,23 @@ class ErrorFacts(Struct, frozen=True, array_like=True):
     error_type: str
     error_category: Category
     error_fingerprint: bytes
+
+
+#: Fields that one event tells of, and characters of each, at most.
+MAX_FAILED_FIELDS, MAX_FIELD = 20, 100
+
+
+class FieldFault(Struct, frozen=True, array_like=True):
+    """A field that did not validate, and the rule it broke: never the value.
+
+    Attributes:
+        field: Where, in names that the command declares (`inputs.tags[3]`); `<unknown>` stands for any other name. Of
+            a `validate` step the rule, by its number: `rules[0]`.
+        rule: One of `Rule`.
+    """
+
+    field: str
+    rule: Rule
 
 
 class Event(Struct, frozen=True, array_like=True):
@@ -107,24 +160,12 @@ class HttpRequestCompleted(Event, frozen=True, tag="http.request.completed"):
     outcome: Literal["succeeded", "failed"]
 
 
-class FieldFault(Struct, frozen=True):
-    """A field that failed and why; never its value.
-
-    Attributes:
-        field: Path of a declared field: `inputs.items[].name`; `<other>` where somebody's own name stands.
-        rule: Code of the broken rule: `inputs.required`.
-    """
-
-    field: str
-    rule: str
-
-
 class CommandValidationFailed(Event, frozen=True, tag="command.validation.failed"):
     """A submission was refused because its inputs are not what the command declares.
 
     Attributes:
-        faults_count: How many faults the inputs had.
-        faults: Which fields failed and why, each once, at most 20: a field of the command's own schema, and a rule.
+        faults_count: How many faults the inputs had; the first hundred are counted.
+        failed_fields: The first 20 fields that are wrong, each once for each rule it broke.
     """
 
     component: ClassVar[str] = "command"
@@ -132,7 +173,7 @@ class CommandValidationFailed(Event, frozen=True, tag="command.validation.failed
     version: ClassVar[int] = 2
 
     faults_count: int
-    faults: tuple[FieldFault, ...] = ()
+    failed_fields: tuple[FieldFault, ...] = ()
 
 
 class ExecutionQueued(Event, frozen=True, tag="command.execution.queued"):
@@ -191,9 +232,15 @@ class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
         steps_failed: Paths whose last run failed.
         steps_skipped: Paths whose condition was false, or whose branch was not taken.
         mutations_count: Rows created, updated or deleted.
+        slow: True when `total_duration_us` is more than WEIR_WORKER_SLOW_COMMAND_THRESHOLD; else left out.
+        slowest_step: Of a slow execution, the path of the step run that took longest, not counting steps that only
+            run others (`list.map`, `condition`); none when no step ran.
+        slowest_step_type: Registered name of its type.
+        slowest_step_us: How long it ran.
     """
 
     component: ClassVar[str] = "command"
+    version: ClassVar[int] = 2
 
     total_duration_us: int
     queue_wait_us: int
@@ -204,6 +251,10 @@ class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
     steps_skipped: int
     mutations_count: int
     outcome: Literal["succeeded"] = "succeeded"
+    slow: bool = False
+    slowest_step: str | None = None
+    slowest_step_type: str | None = None
+    slowest_step_us: int | None = None
 
 
 class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
@@ -219,6 +270,7 @@ class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
 
     component: ClassVar[str] = "command"
     level: ClassVar[Level] = "error"
+    version: ClassVar[int] = 2
 
     total_duration_us: int
     queue_wait_us: int
@@ -230,6 +282,10 @@ class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
     mutations_count: int
     outcome: Literal["failed", "expired", "dead"]
     error: ErrorFacts | None = None
+    slow: bool = False
+    slowest_step: str | None = None
+    slowest_step_type: str | None = None
+    slowest_step_us: int | None = None
     stopped: Stoppage | None = None
 
 
@@ -253,6 +309,10 @@ class ExecutionCancelled(Event, frozen=True, tag="command.execution.cancelled"):
     mutations_count: int
     stopped: Stoppage
     outcome: Literal["cancelled"] = "cancelled"
+    slow: bool = False
+    slowest_step: str | None = None
+    slowest_step_type: str | None = None
+    slowest_step_us: int | None = None
 
 
 #: What steps may report of themselves: numbers (none) and enums (their words), by name.
@@ -304,10 +364,14 @@ class StepFailed(Event, frozen=True, tag="dsl.step.failed"):
 
     Attributes:
         error: Class, category and fingerprint of what it raised.
+        failed_fields: When values did not validate: which, and the rules they broke, as in `command.validation.failed`.
+            Of a `validate` step, of a step whose parameters are not what its type declares (`with.title`), and of a
+            `command.run` whose inputs are not what the other command declares.
     """
 
     component: ClassVar[str] = "dsl"
     level: ClassVar[Level] = "error"
+    version: ClassVar[int] = 2
 
     step_path: str
     step_type: str
@@ -318,6 +382,7 @@ class StepFailed(Event, frozen=True, tag="dsl.step.failed"):
     fragment_id: bytes | None = None
     measures: dict[str, int | float | str] | None = None
     outcome: Literal["failed"] = "failed"
+    failed_fields: tuple[FieldFault, ...] = ()
 
 
 class StepSkipped(Event, frozen=True, tag="dsl.step.skipped"):

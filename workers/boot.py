@@ -180,6 +180,7 @@ def make_runner(resources: Resources, flusher: Flusher, lease: Lease, watch: Wat
         settings=settings,
         watch=watch,
         hints=resources.hints,
+        slow_command_threshold=resources.workers.slow_command_threshold,
     )
 
 

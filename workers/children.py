@@ -62,7 +62,12 @@ class ChildSubmitter:
             hint = f"`weir commands validate {slug}` says what is wrong."
             raise StepFailed(f"the file of the command {slug} is faulty", hint=hint, command=slug) from error
         except InputsInvalid as error:
-            raise StepFailed(error.detail, faults=msgspec.to_builtins(list(error.faults)), command=slug) from error
+            raise StepFailed(
+                error.detail,
+                faults=msgspec.to_builtins(list(error.faults)),
+                failed_fields=error.failed_fields,
+                command=slug,
+            ) from error
         if link == "child":
             self._refuse_cycle(connection, parent, command)
         return Child(self._new_id(), command, checked, link, priority)

@@ -78,6 +78,10 @@ class ExecutionSummary:
     steps_failed: int
     steps_skipped: int
     mutations_count: int
+    slow: bool
+    slowest_step: str | None
+    slowest_step_type: str | None
+    slowest_step_us: int | None
 
     @property
     def is_final(self) -> bool:
@@ -250,7 +254,7 @@ class Executions:
             raise ExecutionNotFound(f"there is no execution {execution_id}", hint="`weir executions list` shows them.")
         return found[0]
 
-    def page(
+    def page(  # noqa: PLR0913 - one argument per filter
         self,
         *,
         limit: int,
@@ -258,6 +262,7 @@ class Executions:
         state: str | None = None,
         command: str | None = None,
         correlation_id: UUID | None = None,
+        slow: bool | None = None,
     ) -> list[ExecutionSummary]:
         """Executions, newest first; `before` is the id of the last one already seen."""
         parameters = {
@@ -266,6 +271,7 @@ class Executions:
             "state": state,
             "slug": command,
             "correlation_id": correlation_id,
+            "slow": slow,
         }
         return self._fetch(ExecutionSummary, SQL["page"], parameters)
 

@@ -89,7 +89,8 @@ on conflict (execution_id, path) do nothing;
 
 -- name: finish
 -- The final state, once, and only behind the fence. No row: somebody else's by now.
--- params: id; fence; state; result and error as JSON; finished_at; running_us of this attempt; the statistics; event_id.
+-- params: id; fence; state; result and error as JSON; finished_at; running_us of this attempt; the statistics; slow, and
+-- its slowest step; stopped; event_id.
 update command_executions
 set state = %(state)s,
     result = %(result)s,
@@ -101,6 +102,10 @@ set state = %(state)s,
     steps_failed = %(steps_failed)s,
     steps_skipped = %(steps_skipped)s,
     mutations_count = %(mutations_count)s,
+    slow = %(slow)s,
+    slowest_step = %(slowest_step)s,
+    slowest_step_type = %(slowest_step_type)s,
+    slowest_step_us = %(slowest_step_us)s,
     stopped = %(stopped)s,
     finished_event_id = %(event_id)s
 where id = %(id)s and fence = %(fence)s and finished_at is null
@@ -195,25 +200,28 @@ returning e.lane;
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.error, e.attempt, e.fence, e.worker_id,
     e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
-    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.inputs, e.result
+    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
+    e.slowest_step_type, e.slowest_step_us, e.inputs, e.result
 from command_executions as e
 join spaces as s on s.id = e.space_id
 where e.id = %(id)s;
 
 -- name: page
 -- Newest first, by id; without inputs and results, which may be large.
--- params: before: id of the last row seen, or null; state, slug, correlation_id: or null; limit.
--- index: primary key, or command_executions_by_slug, _by_state, _by_correlation.
+-- params: before: id of the last row seen, or null; state, slug, correlation_id, slow: or null; limit.
+-- index: primary key, or command_executions_by_slug, _by_state, _by_correlation, _slow.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.error, e.attempt, e.fence, e.worker_id,
     e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
-    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count
+    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
+    e.slowest_step_type, e.slowest_step_us
 from command_executions as e
 join spaces as s on s.id = e.space_id
 where (%(before)s::uuid is null or e.id < %(before)s::uuid)
     and (%(state)s::text is null or e.state = %(state)s::text)
     and (%(slug)s::text is null or e.slug = %(slug)s::text)
     and (%(correlation_id)s::uuid is null or e.correlation_id = %(correlation_id)s::uuid)
+    and (%(slow)s::boolean is null or e.slow = %(slow)s::boolean)
 order by e.id desc
 limit %(limit)s;
 
@@ -260,3 +268,20 @@ select distinct on (path) path, outcome, mutations_count
 from command_steps
 where execution_id = %(id)s and restored_from is null
 order by path, attempt desc, step_try desc;
+
+-- name: slowest_step
+-- The run that took longest of the committed steps of an execution that have no steps inside. params: id.
+-- index: primary key.
+with recursive ran as materialized (
+    select path, step_type, duration_us from command_steps where execution_id = %(id)s and outcome <> 'skipped'
+), inside as (
+    -- The steps around each, from its path: `each[3].check.then` is inside `each[3].check`, and that inside `each`.
+    select distinct regexp_replace(path, '(\[[0-9]+\])?\.[^.]+$', '') as path from ran where path like '%%.%%'
+    union
+    select regexp_replace(path, '(\[[0-9]+\])?\.[^.]+$', '') from inside where path like '%%.%%'
+)
+select path, step_type, duration_us
+from ran
+where path not in (select path from inside)
+order by duration_us desc
+limit 1;

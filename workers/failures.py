@@ -9,6 +9,7 @@ import msgspec
 import pydantic
 
 from dsl.errors import CommandInvalid, InputsInvalid
+from dsl.failed_fields import failed_fields_of
 from telemetry.errors import WeirError
 from telemetry.events import ErrorFacts
 from telemetry.privacy import error_facts, frames
@@ -39,7 +40,7 @@ class Failures:
         """The message too, and what the error knows of itself; JSON-able, and storable by Postgres.
 
         Keys: type, category, fingerprint, message, frames; code and hint where it has them; faults of what did not
-        validate.
+        validate, and failed_fields, which is what telemetry knows of those.
         """
         if isinstance(error, KeptError):
             return dict(error.details)
@@ -58,6 +59,9 @@ class Failures:
         faults = _faults(error)
         if faults:
             details["faults"] = faults
+        fields = failed_fields_of(error)
+        if fields:
+            details["failed_fields"] = [{"field": each.field, "rule": each.rule} for each in fields]
         kept: dict[str, Any] = _all_storable(details)
         return kept
 

@@ -7,6 +7,7 @@ come from: killed in between, a committed row stands without its event, and hold
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from psycopg_pool import ConnectionPool
 
 from dsl.errors import FenceLost, LedgerBroken, LedgerError, LedgerUnavailable
 from dsl.executor import Outcome
-from dsl.instrumentation import DescribeError, Totals, events_of
+from dsl.instrumentation import DescribeError, SlowestStep, Totals, events_of
 from dsl.step import Child, Ledger, StepRow
 from telemetry.clock import Clock, from_unix_us, to_unix_us
 from telemetry.connections import is_connection_loss
@@ -96,6 +97,7 @@ class Fence:
         claimed_us: Monotonic instant of the claim.
         hints: Wakes the lane of what steps have run; without them the sweeper finds it.
         woken: Lanes where something can go on, once what was written is committed.
+        slow_us: An execution that ran longer is slow.
     """
 
     pool: ConnectionPool
@@ -107,6 +109,7 @@ class Fence:
     claimed_us: int
     hints: Hints | None = None
     woken: set[str] = field(default_factory=set)
+    slow_us: int = sys.maxsize
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
@@ -166,6 +169,12 @@ class Fence:
             "steps_skipped": totals.count("skipped"),
             "mutations_count": totals.mutations,
         }
+        total_us = self.claim.running_us + running_us
+        if total_us > self.slow_us and self.claim.attempt > 1:
+            # What earlier attempts took the time for.
+            for step in connection.execute(SQL["slowest_step"], {"id": self.claim.id}):
+                totals.time_step(SlowestStep(*step))
+        mark = self._mark(total_us, totals)
         error = outcome.error
         finished = connection.execute(
             SQL["finish"],
@@ -180,6 +189,10 @@ class Fence:
                 "running_us": running_us,
                 "event_id": event_id and UUID(bytes=event_id),
                 **statistics,
+                "slow": mark[0],
+                "slowest_step": mark[1],
+                "slowest_step_type": mark[2],
+                "slowest_step_us": mark[3],
             },
         ).fetchone()
         if finished is None:
@@ -192,7 +205,7 @@ class Fence:
         if event_id is None:
             return None
         measures = (
-            self.claim.running_us + running_us,
+            total_us,
             self.claim.queue_wait_us,
             max(0, now_us - to_unix_us(self.claim.queued_at)),
             statistics["steps_executed"],
@@ -202,11 +215,13 @@ class Fence:
             statistics["mutations_count"],
         )
         if outcome.state == "succeeded":
-            return ExecutionCompleted(event_id, now_us, self.scope, *measures)
+            return ExecutionCompleted(event_id, now_us, self.scope, *measures, "succeeded", *mark)
+        how = outcome.stopped
         if outcome.state == "cancelled":
-            return ExecutionCancelled(event_id, now_us, self.scope, *measures, outcome.stopped or "cooperatively")
+            how = how or "cooperatively"
+            return ExecutionCancelled(event_id, now_us, self.scope, *measures, how, "cancelled", *mark)
         facts = None if error is None else self.errors.facts(error)
-        return ExecutionFailed(event_id, now_us, self.scope, *measures, outcome.state, facts, outcome.stopped)
+        return ExecutionFailed(event_id, now_us, self.scope, *measures, outcome.state, facts, *mark, how)
 
     def release(self, connection: Connection[Any], release: Release) -> Event | None:
         """Let go of the execution, which goes on later; returns its event, to be recorded after the commit."""
@@ -266,7 +281,15 @@ class Fence:
         totals = Totals()
         for path, outcome, mutations in connection.execute(SQL["committed"], {"id": self.claim.id}):
             totals.count_path(path, outcome, mutations)
+        for step in connection.execute(SQL["slowest_step"], {"id": self.claim.id}):
+            totals.time_step(SlowestStep(*step))
         return totals
+
+    def _mark(self, total_us: int, totals: Totals) -> tuple[bool, str | None, str | None, int | None]:
+        """Whether it was slow, and if so its slowest step: path, type, duration."""
+        if total_us <= self.slow_us:
+            return False, None, None, None
+        return True, *(totals.slowest or (None, None, None))
 
     def _lost(self) -> FenceLost:
         return FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")

@@ -60,6 +60,7 @@ class Runner:
         settings: Limits.
         watch: Brings runs to their end.
         hints: Wakes lanes for commands that steps run.
+        slow_command_threshold: An execution that runs longer is marked as slow.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
@@ -77,6 +78,7 @@ class Runner:
         settings: DslSettings,
         watch: Watch,
         hints: Hints | None = None,
+        slow_command_threshold: timedelta = timedelta.max,
     ) -> None:
         self._worker_id = worker_id
         self._step_types = step_types
@@ -91,6 +93,7 @@ class Runner:
         self._settings = settings
         self._watch = watch
         self._hints = hints
+        self._slow_us = slow_command_threshold // timedelta(microseconds=1)
         self._failures = Failures()
         self._gate = Gate()
         self._stopping = threading.Event()
@@ -135,6 +138,7 @@ class Runner:
             errors=self._failures,
             claimed_us=self._clock.monotonic_us(),
             hints=self._hints,
+            slow_us=self._slow_us,
         )
         try:
             ending = self._dry_run(fence) if claim.dry_run else self._real_run(fence)

@@ -53,6 +53,11 @@ class WorkerSettings:
         "How often the scheduler looks for queued executions without a hint.",
         minimum=timedelta(milliseconds=100),
     )
+    slow_command_threshold: timedelta = setting(
+        timedelta(seconds=5),
+        "An execution that runs longer, all attempts together, is marked as slow, with its slowest step.",
+        minimum=timedelta(0),
+    )
     maintenance_interval: timedelta = setting(
         timedelta(minutes=5), "How often maintenance runs (partitions made ahead).", minimum=timedelta(seconds=1)
     )

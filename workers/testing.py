@@ -70,6 +70,7 @@ class World:
 
     Attributes:
         settings: Of the language; tests may set others before they run anything.
+        slow_command_threshold: That of runners; likewise.
         folders: Where commands that steps run are looked up; the packs, unless a test adds its own.
         step_types: Those of the test, beside the built-in ones.
     """
@@ -83,6 +84,7 @@ class World:
         self.worker_id = new_id(clock.unix_us())
         self.settings = DslSettings()
         self.folders = [PACKS]
+        self.slow_command_threshold = timedelta(seconds=5)
         self.stuck: list[Run] = []
         self.watch = Watch(
             SystemClock(),
@@ -151,6 +153,7 @@ class World:
             settings=self.settings,
             watch=self.watch,
             hints=hints,
+            slow_command_threshold=self.slow_command_threshold,
         )
 
     def run(self, source: str, inputs: Mapping[str, Any] | None = None, **fields: Any) -> Execution:  # noqa: ANN401

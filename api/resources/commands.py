@@ -15,7 +15,8 @@ from api.resources.context import resources, settings
 from api.schemas.answers import CommandDetailShape, CommandListShape, VerdictShape
 from api.schemas.requests import TextShape
 from dsl.command import Command, StepSpec
-from dsl.validation import validate_text
+from dsl.library import PACKS
+from dsl.validation import Given, validate
 
 blueprint = Blueprint("commands", __name__, url_prefix="/api/commands", description="What can be run.")
 
@@ -61,7 +62,9 @@ class Validation(MethodView):
     def post(self) -> Response:
         """Say everything that is wrong with the text of a command file. Nothing is kept of it, and nothing runs."""
         text, origin = _text_of_body()
-        report, _ = validate_text(text, resources().step_types.registry, settings().dsl, origin=origin)
+        held = resources()
+        slugs = {command.slug for command in held.library.all()}
+        (report,) = validate([Given(origin, text)], held.step_types.registry, settings().dsl, packs=PACKS, slugs=slugs)
         return json_answer({"valid": not report.faults, **report_json(report, origin)})
 
 

@@ -82,7 +82,9 @@ def _check(command: Command, inputs: Mapping[str, Any], trace: RequestTrace) -> 
         if held.recorder.enabled:
             now_us = held.clock.unix_us()
             held.recorder.record(
-                CommandValidationFailed(mint(now_us), now_us, trace.scope(), len(invalid.faults), invalid.fields)
+                CommandValidationFailed(
+                    mint(now_us), now_us, trace.scope(), len(invalid.faults), failed_fields=invalid.failed_fields
+                )
             )
         raise
 
@@ -117,6 +119,7 @@ class Executions(MethodView):
             state=query["state"],
             command=query["command"],
             correlation_id=query["correlation_id"],
+            slow=query["slow"],
         )
         return json_answer(page(rows, limit, _listed, lambda row: make_cursor("execution", row.id)))
 
@@ -222,7 +225,19 @@ def _listed(execution: ExecutionSummary) -> dict[str, Any]:
         "steps_failed": execution.steps_failed,
         "steps_skipped": execution.steps_skipped,
         "mutations_count": execution.mutations_count,
+        "slow": execution.slow,
+        "slowest_step": _slowest_step(execution),
         "links": _links(execution.id),
+    }
+
+
+def _slowest_step(execution: ExecutionSummary) -> dict[str, Any] | None:
+    if execution.slowest_step_us is None:
+        return None
+    return {
+        "path": execution.slowest_step,
+        "step_type": execution.slowest_step_type,
+        "duration_ms": execution.slowest_step_us / 1000,
     }
 
 

@@ -44,6 +44,15 @@ class StrictBoolean(fields.Boolean):
         return value
 
 
+class WordBoolean(fields.Boolean):
+    """`true` or `false` in a query string, and nothing else."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - marshmallow's
+        if value not in {"true", "false"}:
+            raise self.make_error("invalid", input=value)
+        return bool(value == "true")
+
+
 class WholeNumber(fields.Integer):
     """A whole number of JSON, where 5.0 is one (JSON Schema 2020-12, § 4.2.3); true is none, and neither is "5"."""
 
@@ -262,6 +271,7 @@ class ExecutionQuery(QueryShape):
     state = fields.String(validate=validate.OneOf(STATES))
     command = fields.String(metadata={"description": "Slug."})
     correlation_id = AnyId()
+    slow = WordBoolean(metadata={"description": "Only those that were slow, or only those that were not."})
     limit = _limit()
     cursor = _cursor()
 

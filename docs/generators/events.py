@@ -23,6 +23,7 @@ from telemetry.events import (
     Event,
     FieldFault,
     Level,
+    Rule,
     Scope,
     Source,
     event_type,
@@ -64,7 +65,6 @@ _SAMPLES: dict[str, Any] = {
     "queue_wait_us": 1840,
     "elapsed_us": 17_210,
     "priority": 5,
-    "faults": (FieldFault("inputs.body", "inputs.required"), FieldFault("inputs.<other>", "inputs.unknown")),
     "steps_executed": 3,
     "steps_successful": 3,
     "steps_failed": 0,
@@ -74,10 +74,37 @@ _SAMPLES: dict[str, Any] = {
     "step_type": "fragment.update",
     "step_try": 1,
     "measures": {"fields": 2},
+    "slow": False,
+    "slowest_step": None,
+    "slowest_step_type": None,
+    "slowest_step_us": None,
 }
 
-#: What differs in an event that tells of a failure.
-_FAILED_SAMPLES = {"steps_successful": 2, "steps_failed": 1, "mutations_count": 0}
+#: What differs in the examples of some types: a failure, and one that was slow too.
+_OWN_SAMPLES: dict[str, dict[str, Any]] = {
+    "command.validation.failed": {
+        "failed_fields": (FieldFault("inputs.body", "required"), FieldFault("inputs.<unknown>", "unknown"))
+    },
+    "dsl.step.failed": {
+        "step_path": "check",
+        "step_type": "validate",
+        "mutations_count": 0,
+        "fragment_id": None,
+        "measures": {"faults": 1},
+        "failed_fields": (FieldFault("rules[0]", "pattern"),),
+    },
+    "command.execution.failed": {
+        "total_duration_us": 6_120_400,
+        "elapsed_us": 6_123_900,
+        "steps_successful": 2,
+        "steps_failed": 1,
+        "mutations_count": 0,
+        "slow": True,
+        "slowest_step": "find",
+        "slowest_step_type": "fragment.query",
+        "slowest_step_us": 5_981_000,
+    },
+}
 
 
 def page() -> str:
@@ -90,7 +117,7 @@ def example_of(cls: type[Event]) -> Event:
     """An instance with plausible values; always the same."""
     hints = get_type_hints(cls)
     own = [name for name in cls.__struct_fields__ if name not in Event.__struct_fields__]
-    samples = _SAMPLES | (_FAILED_SAMPLES if cls.level == "error" else {})
+    samples = _SAMPLES | _OWN_SAMPLES.get(event_type(cls), {})
     values = {name: samples[name] if name in samples else _sample(hints[name], name) for name in own}
     # Within the millisecond of NOON, which the sample ids are of.
     return cls(event_id=_sample_id(event_type(cls)), occurred_at_us=to_unix_us(NOON) + 123, scope=_scope(cls), **values)
@@ -123,7 +150,7 @@ def _common() -> str:
 
 
 def _vocabulary() -> str:
-    words = {"level": Level, "request_source": Source, "error_category": Category}
+    words = {"level": Level, "request_source": Source, "error_category": Category, "rule": Rule}
     rows = [(code(name), ", ".join(map(code, get_args(kind)))) for name, kind in words.items()]
     components = sorted({cls.component for cls in CATALOGUE})
     rows.append(("`component`", ", ".join(map(code, components))))

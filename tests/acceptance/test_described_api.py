@@ -1,6 +1,6 @@
 """The API does what its own description says: schemathesis reads the description, and asks the running API of it all.
 
-`WEIR_TEST_API_EXAMPLES=1000 make test ARGS='-k description'` looks longer, elsewhere each time.
+`WEIRTEST_API_EXAMPLES=1000 make test ARGS='-k description'` looks longer, elsewhere each time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PATIENCE = 3600
 @pytest.mark.timeout(PATIENCE)
 def test_the_api_is_as_its_description_says(empty_installation: Installation, tmp_path: Path) -> None:
     empty_installation.up()
-    longer = os.environ.get("WEIR_TEST_API_EXAMPLES")
+    longer = os.environ.get("WEIRTEST_API_EXAMPLES")
     how = ["--max-examples", longer] if longer else ["--max-examples", EXAMPLES, "--generation-deterministic"]
 
     looked = subprocess.run(  # noqa: S603 - of our own environment

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from fixtures.apis import Api
 from fixtures.running import Servers
+from fixtures.stacks import eventually
 from psycopg import Connection
 
 from telemetry.ids import new_id
@@ -60,7 +61,7 @@ def test_a_postgres_that_hangs_is_answered_for_in_time_and_forgotten_after(
 def test_readiness_notices_a_postgres_that_hangs(hasty_api: Api, servers: Servers, admin: psycopg.Connection) -> None:
     if servers.origin != "embedded":
         pytest.skip("the processes of this Postgres are not ours to stop")
-    assert hasty_api.get("/readyz").status_code == 200
+    eventually(lambda: hasty_api.get("/readyz").status_code == 200)
 
     with standing_still(hasty_api, admin):
         refused = hasty_api.get("/readyz")

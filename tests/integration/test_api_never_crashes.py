@@ -11,11 +11,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.schemas.answers import ProblemShape
-from api.schemas.requests import EventQuery, ExecutionQuery, FragmentQuery, ImportShape, StepQuery, SubmissionShape
+from api.schemas.requests import (
+    ChangeShape,
+    DraftShape,
+    EventQuery,
+    ExecutionQuery,
+    FragmentQuery,
+    ImportShape,
+    StepQuery,
+    SubmissionShape,
+    TextShape,
+)
 
 PATHS = ("/api/executions", "/api/fragments", "/api/telemetry/events", "/api/executions/{id}/steps", "/api/commands")
 NAMES = sorted({name for shape in (EventQuery, ExecutionQuery, FragmentQuery, StepQuery) for name in shape().fields})
-FIELDS = sorted({*SubmissionShape().fields, *ImportShape().fields})
+SHAPES = (SubmissionShape, ImportShape, DraftShape, ChangeShape, TextShape)
+FIELDS = sorted({name for shape in SHAPES for name in shape().fields})
 ID = "0198a000-0000-7000-8000-0000000000aa"
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
@@ -54,11 +65,27 @@ def test_any_path_is_answered(api: Api, method: str, parts: list[str]) -> None:
 
 @SOME
 @given(
-    path=st.sampled_from(["/api/commands/todo.add/executions", "/api/fragments/import"]),
+    path=st.sampled_from(
+        ["/api/commands/todo.add/executions", "/api/fragments/import", "/api/fragments", "/api/commands/validate"]
+    ),
     body=VALUES | st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4),
 )
 def test_any_body_is_answered(api: Api, path: str, body: object) -> None:
     answered(api, "POST", path, data=json.dumps(body).encode(), content_type="application/json")
+
+
+@SOME
+@given(change=st.dictionaries(st.sampled_from(sorted(ChangeShape().fields)) | TEXTS, VALUES, max_size=4))
+def test_any_change_is_answered(api: Api, change: dict[str, Any]) -> None:
+    fragment_id = api.post("/api/fragments", {"type": "note"}).json["id"]
+    data = json.dumps(change).encode()
+    answered(api, "PATCH", f"/api/fragments/{fragment_id}", data=data, content_type="application/json")
+
+
+@SOME
+@given(text=st.binary(max_size=200))
+def test_any_text_is_validated(api: Api, text: bytes) -> None:
+    answered(api, "POST", "/api/commands/validate", data=text, content_type="application/yaml")
 
 
 @SOME

@@ -27,7 +27,14 @@ def test_a_sound_text_is_valid_and_is_not_a_command_for_that(api: Api) -> None:
 
     assert answer.status_code == 200
     assert VerdictShape().validate(answer.json) == {}
-    assert answer.json == {"valid": True, "source": "text", "slug": "todo.other", "errors": [], "warnings": []}
+    assert answer.json == {
+        "valid": True,
+        "source": "text",
+        "slug": "todo.other",
+        "errors": [],
+        "warnings": [],
+        "in_place_of": None,
+    }
     assert api.get("/api/commands/todo.other").status_code == 404
 
 

@@ -70,7 +70,7 @@ def test_every_line_of_the_help_is_what_the_command_says_of_itself() -> None:
         (["commands", "list"], 1, "nothing answers at http://127.0.0.1:1"),
         (["telemetry", "trace", "x"], 1, "nothing answers"),
         (["commands", "new", "Not A Slug"], 2, "lower case"),
-        (["commands", "validate", "nothing"], 1, "there is no command nothing"),
+        (["commands", "validate", "nothing"], 2, "there is neither a command nor a file 'nothing'"),
     ],
 )
 def test_what_goes_wrong_is_said_in_a_line_with_its_exit_code(
@@ -181,7 +181,8 @@ def test_faults_as_json_have_the_shape_the_api_gives_them(offline_weir: Weir) ->
     assert (typed.code, typed.json["next_cursor"]) == (1, None)
     assert broken["source"] == "broken.yaml"
     assert {"code", "message", "path", "line", "column"} <= set(broken["errors"][0])
-    assert fine == {"source": "todo.add (pack)", "slug": "todo.add", "errors": [], "warnings": []}
+    nothing_wrong: dict[str, object] = {"errors": [], "warnings": [], "in_place_of": None}
+    assert fine == {"source": "todo.add (pack)", "slug": "todo.add", **nothing_wrong}
 
 
 def test_a_folder_is_checked_whole(offline_weir: Weir) -> None:

@@ -207,4 +207,4 @@ def test_an_api_that_is_not_there_is_not_well(offline_weir: Weir, monkeypatch: p
 
     typed = offline_weir("health", "api")
 
-    assert (typed.code, typed.err.splitlines()[0]) == (1, "weir: no api answers at 127.0.0.1:1")
+    assert (typed.code, typed.err.splitlines()[0]) == (1, "weir: no api answers at 127.0.0.1:1 (health.unknown)")

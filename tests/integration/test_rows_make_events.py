@@ -22,6 +22,7 @@ from telemetry.events import (
     ExecutionQueued,
     ExecutionRetried,
     ExecutionStarted,
+    FieldFault,
     FragmentCreated,
     FragmentDeleted,
     FragmentUpdated,
@@ -75,11 +76,21 @@ class Breaks(Step):
         raise RuntimeError
 
 
+SLOW = """
+slug: slow
+steps:
+  - {id: quick, type: transform, with: {template: 100}}
+  - id: each
+    type: list.map
+    with: {items: [1000, 3000, 2000], do: [{id: wait, type: transform, with: {template: "{{ item }}"}}]}
+"""
+
 FRAGMENT_EVENTS = {"created": FragmentCreated, "updated": FragmentUpdated, "deleted": FragmentDeleted}
 
 
 @pytest.mark.req("S-01", "C-03")
-@pytest.mark.parametrize("source", [ALL_KINDS, FAILS])
+@pytest.mark.usefixtures("slow_transforms")
+@pytest.mark.parametrize("source", [ALL_KINDS, FAILS, SLOW], ids=["all-kinds", "fails", "slow"])
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_every_event_equals_what_its_row_says(
     world: World, connection: Connection[Any], source: str, dry_run: bool
@@ -217,7 +228,10 @@ def _step(scope: Scope, row: Row) -> Event:
     rest = (row["step_try"], row["mutations_count"], fragment, row["measures"])
     if row["outcome"] == "failed":
         facts = ErrorFacts(row["error_type"], row["error_category"], row["error_fingerprint"])
-        return StepFailed(*stamp, scope, row["path"], row["step_type"], row["duration_us"], facts, *rest)
+        fields = tuple(FieldFault(each["field"], each["rule"]) for each in row["error"].get("failed_fields", ()))
+        return StepFailed(
+            *stamp, scope, row["path"], row["step_type"], row["duration_us"], facts, *rest, failed_fields=fields
+        )
     return StepExecuted(*stamp, scope, row["path"], row["step_type"], row["duration_us"], *rest)
 
 
@@ -240,8 +254,9 @@ def _end(scope: Scope, row: Row) -> Event:
         row["steps_skipped"],
         row["mutations_count"],
     )
+    mark = (row["slow"], row["slowest_step"], row["slowest_step_type"], row["slowest_step_us"])
     if row["state"] == "succeeded":
-        return ExecutionCompleted(*stamp, scope, *measures)
+        return ExecutionCompleted(*stamp, scope, *measures, "succeeded", *mark)
     error = row["error"]
     facts = ErrorFacts(error["type"], error["category"], bytes.fromhex(error["fingerprint"]))
-    return ExecutionFailed(*stamp, scope, *measures, row["state"], facts)
+    return ExecutionFailed(*stamp, scope, *measures, row["state"], facts, *mark)

@@ -33,7 +33,8 @@ KNOWN = {telemetry.errors.__name__, dsl.errors.__name__, workers.errors.__name__
 #: A process that meets these never serves a request.
 AT_START = {telemetry.errors.RedisRefused}
 REACHABLE = sorted(
-    {error for error in errors_of(WeirError) if error.__module__ in KNOWN} - AT_START, key=lambda error: error.code
+    {error for error in errors_of(WeirError) if error.__module__ in KNOWN} - AT_START,
+    key=lambda error: (error.code, error.__name__),
 )
 
 
