@@ -49,7 +49,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 lock: $(STAMP)  ## resolve pyproject.toml into requirements.lock (UPGRADE=--upgrade for the newest of all)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --no-emit-find-links --group dev $(UPGRADE) pyproject.toml --output-file requirements.lock
+	  --no-emit-index-url --no-emit-find-links --extra embedded --group dev $(UPGRADE) pyproject.toml --output-file requirements.lock
 
 format: $(STAMP)  ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .

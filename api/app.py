@@ -10,7 +10,7 @@ from typing import Any
 
 import flask_smorest
 import structlog
-from flask import Flask, Response, json
+from flask import Flask, Response, json, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -48,31 +48,46 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     """
     stack = ExitStack()
     if resources is None:
-        resources = stack.enter_context(open_resources(settings.servers, settings.workers, "api"))
+        resources = stack.enter_context(
+            open_resources(settings.servers, settings.workers, "api", statement_timeout=settings.api.statement_timeout)
+        )
         atexit.register(stack.close)
+    app = _App("weir", static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=settings.api.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
+    app.url_map.strict_slashes = False
+    app.extensions[_CLOSE] = stack
+    context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
+    tracing.install(app, resources.clock, resources.recorder)
+    access.install(app, settings.api.allowed_hosts)
+    parsing.install(app)
+    _add_operations(app)
+    app.register_blueprint(documents.blueprint)
+    app.register_error_handler(WeirError, _answer_error)
+    app.register_error_handler(Exception, _answer_unforeseen)
+    return app
+
+
+def describe() -> dict[str, Any]:
+    """What `/api/openapi.json` says, without anything that would serve it."""
     app = Flask("weir", static_folder=None)
+    parsing.install(app)
+    document: dict[str, Any] = _add_operations(app).spec.to_dict()
+    return document
+
+
+def _add_operations(app: Flask) -> _Api:
     app.config.update(
-        MAX_CONTENT_LENGTH=settings.api.max_body_bytes,
         API_TITLE="Weir",
         API_VERSION="1",
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX="/api",
         OPENAPI_JSON_PATH="openapi.json",
-        PROPAGATE_EXCEPTIONS=False,
     )
-    app.url_map.strict_slashes = False
-    app.extensions[_CLOSE] = stack
-    context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
-    tracing.install(app, resources.clock, resources.recorder)
-    access.install(app)
-    parsing.refuse_unknown_query(app)
     api = _Api(app)
+    api.register_converter(parsing.IdConverter, lambda _converter: {"type": "string", "format": "uuid"})
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
-    app.register_blueprint(documents.blueprint)
-    app.register_error_handler(WeirError, _answer_error)
-    app.register_error_handler(Exception, _answer_unforeseen)
-    return app
+    return api
 
 
 def close_app(app: Flask) -> None:
@@ -81,10 +96,21 @@ def close_app(app: Flask) -> None:
     stack.close()
 
 
+class _App(Flask):
+    def make_default_options_response(self) -> Response:
+        """What a path takes; without what others of the same form would."""
+        answer = super().make_default_options_response()
+        if methods := parsing.methods_of(self, request.path):
+            answer.headers["Allow"] = ", ".join(sorted(methods))
+        return answer
+
+
 class _Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest is not typed
     """flask-smorest with problems for errors, in what it answers and in what it documents."""
 
     ERROR_SCHEMA = ProblemShape
+    # Every status is named where it is given.
+    DEFAULT_ERROR_RESPONSE_NAME = None
     DEFAULT_RESPONSE_CONTENT_TYPE: str = "application/json"
 
     def handle_http_exception(self, error: HTTPException) -> Response:

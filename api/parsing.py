@@ -1,24 +1,34 @@
-"""Reading requests: one strict JSON object, known query parameters, and every fault of either in one answer."""
+"""Reading requests: ids, one strict JSON object, known query parameters, and every fault of them in one answer.
+
+What every operation refuses for the same reasons is added to its description here, next to the reasons.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from difflib import get_close_matches
+from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from uuid import UUID
 
 import flask_smorest
 import marshmallow as ma
 from flask import Flask, Request, request
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.routing import BaseConverter
 
-from api.problems import BodyMalformed, MediaTypeRefused, RequestInvalid
+from api.problems import BodyMalformed, IdMalformed, MediaTypeRefused, RequestInvalid
 from dsl.errors import Fault
 
 F = TypeVar("F")
+
+_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 #: Whole numbers a body may hold: those of 64 bits with a sign.
 _GREATEST = 2**63
@@ -31,6 +41,23 @@ MAX_FIELDS = 1000
 MAX_FAULTS = 100
 
 
+#: Where the headers of an operation are kept until it is described.
+_HEADERS = "headers"
+
+#: Blueprints of probes, which may add what they like to an address.
+LENIENT = frozenset({"health"})
+
+#: What any operation may answer: a page of another site asks; nobody foresaw it.
+_ALWAYS = (HTTPStatus.FORBIDDEN, HTTPStatus.INTERNAL_SERVER_ERROR)
+#: With a body: not what it says it is, too large, of another kind, of another shape.
+_WITH_BODY = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
+
+
 class Parser(FlaskParser):
     """The webargs parser of every operation: schemas decide on unknown fields, faults become one problem."""
 
@@ -39,10 +66,7 @@ class Parser(FlaskParser):
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:  # noqa: ANN401 - any JSON
         """The body; no body at all counts as `{}`."""
-        raw = req.get_data(cache=True)
-        if req.content_length is None and len(raw) >= (req.max_content_length or math.inf):
-            # werkzeug refuses a longer body by its header; one without it, sent in chunks, it cuts off in silence.
-            raise RequestEntityTooLarge
+        raw = read_body(req)
         if not raw:
             return {}
         if not req.is_json:
@@ -72,6 +96,45 @@ class Parser(FlaskParser):
         raise RequestInvalid(list(islice(every, MAX_FAULTS))) from error
 
 
+class NoId(str):
+    """What stands in a path where an id belongs."""
+
+    __slots__ = ()
+
+
+class IdConverter(BaseConverter):
+    """An id in a path. Anything else fits too, so that the answer can say what an id looks like."""
+
+    def to_python(self, value: str) -> UUID | NoId:
+        return UUID(value) if _ID.fullmatch(value) else NoId(value)
+
+
+def install(app: Flask) -> None:
+    """Have every request of the app looked at; before its routes are added."""
+    app.url_map.converters["id"] = IdConverter
+    refuse_other_ids(app)
+    refuse_unknown_query(app)
+
+
+def methods_of(app: Flask, path: str) -> set[str]:
+    """Methods of a path that is an address by itself, though it looks like that of a thing: `/api/fragments/import`."""
+    return {method for rule in app.url_map.iter_rules() if rule.rule == path for method in rule.methods or ()}
+
+
+def refuse_other_ids(app: Flask) -> None:
+    """Refuse paths that hold something else where an id belongs."""
+
+    def look() -> None:
+        found = next((value for value in (request.view_args or {}).values() if isinstance(value, NoId)), None)
+        if found is None:
+            return
+        if methods := methods_of(app, request.path):
+            raise MethodNotAllowed(sorted(methods))
+        raise IdMalformed(f"{found[:100]!r} is not an id", hint="An id is a UUID, with hyphens.")
+
+    app.before_request(look)
+
+
 def refuse_unknown_query(app: Flask) -> None:
     """Refuse query parameters of operations that take none; those that take some look at theirs themselves."""
 
@@ -79,8 +142,7 @@ def refuse_unknown_query(app: Flask) -> None:
         if not request.args or request.endpoint is None:
             return
         view = getattr(app.view_functions[request.endpoint], "view_class", None)
-        if view is None or request.blueprint == "health":
-            # Documents, and probes that add what they like.
+        if view is None or request.blueprint in LENIENT:
             return
         operation = getattr(view, request.method.lower(), None)
         parameters = getattr(operation, "_apidoc", {}).get("arguments", {}).get("parameters", ())
@@ -97,9 +159,26 @@ def refuse_unknown_query(app: Flask) -> None:
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # flask-smorest is not typed
-    """A blueprint whose operations read requests this way."""
+    """A blueprint whose operations read requests this way, and say in their description what they refuse."""
 
     ARGUMENTS_PARSER = Parser()
+
+    def __init__(self, *arguments: Any, **facts: Any) -> None:  # noqa: ANN401 - flask-smorest's own
+        super().__init__(*arguments, **facts)
+        self._prepare_doc_cbks.append(self._describe)
+
+    def _describe(self, description: dict[str, Any], facts: Mapping[str, Any], **_: object) -> dict[str, Any]:
+        """The description of an operation, with its headers and what all like it refuse; called by flask-smorest."""
+        if _HEADERS in facts:
+            description["parameters"] = [*description.get("parameters", ()), *facts[_HEADERS]]
+        has_body = "requestBody" in description or "requestBody" in facts.get("manual_doc", {})
+        statuses = [*_ALWAYS, *(_WITH_BODY if has_body else ())]
+        if self.name not in LENIENT:
+            statuses.append(HTTPStatus.UNPROCESSABLE_ENTITY)
+        responses = description.setdefault("responses", {})
+        for status in statuses:
+            responses.setdefault(int(status), status.name)
+        return description
 
     if TYPE_CHECKING:
 
@@ -112,6 +191,50 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # flask-smorest
         def alt_response(self, status: int, response: str | None = None, **options: Any) -> Callable[[F], F]: ...  # noqa: ANN401
 
         def doc(self, **options: Any) -> Callable[[F], F]: ...  # noqa: ANN401
+
+    def takes(self, *headers: Mapping[str, Any]) -> Callable[[F], F]:
+        """The headers that an operation heeds, as OpenAPI describes parameters."""
+
+        def decorate(operation: F) -> F:
+            facts = deepcopy(getattr(operation, "_apidoc", {}))
+            facts[_HEADERS] = [*facts.get(_HEADERS, ()), *headers]
+            operation._apidoc = facts  # type: ignore[attr-defined]  # noqa: SLF001 - where flask-smorest keeps such facts
+            return operation
+
+        return decorate
+
+    def refuses(self, *statuses: int) -> Callable[[F], F]:
+        """The statuses of an operation's own refusals."""
+
+        def decorate(operation: F) -> F:
+            for status in statuses:
+                operation = self.alt_response(status, HTTPStatus(status).name)(operation)
+            return operation
+
+        return decorate
+
+
+def read_body(req: Request) -> bytes:
+    """The bytes of a body.
+
+    Raises:
+        RequestEntityTooLarge: There are more than the settings allow.
+    """
+    raw = req.get_data(cache=True)
+    if req.content_length is None and len(raw) >= (req.max_content_length or math.inf):
+        # werkzeug refuses a longer body by its header; one without it, sent in chunks, it cuts off in silence.
+        raise RequestEntityTooLarge
+    return raw
+
+
+def parse_json(shape: type[ma.Schema]) -> Any:  # noqa: ANN401 - what the shape makes of it
+    """The JSON body of this request, for operations that take other kinds of body too.
+
+    Raises:
+        BodyMalformed: It is not JSON.
+        RequestInvalid: It has another shape.
+    """
+    return Blueprint.ARGUMENTS_PARSER.parse(shape, request, location="json")
 
 
 def parse_body(raw: bytes) -> Any:  # noqa: ANN401 - any JSON

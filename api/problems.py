@@ -7,6 +7,8 @@ WeirError
    |- MediaTypeRefused         the body is said to be something else than JSON
    |- CursorInvalid            not a cursor of this list
    |- CrossSite                a page of another site asks
+   |- IdMalformed              an address has something else where an id belongs
+   |- Stale                    the thing is no longer what the caller says it is
    `- NotReady(checks)         something this process needs is away
 
 `docs/reference/problems.md` is `reference()`; a test keeps them together.
@@ -17,10 +19,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsl.errors import Fault
 from telemetry.errors import WeirError
+
+if TYPE_CHECKING:
+    from dsl.validation import Report
 
 #: Where the type URIs lead; the API serves the same text there.
 TYPE_BASE = "/docs/problems"
@@ -69,6 +74,18 @@ class CrossSite(RequestError):
     """A browser asks on behalf of a page of another site."""
 
     code = "request.cross_site"
+
+
+class IdMalformed(RequestError):
+    """An address has something else where an id belongs."""
+
+    code = "request.id_malformed"
+
+
+class Stale(RequestError):
+    """What is to be changed is no longer, or not, as the caller's `If-Match` says."""
+
+    code = "request.stale"
 
 
 class NotReady(WeirError):
@@ -121,12 +138,17 @@ KINDS: tuple[Kind, ...] = (
          "Take `next_cursor` of the page before, unchanged, with the same filters; or leave it out to start again."),
     Kind("request.cross_site", 403, "Not for other sites", "A browser sent the request for a page of another site: by"
          " `Sec-Fetch-Site` or by `Origin`.", "Ask from a program, or from a page of the same address."),
-    Kind("request.media_type", 415, "Body must be JSON", "The body came without `Content-Type: application/json`.",
-         "Send the header; curl does with `--json`."),
+    Kind("request.media_type", 415, "Body of another kind", "The body came without a `Content-Type` that the"
+         " operation takes: nearly everywhere `application/json`.", "Send the header; curl does with `--json`."),
     Kind("request.too_large", 413, "Body is too large", "The body has more bytes than `WEIR_API_MAX_BODY_BYTES`.",
          "Send less at a time, or raise the setting."),
     Kind("request.invalid", 422, "Request is not valid", "A field or query parameter is unknown, missing or has a value"
          " it may not have. `errors` names every one of them.", "Correct what `errors` names."),
+    Kind("request.id_malformed", 404, "Not an id", "The address holds something else where an id belongs.",
+         "An id is a UUID with hyphens: `0198a000-0000-7000-8000-0000000000aa`."),
+    Kind("request.stale", 412, "It is not as you know it", "`If-Match` names another state of it than the one it has:"
+         " somebody changed it in the meantime. Nothing was changed.",
+         "Get it again, decide again, and send the new `ETag`; or leave `If-Match` out to change it whatever it is."),
     Kind("request", 400, "Request cannot be served", "The request is wrong in a way that has no kind of its own.",
          "Read `detail`."),
     Kind("route.not_found", 404, "No such address", "Nothing is served under this path.",
@@ -144,6 +166,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("language", 422, "Command cannot be used", "The command's definition does not allow this.", "Read `detail`."),
     Kind("expression.failed", 422, "Expression failed", _RUN_ONLY + "A template or condition could not be evaluated.",
          "Correct the expression at the place that is named."),
+    Kind("expression.limit", 422, "Expression asks for too much", _RUN_ONLY + "A template or condition would take more"
+         " work, memory or text than one may.", "Do less in one template, or raise the setting that the hint names."),
     Kind("execution.not_found", 404, "No such execution", "No execution has this id.",
          "`weir executions list` shows the newest."),
     Kind("execution.conflict", 409, "Execution is in another state", "The execution's state does not allow this.",
@@ -167,6 +191,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("telemetry", 500, "Telemetry failed", "Events could not be kept or read.", "See the log."),
     Kind("telemetry.stream_unavailable", 503, "Telemetry stream is away", "Redis did not answer.", _LATER),
     Kind("store.unavailable", 503, "Postgres is away", "Postgres did not answer. Nothing was accepted.", _LATER),
+    Kind("store.too_slow", 503, "Postgres takes too long", "A statement took longer than `WEIR_API_STATEMENT_TIMEOUT`,"
+         " most often waiting for a row that a running command holds. Nothing was changed.", _LATER),
     Kind("store.schema_out_of_date", 503, "Schema does not fit this program", "The database's schema is older or newer"
          " than the program.", "`weir migrate --status` says which; run `weir migrate`, or upgrade the program."),
     Kind("queue.unavailable", 503, "Queue is away", "Redis did not take a message.", _LATER),
@@ -179,12 +205,28 @@ KINDS: tuple[Kind, ...] = (
     Kind("step.timed_out", 422, "Step timed out", _RUN_ONLY + "The step took longer than it may.",
          "Raise its `timeout`, or give it less to do."),
     Kind("ledger", 500, "Run was stopped", _RUN_ONLY + "Nothing more of the run could be kept.", "See the log."),
+    Kind("ledger.stopped", 409, "Run was ended", _RUN_ONLY + "The execution was cancelled, or ran out of time.",
+         "See its state."),
+    Kind("step.child_failed", 422, "Other command failed", _RUN_ONLY + "A command that the step waited for did not"
+         " succeed.", "Look at that execution; the error names it."),
+    Kind("step.interrupted", 422, "Step interrupted", _RUN_ONLY + "Its execution had to stop while the step ran.",
+         "Nothing, if you cancelled it; else raise the command's `timeout`."),
+    Kind("execution.timed_out", 422, "Command timed out", _RUN_ONLY + "The command ran longer than its `timeout`.",
+         "Raise its `timeout`, or give it less to do."),
+    Kind("execution.expired", 422, "Not begun in time", _RUN_ONLY + "No worker took it before its time was up.",
+         "Submit it again, with more time; see why its lane is behind."),
+    Kind("execution.step_not_found", 422, "No such step", "The command has no step with the id that was named.",
+         "Take one of those that are named."),
+    Kind("ledger.suspended", 503, "Run goes on later", _RUN_ONLY + "The attempt ended, the execution did not.",
+         "Wait: it is queued again."),
+    Kind("execution.worker_lost", 500, "Worker lost", _RUN_ONLY + "The process that ran it was killed again and again.",
+         "Look at its last step: it exhausts or crashes its process."),
     Kind("ledger.fence_lost", 409, "Another worker has the execution", _RUN_ONLY + "Another claim owns the execution.",
          "Nothing; the other run goes on."),
     Kind("ledger.broken", 500, "Ledger refused a row", _RUN_ONLY + "Postgres refused a row of the step ledger.",
          "The log has the particulars; run the command again when the cause is gone."),
     Kind("ledger.unavailable", 503, "Run lost Postgres", _RUN_ONLY + "Postgres went away in the middle of a run.",
-         "Run it again: it was ended as failed once Postgres was back. What it had done is kept."),
+         "Wait: what is committed stays, and the rest runs once Postgres is back."),
     Kind("internal", 500, "Internal error", "Something went wrong that Weir did not foresee. The answer says nothing of"
          " it; the API's log does, under the `X-Correlation-ID` of the answer.", "Look in the log, and report it."),
 )  # fmt: skip
@@ -224,7 +266,7 @@ def of_error(error: WeirError) -> Problem:
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return internal()
     body = _body(kind, kind.status, error.detail, error.hint)
-    faults = getattr(error, "faults", ())
+    faults = getattr(error, "faults", ()) or _fault_of_field(error)
     if faults:
         body["errors"] = [fault_json(fault) for fault in faults]
     if isinstance(error, NotReady):
@@ -246,9 +288,30 @@ def internal() -> Problem:
     return Problem(_INTERNAL.status, _body(_INTERNAL, _INTERNAL.status, detail, None), {})
 
 
+def _fault_of_field(error: WeirError) -> Sequence[Fault]:
+    field = error.facts.get("field")
+    return (Fault(error.code, error.detail, path=field),) if isinstance(field, str) else ()
+
+
 def fault_json(fault: Fault) -> dict[str, Any]:
     """A fault without what is not known of it; `code`, `message` and `path` are always there."""
     return {name: value for name, value in asdict(fault).items() if value is not None}
+
+
+def report_json(report: Report, source: str) -> dict[str, Any]:
+    """What is said of a command file, wherever it is said.
+
+    Args:
+        report: What was found.
+        source: What a person calls the file.
+    """
+    return {
+        "source": source,
+        "slug": report.slug,
+        "errors": [fault_json(fault) for fault in report.faults],
+        "warnings": [fault_json(fault) for fault in report.warnings],
+        "in_place_of": None if report.in_place_of is None else f"{report.slug} (pack)",
+    }
 
 
 def _body(kind: Kind, status: int, detail: str, hint: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -19,18 +20,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+#: Names and addresses by which a machine calls itself.
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+#: A name or an address, without port, brackets or wildcards.
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]*::?[0-9a-f:.]*", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class ApiSettings:
     """The HTTP server, and how the command line reaches it."""
 
     section: ClassVar[str] = "api"
 
-    host: str = setting("127.0.0.1", "Address the API listens on; loopback only, until access control exists.")
+    host: str = setting("127.0.0.1", "Address the API listens on; any but loopback needs WEIR_API_GUARDED.")
+    guarded: bool = setting(
+        False,
+        "Say that something in front of the API's port decides who may reach it: a container's port published on "
+        "loopback, a firewall, a proxy that asks for a password. The API itself asks nobody who they are.",
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        LOOPBACK, "Names by which the API may be addressed, without ports; requests for any other host are refused."
+    )
     port: int = setting(7420, "Port the API listens on; 0 picks a free one.", minimum=0, maximum=65_535)
     threads: int = setting(16, "Requests one API process serves at a time.", minimum=2, maximum=512)
     processes: int = setting(1, "API processes.", minimum=1, maximum=64)
     max_body_bytes: int = setting(16_777_216, "Bytes of a request body, at most.", minimum=1024)
     max_wait: timedelta = setting(timedelta(seconds=60), "Longest wait that `Prefer: wait=N` is granted.")
+    statement_timeout: timedelta = setting(
+        timedelta(seconds=8),
+        "How long one SQL statement of a request may run; then, or a second later where Postgres is silent, the answer"
+        " is 503.",
+        minimum=timedelta(milliseconds=10),
+    )
     request_timeout: timedelta = setting(
         timedelta(seconds=10), "How long the command line waits for an answer (beyond what it asked to wait)."
     )
@@ -74,8 +96,6 @@ SECTIONS: tuple[type[Any], ...] = (
     TelemetrySettings,
 )
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
 
 def load_settings(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
     """Settings from the environment and `weir.toml` in `directory` (default: the current folder).
@@ -116,10 +136,19 @@ def _relations(settings: Settings) -> list[str]:
     """Faults of values that are fine alone and wrong together."""
     faults = []
     telemetry = settings.telemetry
-    if settings.api.host not in LOOPBACK:
+    if settings.api.host not in LOOPBACK and not settings.api.guarded:
         faults.append(
-            f"WEIR_API_HOST = {settings.api.host!r}: only loopback ({', '.join(LOOPBACK)}) until access control exists"
+            f"WEIR_API_HOST = {settings.api.host!r}: everybody who reaches that address may do everything. Listen on "
+            f"loopback ({', '.join(LOOPBACK)}), or, if something in front of the port decides who may reach it, say so "
+            "with WEIR_API_GUARDED=true"
         )
+    if not settings.api.allowed_hosts:
+        faults.append("WEIR_API_ALLOWED_HOSTS is empty: with no name allowed, nobody could ask anything")
+    faults.extend(
+        f"WEIR_API_ALLOWED_HOSTS: {name!r} is no host: expected names or addresses without port, brackets or wildcards"
+        for name in settings.api.allowed_hosts
+        if not _HOST.fullmatch(name)
+    )
     if telemetry.query_default_limit > telemetry.query_max_limit:
         faults.append("WEIR_TELEMETRY_QUERY_DEFAULT_LIMIT is larger than WEIR_TELEMETRY_QUERY_MAX_LIMIT")
     if telemetry.batch_size > telemetry.buffer_max_events:

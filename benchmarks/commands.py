@@ -13,7 +13,7 @@ from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 from telemetry.ids import new_id
 from telemetry.settings import TelemetrySettings
-from workers.boot import Resources, make_runner, open_resources
+from workers.boot import Resources, make_lease, make_runner, make_watch, open_resources
 from workers.executions import Submission
 from workers.flusher import Flusher
 from workers.settings import ServerSettings, WorkerSettings
@@ -61,8 +61,9 @@ class InlineWorker:
 
     def __init__(self, resources: Resources, flusher: Flusher) -> None:
         self.resources = resources
-        self.id = new_id(resources.clock.unix_us())
-        self.runner = make_runner(resources, flusher)
+        self.lease = make_lease(resources)
+        self.lease.hold()
+        self.runner = make_runner(resources, flusher, self.lease, make_watch(resources, self.lease))
 
     def submit(self, command: Command) -> UUID:
         """As the API does once the inputs are checked; without a hint."""
@@ -77,7 +78,7 @@ class InlineWorker:
         Raises:
             BenchmarkFailed: Nothing was due.
         """
-        claim = self.resources.executions.claim("default", self.id)
+        claim = self.resources.executions.claim("default", self.lease.worker_id)
         if claim is None:
             raise BenchmarkFailed("no execution was due")
         self.runner.run(claim)

@@ -76,6 +76,10 @@ FIGURES: tuple[Figure, ...] = (
         "executions_db_per_s", "1/s", "5 fragment.create, 2 workers, likewise", "bare Dramatiq, 7 commits", at_least=300
     ),
     Figure("light_steps_ms_p50", "ms", "40 light steps in one execution", "the same steps, bare calls", 60),
+    Figure("import_notes_per_s", "1/s", "`weir fragments import` of 10,000 notes", "executemany, bare", at_least=1000),
+    Figure("import_peak_mb", "MB", "most memory of that command", "with a tenth of the notes", 60),
+    Figure("template_cpu_ms", "ms", "the most CPU of any template of 10 kB tried", "the work counted for it", 100),
+    Figure("template_memory_mb", "MB", "the most memory of any, beside its values", "what any may reckon with", 20),
     Figure("idle_latency_ms_p50", "ms", "HTTP request to final state seen, idle stack", "GET /readyz, same stack", 15),
     Figure("idle_latency_ms_p95", "ms", "the same, 95th percentile", "GET /readyz, p95", 30),
     Figure("idle_pss_mb", "MB", "memory (PSS) of the whole idle stack", "its Python processes, unshared", 400),

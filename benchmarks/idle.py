@@ -12,8 +12,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection
@@ -24,18 +24,16 @@ from urllib.parse import urlsplit
 
 from psycopg import Connection
 
-from api.cli.services import SERVICES
 from benchmarks.commands import INPUTS, light_command
 from benchmarks.figures import Measured
 from benchmarks.processes import cpu_seconds, family, is_python, pss_bytes, rss_bytes
 from benchmarks.rounds import percentile
-from benchmarks.servers import BenchmarkFailed, Servers, running_process, temporary_home, wait_until
+from benchmarks.servers import BenchmarkFailed, Servers, running_process
+from benchmarks.stacks import running_stack
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
 from telemetry.ids import new_id
-from workers.home import Home
-from workers.processes import find_server_user
-from workers.stack.status import StackStatus, read_status
+from workers.stack.status import StackStatus
 
 _MEGABYTE = 1_000_000
 #: Seconds between two looks at a row, and until a request is given up.
@@ -50,36 +48,10 @@ def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
     """All figures of this module; `servers` are for the references only."""
     settle_s, window_s, requests = (2, 3, 10) if quick else (10, 25, 120)
     command = light_command(5)
-    with _running_stack({f"{command.slug}.yaml": command.source}) as stack:
+    with running_stack({f"{command.slug}.yaml": command.source}) as stack:
         footprint = _footprint(stack, servers, settle_s, window_s)
         latency = _latencies(stack, command.slug, requests)
     return {**footprint, **latency}
-
-
-@contextmanager
-def _running_stack(commands: Mapping[str, str]) -> Iterator[StackStatus]:
-    """`weir up` in a home of its own, with these command files."""
-    with temporary_home() as home:
-        home.prepare(find_server_user())
-        for name, text in commands.items():
-            (home.commands / name).write_text(text, encoding="utf-8")
-        environment = {"WEIR_HOME": str(home.root)}
-        with running_process(home, "up", ["-m", "api.cli", "up", "--port", "0"], environment):
-            wait_until(lambda: _is_up(read_status(home.run)), "the stack is up")
-            yield _status(home)
-
-
-def _is_up(status: StackStatus | None) -> bool:
-    if status is None or not status.is_healthy:
-        return False
-    return {process.name for process in status.processes} >= set(SERVICES)
-
-
-def _status(home: Home) -> StackStatus:
-    status = read_status(home.run)
-    if status is None or status.pid is None:
-        raise BenchmarkFailed("the stack went down")
-    return status
 
 
 def _footprint(stack: StackStatus, servers: Servers, settle_s: float, window_s: float) -> dict[str, Measured]:

@@ -34,6 +34,15 @@ def rss_bytes(pid: int) -> int:
     return _rollup(pid, "Rss")
 
 
+def peak_rss_bytes(pid: int) -> int:
+    """The most memory that a process held so far, since it runs its program; 0 once it ended."""
+    try:
+        lines = (_PROC / str(pid) / "status").read_text(encoding="ascii", errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
 def cpu_seconds(root: int) -> float:
     """CPU time that a process and all below it have used; what ended meanwhile counts with whoever waited for it."""
     ticks = sum(int(field) for pid in family(root) for field in _stat(pid)[_TIMES])

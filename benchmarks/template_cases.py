@@ -13,6 +13,7 @@ from dsl.settings import DslSettings
 MAX_TEMPLATE = 10_000
 
 _MILLION = 1 << 20
+_EMOJI = "\N{GRINNING FACE}"
 
 
 @lru_cache(maxsize=1)
@@ -40,6 +41,22 @@ def scope() -> dict[str, Any]:
             "mappings": "[" + '{"":0},' * 140_000 + "0]",
             "numbers": "[" + "1," * 500_000 + "1]",
             "deep": "[" * 60 + "]" * 60,
+            "huge": "a" * (8 * _MILLION) + _EMOJI,
+            "white": " " * _MILLION,
+            "controls": "\x01" * (_MILLION - 1) + _EMOJI,
+            "marks": '"' * (_MILLION - 1) + _EMOJI,
+            "letters": "".join(map(chr, [*range(0x3400, 0xA000), *range(0x20000, 0x2A000)])),
+            "codes": "&#999 " * 100_000 + _EMOJI,
+            "objects": "[" + '{"":0},' * 18_000 + "0]",
+            "needle": "a" * 500 + "b",
+            "middle": "a" * 1000 + "b" + "a" * 4000,
+            "similar": {"a": {"x" * _MILLION: 1}, "b": {"x" * (_MILLION - 1) + "x": 1}},
+            "named": {"y" * 4000: {"z": [1]}},
+            "endless": [1] * 4_000_000,
+            "everyone": {f"k{index}": 1 for index in range(400_000)},
+            "keys": [{"k": "A" * 50_000 + _EMOJI + str(index)} for index in range(100)],
+            "words": ["A" * 50_000 + _EMOJI + str(index) for index in range(100)],
+            "quoted": ["\N{LATIN SMALL LETTER E WITH ACUTE}" * 30_000 + _EMOJI],
             "list": list(range(100_000)),
             "texts": [f"text {index % 1000}" for index in range(50_000)],
             "long": ["x" * 100_000] * 80,
@@ -58,9 +75,18 @@ def scope() -> dict[str, Any]:
 
 
 TEXTS = tuple(f"inputs.{name}" for name, value in scope()["inputs"].items() if isinstance(value, str))
-LISTS = ("inputs.list", "inputs.texts", "inputs.long", "inputs.rows", "inputs.keyed", "inputs.nested", "inputs.few")
+LISTS = (
+    *("inputs.endless", "inputs.everyone", "inputs.similar", "inputs.keys", "inputs.words", "inputs.quoted"),
+    *("inputs.list", "inputs.texts", "inputs.long", "inputs.rows", "inputs.keyed", "inputs.nested", "inputs.few"),
+)
 OTHERS = ("inputs.map", "inputs.n", "inputs.f", "inputs.none", "inputs", "inputs.nope", "'x'", "7", "1.5", "now")
 SMALL = ("inputs.small", "inputs.few", "inputs.n", "'x'", "7", "i", "x", "y", "steps.a.output.items", "(1..9)", "now")
+#: Arguments of filters that have an edge.
+ARGUMENTS = (
+    *("''", "' '", "'a'", "'t'", "'k'", "'n'", "'\\1'", "','", "'%A%B%-d'", "'%9999999Y'", "'inf'", "'1e999'", "'-'"),
+    *("'(a+)+b'", "'(a|aa)*b'", "'[^x]*'", "'(?i)[a-z]+$'", "'.'", "'x{0,900}'", "'(?:x{1900})?'", "'()*'"),
+    *("'[\\w.]+@'", "0", "1", "-1", "2", "15", "99999", "9999999999", "-9999999999", "0.0001", "-1.5", "nil", "true"),
+)
 VALUES = (*TEXTS, *LISTS, *OTHERS, "(1..9999)", "x", "y")
 
 
@@ -70,6 +96,12 @@ def _repeated(part: str, around: str = "{}") -> str:
 
 def _loop(body: str, times: int = 9999) -> str:
     return f"{{% for i in (1..{times}) %}}{body}{{% endfor %}}"
+
+
+def _sliced(length: int, start: int, count: int) -> str:
+    """Python looks for `y` in `x` at every place, and finds out late that it is not there."""
+    x, y = f"inputs.same | slice: 0, {length}", f"inputs.middle | slice: {start}, {count}"
+    return f"{{% assign x = {x} %}}{{% assign y = {y} %}}"
 
 
 #: By name; every one at most `MAX_TEMPLATE` characters.
@@ -91,10 +123,52 @@ ADVERSARIAL: dict[str, str] = {
     "cases": _loop("{% case i %}" + "{% when 1, 2, 3, 4, 5, 6, 7, 8 %}" * 200 + "{% endcase %}"),
     "cases of large values": _loop("{% case inputs.same %}" + "{% when inputs.same %}" * 100 + "{% endcase %}"),
     "comparing texts": _loop("{% if inputs.same == inputs.wide %}{% endif %}"),
+    "comparing with blank": _loop("{% if inputs.white == blank %}{% endif %}"),
+    "comparing long keys": _loop("{% if inputs.similar.a == inputs.similar.b %}{% endif %}"),
+    "a long name that is not there": _loop("{{ inputs[inputs.same] | default: 1 }}"),
+    "a long name of a loop": _loop("{% for x in inputs['" + "y" * 4000 + "'].z %}{% endfor %}"),
+    "names through many loops": "{% for a in (1..1) %}" * 28
+    + "{% for a in (1..300) %}"
+    + "{{ inputs.few }}{{ nope | default: 1 }}" * 60
+    + "{% endfor %}" * 29,
+    "loops around loops": "{% for a in (1..1) %}" * 20
+    + _loop("{{ forloop" + ".parentloop" * 20 + ".index }}", 300)
+    + "{% endfor %}" * 20,
+    "everyone backwards": "{% for x in inputs.everyone reversed %}{% endfor %}",
+    "a large piece of a text": "{{ inputs.huge | slice: 5, 9000000 | size }}",
+    "a large piece of a list": "{{ inputs.endless | slice: 0, 4000000 | size }}",
+    "pieces of a text": _loop("{{ inputs.huge | slice: 0, 1000000 | size }}"),
+    "long numbers": _loop("{% if 'a' contains " + "9" * 4000 + " %}{% endif %}"),
+    "long texts to find": _loop("{{ inputs.long | where: inputs.needle | size }}"),
+    "sorting by long wide keys": "{{ inputs.keys | sort: 'k' | size }}{{ inputs.keys | sort_natural: 'k' | size }}",
+    "unique wide things": "{{ inputs.keys | uniq | size }}{{ inputs.words | uniq | size }}",
+    "wide arguments": "{% assign x = 'a' | replace: inputs.quoted, inputs.quoted | append: inputs.quoted %}",
+    "wide JSON": "{{ inputs.few | to_json }}{% assign x = inputs.controls | slice: 9, 900000 %}{{ x | to_json }}",
+    "wide marks": "{{ inputs.marks | slice: 300000, 780000 | escape | size }}",
+    "JSON under many names": "".join(f"{{% assign a{i} = inputs.objects | from_json %}}" for i in range(9)),
+    "ranges under many names": "".join(f"{{% assign a{i} = (1..9999) | reverse %}}" for i in range(50)),
+    "everything at once": "{% assign a = inputs.controls | slice: 0, 500000 %}{{ inputs.controls | slice: 0, 400000 }}"
+    "{% assign b = inputs.emoji | slice: 0, 400000 | escape_once %}{{ inputs.emoji | slice: 0, 200000 | upcase }}",
+    "a large class": "{{ inputs.letters | regex_match: '[" + "".join(chr(0x100 + 2 * i) for i in range(480)) + "]' }}",
+    "a large class of any case": "{{ inputs.letters | regex_match: '(?i)["
+    + "".join(chr(0x100 + 2 * i) for i in range(470))
+    + "]' }}",
+    "a pattern that is large and matches nothing": "{{ inputs.same | regex_replace: '(?:x{1900})?', '' | size }}",
+    "a pattern of many choices": "{{ inputs.same | regex_replace: '" + "x?" * 240 + "', '' | size }}",
+    "a pattern with groups": "{{ inputs.same | regex_match: '" + "()" * 20 + "(?:(a))*b' }}",
+    "a pattern of nothing": "{{ 'a' | regex_match: '(?:){99999999}' }}",
+    "slugs": "{{ inputs.letters | slice: 0, 9000 | slug | size }}{{ inputs.ligatures | slice: 0, 9000 | slug | size }}",
+    "codes": "{{ inputs.codes | slice: 0, 80000 | escape_once | size }}",
     "comparing lists": _loop("{% if inputs.nested == inputs.nested %}{% endif %}"),
     "comparing everything": _repeated("inputs == inputs and ", "{{% if {}true %}}{{% endif %}}")[:4000]
     + " true %}{% endif %}",
     "looking in texts": _loop("{% if inputs.same contains 'aaab' %}{% endif %}"),
+    "looking for much in little": _sliced(2499, 200, 1401) + _loop("{% if x contains y %}{% endif %}"),
+    "looking for little in more": _sliced(29999, 903, 99) + _loop("{% if x contains y %}{% endif %}"),
+    "replacing much in little": _sliced(4999, 0, 3501) + _loop("{{ x | replace: y, 'z' | split: y | size }}"),
+    "finding much in little": _sliced(2499, 200, 1401)
+    + "{% assign x = x | append: ',' %}{% assign z = x | append: x | append: x | append: x | split: ',' %}"
+    + _loop("{{ z | where: y | size }}"),
     "looking for lists": _loop("{% if inputs.long contains inputs.long %}{% endif %}"),
     "looking in lists": _loop("{% if inputs.list contains -1 %}{% endif %}"),
     "looking in ranges": _loop("{% if (1..9999) contains 1.5 %}{% endif %}"),
@@ -151,7 +225,7 @@ ADVERSARIAL: dict[str, str] = {
     "JSON bomb of lists": "{{ inputs.empties | from_json | size }}",
     "JSON bomb of mappings": "{{ inputs.mappings | from_json | size }}",
     "JSON bomb of numbers": "{{ inputs.numbers | from_json | size }}",
-    "JSON bombs that fit": "{% assign a = inputs.mappings | slice: 0, 190000 | append: '0]' | from_json %}" * 20,
+    "JSON bombs that fit": "{% assign a = inputs.mappings | slice: 0, 189988 | append: '0]' | from_json %}" * 20,
     "JSON in a template": "{{ '" + "[" * 1000 + "]" * 1000 + "' | from_json }}",
     "deep JSON": "{% assign x = '" + "[" * 60 + "]" * 60 + "' | from_json %}" + _loop("{{ x }}"),
     "a pattern that hangs others": "{{ inputs.same | regex_match: '(a+)+b' }}",
@@ -199,37 +273,65 @@ ADVERSARIAL: dict[str, str] = {
 
 def random_template(chance: Random) -> str:
     """A template made of loops, names, filters and large inputs; at most `MAX_TEMPLATE` characters."""
-    filters = sorted(Compiler(DslSettings()).filters)
+    return _Writer(chance).template()
 
-    def value() -> str:
-        return chance.choice(SMALL if chance.random() < 0.5 else VALUES)
 
-    def expression() -> str:
-        text = value()
-        for _ in range(chance.randrange(4)):
-            given = [chance.choice((value(), "'a'", "' '", "'t'", "2", "'\\1'")) for _ in range(chance.randrange(3))]
-            text += f" | {chance.choice(filters)}{': ' if given else ''}{', '.join(given)}"
+def random_condition(chance: Random) -> str:
+    """A condition likewise."""
+    return _Writer(chance).condition()
+
+
+class _Writer:
+    """Writes templates at random; whatever it writes can be parsed."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._filters = sorted(Compiler(DslSettings()).arguments.items())
+
+    def template(self) -> str:
+        text = "".join(self._block(0) for _ in range(self._chance.randrange(1, 6)))
+        return text if len(text) <= MAX_TEMPLATE else f"{{{{ {self._expression()} }}}}"
+
+    def _value(self) -> str:
+        kind = self._chance.random()
+        if kind < 0.03:
+            return f"inputs[{self._chance.choice(TEXTS)}]"
+        if kind < 0.06:
+            return f"{self._chance.choice(VALUES)}.{self._chance.choice(('first', 'last', 'size', '__class__'))}"
+        return self._chance.choice(SMALL if kind < 0.5 else VALUES)
+
+    def _argument(self) -> str:
+        return self._chance.choice(ARGUMENTS) if self._chance.random() < 0.6 else self._value()
+
+    def _expression(self) -> str:
+        text = self._value()
+        for _ in range(self._chance.randrange(5)):
+            name, (least, most) = self._chance.choice(self._filters)
+            given = ", ".join(self._argument() for _ in range(self._chance.randint(least, most)))
+            text += f" | {name}{': ' if given else ''}{given}"
         return text
 
-    def condition() -> str:
-        operator = chance.choice(("==", "!=", "<", ">=", "contains", "and", "or"))
-        return f"{value()} {operator} {value()}"
+    def condition(self) -> str:
+        parts = [
+            f"{self._value()} {self._chance.choice(('==', '!=', '<', '>=', 'contains'))} {self._argument()}"
+            for _ in range(self._chance.choice((1, 1, 2, 9)))
+        ]
+        return self._chance.choice((" and ", " or ")).join(parts)
 
-    def block(depth: int) -> str:
-        kind = chance.randrange(9 if depth < 4 else 3)
-        inner = block(depth + 1) + (block(depth + 1) if chance.random() < 0.3 else "") if kind > 2 else ""
+    def _block(self, depth: int) -> str:
+        chance = self._chance
+        kind = chance.randrange(9 if depth < 5 else 3)
+        inner = self._block(depth + 1) * chance.choice((1, 1, 1, 2, 9)) if kind > 2 else ""
+        after = self._block(depth + 1) if kind == 8 else ""
         options = chance.choice(("", "", " reversed", " limit: 3", " offset: 90000", " offset: continue limit: 2"))
         return {
-            0: f"{{{{ {expression()} }}}}",
-            1: f"{{% assign {chance.choice('xy')} = {expression()} %}}",
+            0: f"{{{{ {self._expression()} }}}}",
+            1: f"{{% assign {chance.choice('xyz')} = {self._expression()} %}}",
             2: "text ",
-            3: f"{{% for i in {value()}{options} %}}{inner}{{% endfor %}}",
+            3: f"{{% for i in {self._value()}{options} %}}{inner}{{% endfor %}}",
             4: f"{{% for i in (1..{chance.choice((3, 30, 3000, 9999))}) %}}{inner}{{% endfor %}}",
-            5: f"{{% if {condition()} %}}{inner}{{% else %}}n{{% endif %}}",
-            6: f"{{% capture {chance.choice('xy')} %}}{inner}{{% endcapture %}}",
-            7: f"{{% case {value()} %}}{{% when {value()}, {value()} %}}{inner}{{% endcase %}}",
-            8: inner + inner,
+            5: f"{{% if {self.condition()} %}}{inner}{{% else %}}n{{% endif %}}",
+            6: f"{{% capture {chance.choice('xyz')} %}}{inner}{{% endcapture %}}",
+            7: f"{{% case {self._value()} %}}{{% when {self._value()}, {self._argument()} %}}{inner}{{% endcase %}}",
+            8: inner + after,
         }[kind]
-
-    text = "".join(block(0) for _ in range(chance.randrange(1, 6)))
-    return text if len(text) <= MAX_TEMPLATE else f"{{{{ {expression()} }}}}"

@@ -14,15 +14,16 @@ from types import MappingProxyType
 
 from api import problems
 from api.cli import reference as cli
-from docs.generators import events, fixtures, requirements, settings, steps, tables
+from docs.generators import errors, events, fixtures, requirements, rest, settings, steps, tables
 from dsl.schema import command_schema
+from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 
 FOLDER = Path(__file__).parent
 
 
 def _command_schema() -> str:
-    return json.dumps(command_schema(REGISTRY), indent=2) + "\n"
+    return json.dumps(command_schema(REGISTRY, DslSettings()), indent=2) + "\n"
 
 
 #: What makes each page, by its path in docs/.
@@ -30,9 +31,11 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "reference/cli.md": cli.reference,
         "reference/command.schema.json": _command_schema,
+        "reference/errors.md": errors.page,
         "reference/events.md": events.page,
         "reference/fixtures.md": fixtures.page,
         "reference/problems.md": problems.reference,
+        "reference/rest.md": rest.page,
         "reference/settings.md": settings.page,
         "reference/steps.md": steps.page,
         "reference/tables.md": tables.page,

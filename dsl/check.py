@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, cast
 
-from dsl.checking.fields import Fields, kind_of
+from dsl.checking.fields import Fields, cannot_be, found_in
 from dsl.checking.input_schema import declared_names, read_inputs
 from dsl.checking.references import References, Scope
 from dsl.checking.schedules import read_schedules
@@ -52,7 +52,7 @@ def check(document: Document, registry: Mapping[str, StepType], settings: DslSet
         with suppress(TooManyFaults):
             command = _command(document.root, document.text, registry, settings, origin, faults)
     elif document.root is not None:
-        message, found = "a command is a mapping with `slug` and `steps`", kind_of(document.root)
+        message, found = "a command is a mapping with `slug` and `steps`", found_in(document.root)
         faults.add("command.wrong_type", message, (), document.root.position, found=found, expected="a mapping")
     if command is not None and not len(faults) and document.root is not None:
         _check_scheduled_inputs(command, document.root, faults)
@@ -82,7 +82,7 @@ def _command(  # noqa: PLR0913 - one part each
     language = compiler(settings)
     references = References(declared_names(inputs), secrets, step_ids, language.filters, faults)
     checker = StepChecker(registry, language, references, faults, settings)
-    concurrency = _concurrency(fields, checker)
+    concurrency = _concurrency(fields, checker, step_ids)
     items = fields.items("steps")
     if items == ():
         position = root.entries["steps"].value.position
@@ -137,22 +137,21 @@ def _secrets(fields: Fields) -> tuple[str, ...]:
         if isinstance(name, str) and rule.allows(name) and name not in names:
             names.append(name)
             continue
-        message = "this is not the name of a secret, or it is here already"
-        place = (*requires.path, "secrets", index)
-        fields.faults.add(
-            "command.wrong_value", message, place, node.position, found=kind_of(node), expected=rule.expected
-        )
+        is_here = name in names
+        message = f"the secret `{name}` is listed already" if is_here else cannot_be("secrets[]", node)
+        place, expected = (*requires.path, "secrets", index), "each secret once" if is_here else rule.expected
+        fields.faults.add("command.wrong_value", message, place, node.position, found=found_in(node), expected=expected)
     return tuple(names)
 
 
-def _concurrency(fields: Fields, checker: StepChecker) -> Concurrency | None:
+def _concurrency(fields: Fields, checker: StepChecker, step_ids: frozenset[str]) -> Concurrency | None:
     concurrency = fields.mapping("concurrency")
     if concurrency is None:
         return None
     key = concurrency.text("key")
     node = concurrency.get("key")
     if key is not None and isinstance(node, ScalarNode):
-        checker.template(node, (*concurrency.path, "key"), Scope())
+        checker.template(node, (*concurrency.path, "key"), Scope(pending=step_ids))
     most = concurrency.whole("max")
     on_full = concurrency.choice("on_full") or "queue"
     if key is None or most is None:

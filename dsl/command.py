@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from dsl.scheduling.spec import ScheduleSpec
+from telemetry.events import Category
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -34,18 +35,30 @@ class Position:
     column: int
 
 
+#: What may go otherwise the next time; what a step was given does not.
+RETRYABLE: tuple[Category, ...] = ("network", "timeout", "rate_limit", "server", "internal")
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a step or command is tried again (takes effect with durable execution)."""
+    """How often a step or command is tried again.
+
+    Attributes:
+        max_attempts: The first time included.
+        backoff: Bound of the wait before the second try; it doubles with every other.
+        max_backoff: The largest bound.
+        on: Categories of errors that are worth another try.
+    """
 
     max_attempts: int = 1
     backoff: timedelta = timedelta(seconds=2)
     max_backoff: timedelta = timedelta(minutes=5)
+    on: tuple[Category, ...] = RETRYABLE
 
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many executions with the same key may run at once (takes effect with durable execution)."""
+    """How many executions with the same key may run at once."""
 
     key: str
     max: int
@@ -64,8 +77,8 @@ class StepSpec:
         blocks: Nested step lists of `with:` by name (`do`, `then`, `else`).
         conditions: Conditions of `with:` by name (`if`).
         literals: Values of `with:` that are never templates, by name (`as`, `on_error`).
-        timeout: Longest run (takes effect with durable execution).
-        retry: How often it is tried (takes effect with durable execution).
+        timeout: Longest run.
+        retry: How often it is tried.
         position: Where it starts in the file.
     """
 

@@ -14,7 +14,7 @@ from dsl.command import Command
 from dsl.errors import CommandInvalid, Fault
 from dsl.nodes import position_in
 
-_SLUG_LINE = re.compile(r"^slug:[ \t]*[\"']?([a-z0-9._-]{1,100})", re.MULTILINE)
+_SLUG_LINE = re.compile(r"^(?:\{[ \t]*)?[\"']?slug[\"']?:[ \t]*[\"']?([a-z0-9._-]{1,100})", re.MULTILINE)
 
 #: What changes when a file does: modification time (ns), size, inode, kind and permissions.
 Stamp: TypeAlias = tuple[int, int, int, int]
@@ -41,6 +41,19 @@ def command_files(folder: Path) -> Iterator[tuple[str, Stamp | None]]:
             yield entry.path, (status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode)
 
 
+def files_at(path: Path) -> list[str]:
+    """The command files of a folder; the path itself when it leads to anything else, or to nothing.
+
+    Raises:
+        OSError: It is a folder that cannot be read.
+    """
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        is_folder = False
+    return [name for name, _ in command_files(path)] if is_folder else [str(path)]
+
+
 def _is_command_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) and not name.startswith((".", "#"))
 
@@ -51,11 +64,15 @@ def content_of(path: str, limit: int) -> bytes:
     Raises:
         OSError: It is no regular file, or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(EINVAL, "it is not a regular file")
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(EINVAL, "it is not a regular file", path)
         return file.read(limit + 1)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe would be waited for until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def is_text(path: str) -> bool:

@@ -22,6 +22,7 @@ from dsl.errors import Fault
 from dsl.nodes import Entry, ListNode, MappingNode, Node, Path, ScalarNode, format_path, position_in
 from dsl.settings import DslSettings
 from dsl.values import MAX_INT, MIN_INT
+from dsl.yaml_syntax import explain
 
 #: Characters of what was found that a fault shows.
 _SHOWN = 60
@@ -30,8 +31,9 @@ _SHOWN = 60
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 #: libyaml compares each %TAG line with all before it: a minute for a megabyte of them.
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
-_MISSED = re.compile(r"(?<!un)expected (.+)$")
-_UNQUOTED = re.compile(r"(?:^|[:\-,\[{?])\s*\{[{%]")
+_UNQUOTED = re.compile(r"(?:^|[:\-,\[{?])\s*\{[{%]", re.MULTILINE)
+#: A template whose line, or place among others, ends behind it.
+_CLOSED = re.compile(r"(\{\{.*?\}\})\s*(?:$|[,\]}#])")
 
 _CONSTANTS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -64,19 +66,23 @@ def read(text: str | bytes, settings: DslSettings) -> Document:
     """Read one YAML document. Never raises: what is wrong is in `faults`."""
     if len(text) > settings.max_file_bytes:
         expected = f"at most {settings.max_file_bytes} bytes"
-        return _refused("file.too_large", "the file is too large", found=f"{len(text)} bytes", expected=expected)
+        return _refused("file.too_large", "the file is too large", found="more bytes", expected=expected)
     if isinstance(text, bytes):
         try:
             text = text.decode()
         except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            return _refused("file.not_utf8", "the file is not UTF-8 text", line=line, column=1, expected="UTF-8")
+            where = position_in(before := error.object[: error.start].decode(), len(before))
+            found = f"byte {error.object[error.start]:02X}"
+            message = f"the file is not UTF-8 text: {found} cannot stand here"
+            return _refused(
+                "file.not_utf8", message, line=where.line, column=where.column, found=found, expected="UTF-8"
+            )
     text = text.removeprefix("\ufeff")
     match = _FORBIDDEN.search(text)
     if match is not None:
         found = f"U+{ord(match.group()):04X}"
         where = position_in(text, match.start())
-        message = "a control or invisible character may not be in a command file"
+        message = f"{found}, a control or invisible character, may not be in a command file"
         expected = "none, or its escape between double quotes"
         return _refused(
             "file.forbidden_character", message, line=where.line, column=where.column, found=found, expected=expected
@@ -182,9 +188,8 @@ class _Composer:
             return MappingNode(self.text, start, end, MappingProxyType(entries))
         # To YAML an unquoted `{{ x }}` is a mapping in a mapping. Say so once, and go on as if it had been quoted.
         del self.faults[faults_before:]
-        raw = self.text[start:end]
-        self._add("yaml.unquoted_template", "quote the template", start, expected=f'"{raw[:_SHOWN]}"')
-        return ScalarNode(self.text, start, end, raw)
+        self._unquoted(start)
+        return ScalarNode(self.text, start, end, self.text[start:end])
 
     def _key(
         self, event: yaml.Event, events: Iterator[yaml.Event], entries: Mapping[str, Entry]
@@ -246,21 +251,34 @@ class _Composer:
         self.faults.append(Fault(code, message, format_path(path), position.line, position.column, found, expected))
 
     def _syntax_fault(self, error: yaml.YAMLError) -> None:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        start = len(self.text) if mark is None else min(mark.index, len(self.text))
-        begin, end = self.text.rfind("\n", 0, start) + 1, self.text.find("\n", start)
-        unquoted = _UNQUOTED.search(self.text[begin : end if end >= 0 else len(self.text)])
+        mistake = explain(self.text, error)
+        stopped = getattr(error, "problem_mark", None)
+        start = mistake.index if stopped is None else min(stopped.index, len(self.text))
+        unquoted = self._unquoted_in_line_of(start) or self._unquoted_in_line_of(mistake.index)
         if unquoted is not None:
             if self.faults and self.faults[-1].code == "yaml.unquoted_template":
                 return  # it is what made the text behind it unreadable
-            self._add("yaml.unquoted_template", "quote the template", begin + unquoted.end() - 2, expected="quotes")
+            self._unquoted(unquoted.end() - 2)
         elif self.text.startswith("\t", start):
             self._add("yaml.tab", "a tab cannot indent or separate here", start, found="a tab", expected="spaces")
         else:
-            parts = (getattr(error, "context", None), getattr(error, "problem", None))
-            message = "; ".join(part for part in parts if part) or "this is not YAML"
-            missed = _MISSED.search(message)
-            self._add("yaml.syntax", message, start, expected="YAML" if missed is None else missed[1])
+            self._add(mistake.code, mistake.message, mistake.index, expected=mistake.expected)
+
+    def _unquoted_in_line_of(self, index: int) -> re.Match[str] | None:
+        begin, end = self.text.rfind("\n", 0, index) + 1, self.text.find("\n", index)
+        return _UNQUOTED.search(self.text, begin, end if end >= 0 else len(self.text))
+
+    def _unquoted(self, start: int) -> None:
+        self._add("yaml.unquoted_template", "quote the template", start, expected=_quoted(self.text, start))
+
+
+def _quoted(text: str, start: int) -> str:
+    """What should be where an unquoted template begins, shortened: all of its line, or of its place in `[]` or `{}`."""
+    line = text[start : text.find("\n", start) % (len(text) + 1)]
+    closed = _CLOSED.match(line)
+    value = (line if closed is None else closed[1]).rstrip()
+    shown = value if len(value) <= _SHOWN else f"{value[: _SHOWN - 1]}…"
+    return f'"{shown}"' if '"' not in value else "'{}'".format(shown.replace("'", "''"))
 
 
 def _start(event: yaml.Event) -> int:

@@ -6,22 +6,32 @@ LanguageError
 |- SecretsMissing           a command needs secrets that are not there
 |- UnknownCommand           did you mean ...?
 `- ExpressionError          a template or condition that cannot be evaluated
+   `- ExpressionLimit       it asks for more than a template may take
 StepError
 |- StepFailed               the step says so itself: rules broken, nothing found
 |  |- RecordInvalid         a fragment, note or notification that cannot be stored
 |  `- FragmentNotFound
+|- ChildFailed              a command that it waited for did not succeed
+|- StepInterrupted          its execution had to stop
 `- StepTimedOut
+LedgerError                 the run stops where it is; no error of the step that met it
+|- Suspended                it goes on later
+|- Stopped                  cancelled, or out of time
+|- FenceLost                somebody else's by now
+|- LedgerBroken
+`- LedgerUnavailable
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from telemetry.errors import WeirError
 
 if TYPE_CHECKING:
-    from telemetry.events import Category
+    from dsl.command import Retry
+    from telemetry.events import Category, FieldFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +81,18 @@ class CommandInvalid(LanguageError):
 
 
 class InputsInvalid(LanguageError):
-    """The inputs of a submission are not what the command declares; all faults."""
+    """The inputs of a submission are not what the command declares; all faults.
+
+    Attributes:
+        failed_fields: What telemetry may know of them.
+    """
 
     code = "inputs.invalid"
 
-    def __init__(self, slug: str, faults: tuple[Fault, ...]) -> None:
+    def __init__(self, slug: str, faults: tuple[Fault, ...], failed_fields: tuple[FieldFault, ...] = ()) -> None:
         super().__init__(f"{len(faults)} input(s) of {slug} are wrong", slug=slug)
         self.faults = faults
+        self.failed_fields = failed_fields
 
 
 class SecretsMissing(LanguageError):
@@ -99,6 +114,12 @@ class ExpressionError(LanguageError):
     category: ClassVar[Category] = "validation"
 
 
+class ExpressionLimit(ExpressionError):
+    """A template or condition asked for more than one may take; `facts["setting"]` names what moves the limit."""
+
+    code = "expression.limit"
+
+
 class StepError(WeirError):
     """A step could not do what it was asked.
 
@@ -111,13 +132,26 @@ class StepError(WeirError):
 
 
 class StepFailed(StepError):
-    """The step itself found that it cannot succeed: its input is the reason."""
+    """The step itself found that it cannot succeed: its input is the reason.
+
+    Attributes:
+        failed_fields: What telemetry may know of values that did not validate: names and rules, never a value.
+    """
 
     category: ClassVar[Category] = "validation"
 
+    def __init__(
+        self, detail: str, *, hint: str | None = None, failed_fields: tuple[FieldFault, ...] = (), **facts: object
+    ) -> None:
+        super().__init__(detail, hint=hint, **facts)
+        self.failed_fields = failed_fields
+
 
 class RecordInvalid(StepFailed):
-    """A fragment, an imported note or a notification is not what its table can hold."""
+    """A fragment, an imported note or a notification is not what its table can hold.
+
+    The fact `field` is the name of the field that is wrong, where that is known.
+    """
 
     code = "record.invalid"
 
@@ -128,6 +162,12 @@ class FragmentNotFound(StepFailed):
     code = "fragment.not_found"
 
 
+class ChildFailed(StepError):
+    """A command that the step waited for did not succeed."""
+
+    code = "step.child_failed"
+
+
 class StepTimedOut(StepError):
     """The step took longer than it may."""
 
@@ -136,10 +176,78 @@ class StepTimedOut(StepError):
     retryable = True
 
 
+class StepInterrupted(StepError):
+    """The step was interrupted, because its execution had to stop.
+
+    Attributes:
+        reason: `cancelled`, or `timed_out`: the command took longer than it may.
+    """
+
+    code = "step.interrupted"
+
+    def __init__(self, message: str, reason: Literal["cancelled", "timed_out"]) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.category = "timeout" if reason == "timed_out" else "internal"  # type: ignore[misc] # of this one
+
+
 class LedgerError(WeirError):
     """The run must stop where it is: nothing more of it can be kept. Not an error of the step that met it."""
 
     code = "ledger"
+
+
+class Suspended(LedgerError):
+    """The attempt ends here, and the execution goes on later: what is committed stays, the rest is done again.
+
+    Attributes:
+        reason: `step_failed`: a step is to be tried again; `worker_stopped`: another worker takes over; `waiting`: a
+            step waits for another execution.
+        path: Of that step.
+        error: What it raised.
+        retry: How long to wait.
+        tries: How often it was tried.
+    """
+
+    code = "ledger.suspended"
+
+    def __init__(
+        self,
+        reason: Literal["step_failed", "worker_stopped", "waiting"],
+        path: str | None = None,
+        error: Exception | None = None,
+        retry: Retry | None = None,
+        tries: int = 0,
+    ) -> None:
+        super().__init__(f"suspended: {reason}")
+        self.reason = reason
+        self.path = path
+        self.error = error
+        self.retry = retry
+        self.tries = tries
+
+
+class Stopped(LedgerError):
+    """The execution ends here, because it was cancelled or took too long.
+
+    Attributes:
+        reason: Which of the two.
+        how: Whether it was asked between two steps, or interrupted inside one.
+        path: The step that was interrupted.
+    """
+
+    code = "ledger.stopped"
+
+    def __init__(
+        self,
+        reason: Literal["cancelled", "timed_out"],
+        how: Literal["cooperatively", "interrupted"],
+        path: str | None = None,
+    ) -> None:
+        super().__init__(f"stopped: {reason}")
+        self.reason = reason
+        self.how = how
+        self.path = path
 
 
 class FenceLost(LedgerError):

@@ -7,19 +7,42 @@ transaction that also takes its row; the row of any other step waits in the ledg
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from dsl.command import StepSpec
-from dsl.errors import LedgerError
+from dsl.errors import ChildFailed, LedgerError, StepInterrupted, Stopped, Suspended
 from dsl.instrumentation import StepMeter, StepRun, Totals
 from dsl.plan import Plan
-from dsl.step import BlockResult, Effect, Ledger, Step, StepContext, StepResult, StepRow, StepTools
+from dsl.restored import NOTHING, Restored
+from dsl.retries import may_retry
+from dsl.step import (
+    BlockResult,
+    Control,
+    Effect,
+    Ledger,
+    Step,
+    StepContext,
+    StepResult,
+    StepRow,
+    StepTools,
+    Unstopped,
+    child_output,
+)
+from telemetry.events import Stoppage
+
+UNSTOPPED = Unstopped()
+
+#: What the paths of `on_failure` steps begin with.
+ON_FAILURE = "on_failure:"
 
 #: The step type whose output is the result the caller gets.
 RESPOND = "respond"
+
+
+Unsuccessful: TypeAlias = Literal["failed", "cancelled", "dead", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +54,23 @@ class Outcome:
         error: What failed it, unchanged; none when it succeeded.
         failed_path: The step that raised it.
         totals: Statistics for the completion event.
+        unsuccessful: What it ended as, if it did not succeed.
+        stopped: How it was brought to its end, if it did not end by itself.
     """
 
     result: Any
     error: Exception | None
     failed_path: str | None
     totals: Totals
+    unsuccessful: Unsuccessful | None = None
+    stopped: Stoppage | None = None
+
+    @property
+    def state(self) -> Literal["succeeded"] | Unsuccessful:
+        """The final state."""
+        if self.unsuccessful is not None:
+            return self.unsuccessful
+        return "succeeded" if self.error is None else "failed"
 
 
 @dataclass(slots=True)
@@ -68,18 +102,35 @@ class Executor:
         meter: Makes this attempt's ledger rows.
         ledger: Where they go.
         plan: What to run.
+        restored: What earlier attempts left; it is not done again.
+        control: Asked before each step whether the run goes on.
     """
 
-    def __init__(
-        self, registry: Mapping[str, Step], tools: StepTools, meter: StepMeter, ledger: Ledger, plan: Plan
+    def __init__(  # noqa: PLR0913 - one collaborator each
+        self,
+        registry: Mapping[str, Step],
+        tools: StepTools,
+        meter: StepMeter,
+        ledger: Ledger,
+        plan: Plan,
+        *,
+        restored: Restored = NOTHING,
+        control: Control = UNSTOPPED,
     ) -> None:
         self._registry = registry
         self._tools = tools
         self._meter = meter
         self._ledger = ledger
         self._plan = plan
-        self._response: tuple[Any] | None = None
+        self._restored = restored
+        self._control = control
+        response = restored.last_of(RESPOND)
+        self._response = None if response is None else (response.value(),)
         self._failure: tuple[Exception, str] | None = None
+        self._steps: dict[str, Any] = {}
+        for step in restored.steps.values():
+            if step.is_own:
+                meter.totals.count_path(step.path, step.outcome, step.mutations_count)
 
     def execute(self) -> Outcome:
         """Run every step, until one fails.
@@ -87,11 +138,35 @@ class Executor:
         Raises:
             LedgerError: The run cannot be kept any more; whoever owns the execution now decides.
         """
-        frame = _Frame("", {**self._plan.names, "steps": {}})
+        frame = self._root()
         error = self.run_list(self._plan.command.steps, frame)
         if error is not None:
             return Outcome(None, error, self._failure[1] if self._failure else None, self._meter.totals)
-        return Outcome(self._response[0] if self._response else frame.last, None, None, self._meter.totals)
+        return Outcome(self._answer(frame), None, None, self._meter.totals)
+
+    def _answer(self, frame: _Frame) -> Any:  # noqa: ANN401 - any JSON value
+        return self._response[0] if self._response else frame.last
+
+    def clean_up(self) -> Exception | None:
+        """Run `on_failure`, which sees what the steps before left; the error of the first that fails, if one does.
+
+        Raises:
+            LedgerError: As `execute`.
+        """
+        frame = self._root(ON_FAILURE)
+        for spec in self._plan.command.steps:
+            done = self._restored.done(spec.id)
+            if done is not None:
+                frame.publish(spec.id, done.value())
+        return self.run_list(self._plan.command.on_failure, frame)
+
+    @property
+    def totals(self) -> Totals:
+        """Statistics so far."""
+        return self._meter.totals
+
+    def _root(self, prefix: str = "") -> _Frame:
+        return _Frame(prefix, {**self._plan.names, "steps": self._steps})
 
     def run_list(self, steps: Sequence[StepSpec], frame: _Frame) -> Exception | None:
         """Run steps in order; the error of the first that fails, if one does."""
@@ -106,16 +181,25 @@ class Executor:
 
     def skip(self, spec: StepSpec, prefix: str) -> None:
         """Record a step that does not run."""
-        self._keep(self._meter.start(spec, prefix + spec.id).skipped())
+        path = prefix + spec.id
+        if self._restored.done(path) is None:
+            self._keep(self._meter.start(spec, path).skipped())
 
     def freeze(self, path: str, items: Sequence[object]) -> Sequence[Any]:
-        """Keep a list before its first child runs."""
-        return self._ledger.freeze(path, self._meter.encode(items))
+        """Keep a list before its first child runs; the list that an earlier attempt kept goes before."""
+        kept = self._restored.frozen.get(path)
+        return self._ledger.freeze(path, self._meter.encode(items)) if kept is None else kept
 
     def _run_step(self, spec: StepSpec, frame: _Frame) -> None:
         path = frame.prefix + spec.id
-        run = self._meter.start(spec, path)
-        context = StepContext(self._plan.info, path, spec, self._tools)
+        done = self._restored.done(path)
+        if done is not None:
+            frame.publish(spec.id, done.value())
+            return
+        self._control.before_step(path)
+        step_try = self._restored.tries(path) + 1
+        run = self._meter.start(spec, path, step_try)
+        context = StepContext(self._plan.info, path, spec, self._tools, step_try)
         try:
             if spec.condition is not None and not spec.condition.evaluate(frame.names):
                 self._keep(run.skipped())
@@ -128,6 +212,10 @@ class Executor:
             raise
         except Exception as error:
             self._keep(run.failed(error, context.measures))
+            if isinstance(error, StepInterrupted):
+                raise Stopped(error.reason, "interrupted", path) from error
+            if may_retry(spec.retry, step_try, error) and not self._plan.info.dry_run:
+                raise Suspended("step_failed", path, error, spec.retry, step_try) from error
             if self._failure is None or self._failure[0] is not error:
                 self._failure = (error, path)
             raise
@@ -149,29 +237,55 @@ class Executor:
         if effect is Effect.DATABASE:
             with self._ledger.effect() as transaction:
                 context.connection = transaction.connection
-                row = run.succeeded(step.run(params, context))
-                transaction.add(row)
+                with self._control.running(context.spec.timeout, transaction.connection):
+                    result = step.run(params, context)
+                if result.waits and not context.execution.dry_run:
+                    for child in result.children:
+                        transaction.accept(self._meter.accepted(child))
+                else:
+                    row = run.succeeded(self._inline(result, context.path) if result.waits else result)
+                    transaction.add(row)
+            if result.waits and not context.execution.dry_run:
+                raise Suspended("waiting", context.path)
             self._meter.totals.add(row)
             return row
         if effect is Effect.READS:
             with self._ledger.reading() as connection:
                 context.connection = connection
-                result = step.run(params, context)
+                with self._control.running(context.spec.timeout, connection):
+                    result = step.run(params, context)
         elif effect is Effect.EXTERNAL:
             result = self._reach_out(step, params, context)
-        else:
+        elif effect is Effect.CHILDREN:
             context.children = _Nested(self, context, frame)
             result = step.run(params, context)
+        else:
+            with self._control.running(context.spec.timeout, None):
+                result = step.run(params, context)
         row = run.succeeded(result)
         self._keep(row)
         return row
+
+    def _inline(self, asked: StepResult, path: str) -> StepResult:
+        """Run a command within this dry run, which will be undone as a whole; what it answers."""
+        (child,) = asked.children
+        plan = self._plan.of(child.command, replace(self._plan.info, slug=child.command.slug), child.inputs)
+        frame = _Frame(f"{path}/", {**plan.names, "steps": {}})
+        response, self._response = self._response, None
+        error = self.run_list(child.command.steps, frame)
+        answer = self._answer(frame)
+        self._response = response
+        if error is not None:
+            raise ChildFailed(f"the command {child.command.slug} would fail") from error
+        return StepResult(child_output(child.command.slug, None, "succeeded", answer))
 
     def _reach_out(self, step: Step, params: Any, context: StepContext) -> StepResult:  # noqa: ANN401 - the type's own
         """What leaves the process never depends on a row that could still be lost."""
         if context.execution.dry_run:
             return step.preview(params, context)
         self._ledger.flush()
-        return step.run(params, context)
+        with self._control.running(context.spec.timeout, None):
+            return step.run(params, context)
 
     def _keep(self, row: StepRow) -> None:
         self._ledger.add(row)

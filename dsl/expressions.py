@@ -8,8 +8,9 @@ file and name what was probably meant.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -22,14 +23,18 @@ from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
 from liquid.expression import Expression as LiquidExpression
 from liquid.template import BoundTemplate
 
-from dsl.errors import ExpressionError
+from dsl.command import Position
+from dsl.errors import ExpressionError, ExpressionLimit
 from dsl.faults import listed, nearest
 from dsl.nodes import ListNode, Locator, MappingNode, Node, Path, ScalarNode, position_in
 from dsl.settings import DslSettings
 from dsl.templates.analysis import FilterUse, Locate, Name, Usage, analyse
 from dsl.templates.context import Buffer, Context
+from dsl.templates.costs import TooMuch
 from dsl.templates.grammar import TAGS, Grammar
+from dsl.templates.metering import render
 from dsl.templates.native import plain
+from telemetry.settings import variable_of
 
 #: What is compiled: a node of a file, or a text of its own.
 Source: TypeAlias = ScalarNode | str
@@ -54,7 +59,24 @@ _WORDING = (
     ("an infix expression", "an operator"),
     ("found word", "found a name"),
     ("expected word", "expected a name"),
+    ("unexpected token ", "unexpected "),
+    ("block nesting limit reached", "blocks are nested deeper than 30"),
+    ("'in' and 'contains' are not supported between", "`contains` does not work with"),
+    ("'<' and '>' are not supported between", "`<` and `>` do not work with"),
+    *((f"'{name}'", kind) for name, kind in (("str", "a text"), ("int", "a number"), ("float", "a number"))),
+    *((f"'{name}'", "a list") for name in ("list", "tuple", "range")),
+    *((f"'{name}'", kind) for name, kind in (("dict", "a mapping"), ("bool", "true or false"), ("NoneType", "null"))),
+    *((f"'{name}'", f"`{name.lower()}`") for name in ("Empty", "Blank", "ForLoop")),
 )
+
+_MAYBE_MISSING = "Where it may be missing, write `| default: …`."
+
+#: A reference as it is written, and characters of it and of a message that are shown.
+_REFERENCE = re.compile(r"[\w\-.?\[\]'\"]{1,80}")
+_MAX_NAME, _MAX_MESSAGE = 80, 300
+
+#: Names among which the one that was meant is looked for, while a template is evaluated.
+_MAX_MEANT = 50
 
 
 class _Compiled:
@@ -129,13 +151,8 @@ class Template(_Compiled):
             # What is in scope is plain already; only filters make values of other types.
             return value if self._is_path and type(value) in _PLAIN else plain(value, self._max_value, context)
         buffer = Buffer(context)
-        for node in self._parsed:
-            try:
-                node.render(context, buffer)
-            except LiquidError as error:
-                error.token = error.token or node.token
-                raise
-        return buffer.getvalue()
+        render(self._parsed, context, buffer)
+        return buffer.taken()
 
 
 class Condition(_Compiled):
@@ -217,6 +234,16 @@ class Compiler:
     def filters(self) -> frozenset[str]:
         """Names of all filters."""
         return frozenset(self._grammar.filters)
+
+    @property
+    def arguments(self) -> Mapping[str, tuple[int, int]]:
+        """How many arguments each filter takes, at least and at most."""
+        return self._grammar.arguments
+
+    @property
+    def max_memory(self) -> int:
+        """Bytes that an evaluation may reckon with."""
+        return self._grammar.max_memory
 
     def template(self, source: Source) -> Template | Constant:
         """A text.
@@ -302,8 +329,8 @@ class Compiler:
             text, locate = str(source.scalar), Locator(source)
         if len(text) > self._settings.max_template_bytes:
             limit = self._settings.max_template_bytes
-            detail = f"the template is longer than {limit} characters"
-            raise _at(locate, 0, detail, expected=f"at most {limit} characters")
+            passed = TooMuch(f"the template is longer than {limit} characters", "max_template_bytes")
+            raise _too_much(passed, locate(0))
         return text, locate
 
 
@@ -335,13 +362,13 @@ def _failure(
     token = getattr(error, "token", None)
     index = token.start_index if token is not None and token.start_index >= 0 else max(text.find("{{"), 0)
     if isinstance(error, UndefinedError):
-        missing = next((name for name in used if name.index == index), None)
-        if missing is not None:
-            return _missing(missing, names)
+        return _undefined(text, index, locate, used, names)
     if isinstance(error, LiquidInterrupt):
         return _at(locate, index, f"`{error}` stands outside of a loop")
     if isinstance(error, RecursionError):
         return _at(locate, index, "the expression is nested too deeply")
+    if isinstance(error, TooMuch):
+        return _too_much(error, locate(index))
     message = str(error.message if isinstance(error, LiquidError) else error) or type(error).__name__
     if message.startswith("unexpected tag "):
         word = message.removeprefix("unexpected tag ").strip("'")
@@ -352,24 +379,51 @@ def _failure(
         )
     for theirs, ours in _WORDING:
         message = message.replace(theirs, ours)
+    message = message[:_MAX_MESSAGE]
     missed, passed = _MISSED.search(message), _PASSED.search(message)
     expected = missed[1] if missed else f"at most {passed[1]}" if passed else None
     return _at(locate, index, message, expected=expected)
 
 
+def _undefined(
+    text: str, index: int, locate: Locate, used: tuple[Name, ...], names: Mapping[str, object]
+) -> ExpressionError:
+    missing = next((name for name in used if name.index == index), None)
+    if missing is not None:
+        return _missing(missing, names)
+    written = _REFERENCE.match(text, index)  # a name of the template's own
+    name = "a name" if written is None else f"`{written[0]}`"
+    return _at(locate, index, f"{name} is not there", _MAYBE_MISSING)
+
+
+def _too_much(error: TooMuch, position: Position) -> ExpressionLimit:
+    message = str(error.message)
+    passed = _PASSED.search(message)
+    setting = variable_of(DslSettings.section, error.setting)
+    return ExpressionLimit(
+        message,
+        hint=f"Do less in one template, or spread it over several steps; the limit is `{setting}`.",
+        line=position.line,
+        column=position.column,
+        expected=f"at most {passed[1]}" if passed else None,
+        setting=setting,
+    )
+
+
 def _missing(name: Name, names: Mapping[str, object]) -> ExpressionError:
     """The first part of a reference that is not there, and what is there instead."""
     value: object = names
-    known: list[str] = []
+    known: Iterable[object] = ()
     there = 0
     for part in name.segments:
-        known = [str(key) for key in value] if isinstance(value, Mapping) else []
+        known = value if isinstance(value, Mapping) else ()
         try:
             value = value[part]  # type: ignore[index] # what cannot be indexed is what is looked for
         except (KeyError, IndexError, TypeError):
             break
         there += 1
     missing = Name(name.segments[: there + 1], name.index, name.locate)
-    meant = nearest(str(missing.segments[-1]), known)
-    hint = f"Did you mean `{meant}`?" if meant else "Where it may be missing, write `| default: …`."
-    return _at(name.locate, name.index, f"`{missing}` is not there", hint, name=str(missing), nearest=meant)
+    meant = nearest(str(missing.segments[-1]), map(str, islice(known, _MAX_MEANT)))
+    hint = f"Did you mean `{meant}`?" if meant else _MAYBE_MISSING
+    shown = str(missing) if len(str(missing)) <= _MAX_NAME else f"{str(missing)[:_MAX_NAME]}…"
+    return _at(name.locate, name.index, f"`{shown}` is not there", hint, name=shown, nearest=meant)

@@ -46,6 +46,7 @@ class Wrong:
         found: What was there.
         known: Valid names of which the one nearest to `found` is suggested.
         is_key: Whether it is the last key of the place that is wrong, and not what it maps to.
+        expected: What should be there; by default one of `known`.
     """
 
     place: Path
@@ -53,6 +54,7 @@ class Wrong:
     found: str | None = None
     known: Sequence[str] = ()
     is_key: bool = False
+    expected: str | None = None
 
 
 class TooManyFaults(Exception):
@@ -60,10 +62,15 @@ class TooManyFaults(Exception):
 
 
 class Faults:
-    """The faults of one file, as they are found."""
+    """The faults of one file, as they are found.
+
+    Args:
+        faults: Of the text as YAML: nothing more is told of what stands in their places, which nobody can read.
+    """
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._faults = list(faults)
+        self._unreadable = {(fault.line, fault.column) for fault in self._faults}
         self._suggestions = 0
 
     def add(  # noqa: PLR0913 - what a fault can say
@@ -76,8 +83,8 @@ class Faults:
         found: str | None = None,
         expected: str | None = None,
         known: Iterable[str] = (),
-    ) -> None:
-        """Note one.
+    ) -> str | None:
+        """Note one; returns the name that was suggested.
 
         Args:
             code: Stable name of the kind.
@@ -91,6 +98,8 @@ class Faults:
         Raises:
             TooManyFaults: There are a thousand already; the last one says so.
         """
+        if (position.line, position.column) in self._unreadable:
+            return None
         if len(self._faults) >= _MAX_FAULTS:
             self._faults.append(Fault("file.too_many_faults", "there are more faults than these"))
             raise TooManyFaults
@@ -111,6 +120,7 @@ class Faults:
                 suggestion,
             )
         )
+        return suggestion
 
     def sorted(self) -> tuple[Fault, ...]:
         """All of them, in the order of the text."""

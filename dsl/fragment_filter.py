@@ -59,7 +59,11 @@ def instant(text: str, now: datetime) -> datetime:
     try:
         return now - parse_duration(text)
     except (ValueError, OverflowError):
+        pass
+    try:
         moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError("a time such as 2026-01-31T12:00, or an age such as 7d") from None
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:

@@ -112,7 +112,7 @@ def conditions_of(which: Filter) -> Iterator[tuple[LiteralString, dict[str, Any]
     if which.space is not None:
         yield (
             "f.space_id = (select id from spaces where name = %(space)s)",
-            {"space": checked_name("name of a space", which.space)},
+            {"space": checked_name("name of a space", which.space, "space")},
         )
     if which.type is not None:
         yield "f.type = %(type)s", {"type": checked_name("type", which.type)}

@@ -153,7 +153,7 @@ def space_id(connection: Connection[Any], name: str) -> UUID:
         RecordInvalid: The name has not the form of `dsl.records.NAME`.
     """
     cursor = connection.cursor(row_factory=scalar_row)
-    parameters = {"name": checked_name("name of a space", name)}
+    parameters = {"name": checked_name("name of a space", name, "space")}
     # 1. Nearly always it is there. 2. Else make it. 3. Else another transaction made it since step 1 and has committed:
     # the insert waited for it, and a new statement sees its row.
     for statement in ("find_space", "insert_space", "find_space"):

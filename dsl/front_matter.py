@@ -14,6 +14,18 @@ from dsl.settings import DslSettings
 MAX_BYTES = 4_194_304
 _LIMITS = DslSettings(max_file_bytes=MAX_BYTES, max_depth=16, max_nodes=2000)
 
+#: What `dsl.document` says of a command file, said of a note.
+_MESSAGES = {
+    "file.too_large": f"the front matter has more than {_LIMITS.max_file_bytes:,} bytes",
+    "file.forbidden_character": "a control or invisible character may not be in front matter",
+    "yaml.several_documents": "front matter holds one YAML document",
+    "yaml.alias": "aliases are not used in front matter: repeat the value",
+    "yaml.anchor": "anchors are not used in front matter",
+    "yaml.tag": "YAML tags are not used in front matter",
+    "yaml.merge_key": "merge keys are not used in front matter",
+    "yaml.unquoted_template": "a text that begins with { has to be quoted",
+}
+
 _OPENING = re.compile(r"---[ \t]*(?:\n|\Z)")
 _BLOCK = re.compile(r"---[ \t]*\n(?P<yaml>.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -56,7 +68,8 @@ def _read(block: str) -> dict[str, Any]:
         if fault.code == "file.empty":
             return {}
         # The block begins on the note's second line.
-        raise FrontMatterBroken(fault.message, None if fault.line is None else fault.line + 1, fault.column)
+        message = _MESSAGES.get(fault.code, fault.message)
+        raise FrontMatterBroken(message, None if fault.line is None else fault.line + 1, fault.column)
     value = None if document.root is None else document.root.value()
     if not isinstance(value, dict):
         raise FrontMatterBroken("the front matter is not a map of names to values")

@@ -9,16 +9,20 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import jsonschema_rs
 
 from dsl.checking.input_schema import declared_names, defaults_of, validator
 from dsl.command import Command
 from dsl.errors import Fault, InputsInvalid
+from dsl.failed_fields import UNKNOWN, failed_fields
 from dsl.faults import listed, nearest, shown
 from dsl.nodes import Path, format_path
 from dsl.values import MAX_DEPTH, MAX_INT, MIN_INT
+
+#: A fault, and where it is.
+_Found: TypeAlias = tuple[Path, Fault]
 
 _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
 _CAPITAL = re.compile(r"(?=[A-Z])")
@@ -50,20 +54,23 @@ def check_inputs(command: Command, given: Mapping[str, Any]) -> dict[str, Any]:
         InputsInvalid: Every fault (the first hundred of them), each with a path such as `inputs.items[0].name` and
             its rule as code.
     """
-    faults = tuple(islice(_unkeepable(given, ("inputs",)), _MAX_FAULTS))
-    if faults:
-        raise InputsInvalid(command.slug, faults)
+    _refuse(command, _unkeepable(given, ("inputs",)))
     inputs = copy.deepcopy(defaults_of(command.inputs)) | dict(given)
-    faults = tuple(islice(_broken_rules(command, inputs), _MAX_FAULTS))
-    if faults:
-        raise InputsInvalid(command.slug, faults)
+    _refuse(command, _broken_rules(command, inputs))
     return inputs
 
 
-def _broken_rules(command: Command, inputs: Mapping[str, Any]) -> Iterator[Fault]:
+def _refuse(command: Command, faults: Iterator[_Found]) -> None:
+    found = list(islice(faults, _MAX_FAULTS))
+    if found:
+        fields = failed_fields(command.inputs, ((path, fault.code) for path, fault in found))
+        raise InputsInvalid(command.slug, tuple(fault for _, fault in found), fields)
+
+
+def _broken_rules(command: Command, inputs: Mapping[str, Any]) -> Iterator[_Found]:
     declared = declared_names(command.inputs)
     if declared is not None:
-        yield from (_unknown(name, declared) for name in inputs if name not in declared)
+        yield from ((("inputs", name), _unknown(name, declared)) for name in inputs if name not in declared)
         inputs = {name: value for name, value in inputs.items() if name in declared}
     schema = _Schema(command.definition_hash, command.inputs)
     yield from map(_fault, _validator(schema).iter_errors(dict(inputs)))
@@ -104,14 +111,15 @@ def _validator(schema: _Schema) -> jsonschema_rs.Validator:
     return validator(schema.schema)
 
 
-def _unkeepable(value: object, path: Path) -> Iterator[Fault]:
+def _unkeepable(value: object, path: Path) -> Iterator[_Found]:
     """What JSON or Postgres cannot hold, anywhere inside."""
     if len(path) > MAX_DEPTH:
-        yield Fault("inputs.too_deep", f"values are nested deeper than {MAX_DEPTH}", format_path(path[:8]) + "…")
+        message = f"values are nested deeper than {MAX_DEPTH}"
+        yield path, Fault("inputs.too_deep", message, format_path(path[:8]) + "…")
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str) or _UNKEEPABLE.search(key):
-                yield Fault("inputs.text", "a key is not text that can be kept", format_path(path))
+                yield path, Fault("inputs.text", "a key is not text that can be kept", format_path(path))
             else:
                 yield from _unkeepable(item, (*path, key))
     elif isinstance(value, list):
@@ -120,7 +128,7 @@ def _unkeepable(value: object, path: Path) -> Iterator[Fault]:
     else:
         reason = _why_not_kept(value)
         if reason is not None:
-            yield Fault(reason[0], reason[1], format_path(path))
+            yield path, Fault(reason[0], reason[1], format_path(path))
 
 
 def _why_not_kept(value: object) -> tuple[str, str] | None:
@@ -149,17 +157,20 @@ def _unknown(name: str, declared: frozenset[str]) -> Fault:
     )
 
 
-def _fault(error: jsonschema_rs.ValidationError) -> Fault:
+def _fault(error: jsonschema_rs.ValidationError) -> _Found:
     """A broken rule of the schema: its code is `inputs.` and the schema's own keyword."""
-    kind, path = error.kind, ("inputs", *error.instance_path)
+    kind = error.kind
+    path: Path = ("inputs", *error.instance_path)
     facts = kind.as_dict()
     code = "inputs." + "_".join(part.lower() for part in _CAPITAL.split(kind.name))
     if "property" in facts:
         name = str(facts["property"])
-        return Fault(code, f"`{shown(name)}` is missing", format_path((*path, name)), expected="a value")
+        path = (*path, name)
+        return path, Fault(code, f"`{shown(name)}` is missing", format_path(path), expected="a value")
     if "unexpected" in facts:
         names = ", ".join(f"`{shown(str(name))}`" for name in facts["unexpected"])
-        return Fault("inputs.unknown", f"not known here: {names}", format_path(path), found=names)
+        fault = Fault("inputs.unknown", f"not known here: {names}", format_path(path), found=names)
+        return (*path, UNKNOWN), fault
     expected: str | None = None
     if "types" in facts:
         expected = " or ".join(_TYPES.get(name, name) for name in facts["types"])
@@ -167,7 +178,8 @@ def _fault(error: jsonschema_rs.ValidationError) -> Fault:
         expected = listed([shown(option) for option in facts["options"]])
     options = [option for option in facts.get("options", ()) if isinstance(option, str)]
     meant = nearest(error.instance, options) if isinstance(error.instance, str) else None
-    return Fault(code, error.message, format_path(path), found=shown(error.instance), expected=expected, nearest=meant)
+    found = shown(error.instance)
+    return path, Fault(code, error.message, format_path(path), found=found, expected=expected, nearest=meant)
 
 
 def _coerced(text: str, declared: object) -> Any:  # noqa: ANN401 - any JSON value

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from dsl.command import StepSpec
 from dsl.errors import StepFailed
+from dsl.failed_fields import failed_fields_of
 from dsl.fragment_events import fragment_event, mint_events
 from dsl.records import JSON_NUL
 from dsl.step import Child, Mutation, MutationEvent, Outcome, StepResult, StepRow
@@ -84,10 +85,10 @@ class StepMeter:
         self._ordinal = first_ordinal - 1
         self.totals = Totals()
 
-    def start(self, spec: StepSpec, path: str) -> StepRun:
+    def start(self, spec: StepSpec, path: str, step_try: int = 1) -> StepRun:
         """Begin timing a step. A step that runs others is numbered before them."""
         self._ordinal += 1
-        return StepRun(self, spec.type, path, self._ordinal, self._clock.monotonic_us())
+        return StepRun(self, spec, path, self._ordinal, step_try, self._clock.monotonic_us())
 
     def encode(self, output: object) -> str:
         """A step's output as the JSON text that is kept.
@@ -129,7 +130,7 @@ class StepMeter:
             path=run.path,
             step_type=run.step_type,
             attempt=self._attempt,
-            step_try=1,
+            step_try=run.step_try,
             ordinal=run.ordinal,
             outcome=outcome,
             occurred_at_us=now_us,
@@ -137,6 +138,8 @@ class StepMeter:
             output=output,
             error=None if error is None else self._errors.details(error),
             facts=None if error is None else self._errors.facts(error),
+            failed_fields=() if error is None else failed_fields_of(error),
+            runs_others=run.runs_others,
             mutations=result.mutations,
             fragment_id=result.fragment_id,
             measures=self._measures.allowed(result.measures),
@@ -144,6 +147,10 @@ class StepMeter:
             mutation_events=self._mutation_events(result.mutations, now_us),
             children=tuple(self._accepted(child, now_us) for child in result.children),
         )
+
+    def accepted(self, child: Child) -> Child:
+        """A child that is accepted now, without a row of its step."""
+        return self._accepted(child, self._clock.unix_us())
 
     def _accepted(self, child: Child, now_us: int) -> Child:
         return replace(child, queued_at_us=now_us, event_id=mint(now_us) if self._telemetry_on else None)
@@ -157,13 +164,17 @@ class StepMeter:
 class StepRun:
     """One run of one step, open until `succeeded`, `failed` or `skipped` closes it with its ledger row."""
 
-    __slots__ = ("_meter", "ordinal", "path", "started_us", "step_type")
+    __slots__ = ("_meter", "ordinal", "path", "runs_others", "started_us", "step_try", "step_type")
 
-    def __init__(self, meter: StepMeter, step_type: str, path: str, ordinal: int, started_us: int) -> None:
+    def __init__(  # noqa: PLR0913 - one fact each
+        self, meter: StepMeter, spec: StepSpec, path: str, ordinal: int, step_try: int, started_us: int
+    ) -> None:
         self._meter = meter
-        self.step_type = step_type
+        self.step_type = spec.type
+        self.runs_others = bool(spec.blocks)
         self.path = path
         self.ordinal = ordinal
+        self.step_try = step_try
         self.started_us = started_us
 
     def succeeded(self, result: StepResult) -> StepRow:
@@ -183,23 +194,46 @@ class StepRun:
         return self._meter._row(self, "skipped", StepResult())  # noqa: SLF001 - one unit
 
 
-class Totals:
-    """Statistics of an attempt: distinct paths by their last run."""
+class SlowestStep(NamedTuple):
+    """The run of a step that took longest."""
 
-    __slots__ = ("_outcomes", "mutations")
+    path: str
+    step_type: str
+    duration_us: int
+
+
+class Totals:
+    """Statistics of an attempt: distinct paths by their last run.
+
+    Attributes:
+        mutations: Rows changed.
+        slowest: Of the steps that run no others, for those take the time of what they run; none when none took any.
+    """
+
+    __slots__ = ("_outcomes", "_slowest_us", "mutations", "slowest")
 
     def __init__(self) -> None:
         self._outcomes: dict[str, Outcome] = {}
+        self._slowest_us = 0
         self.mutations = 0
+        self.slowest: SlowestStep | None = None
 
     def add(self, row: StepRow) -> None:
         """Count a row; a later run of the same path replaces the earlier one."""
         self.count_path(row.path, row.outcome, row.mutations_count)
+        if row.duration_us > self._slowest_us and not row.runs_others:
+            self.time_step(SlowestStep(row.path, row.step_type, row.duration_us))
 
     def count_path(self, path: str, outcome: Outcome, mutations: int) -> None:
         """Count how a path ended last, and what it changed."""
         self._outcomes[path] = outcome
         self.mutations += mutations
+
+    def time_step(self, step: SlowestStep) -> None:
+        """Remember a step that runs no others, if none before took as long."""
+        if step.duration_us > self._slowest_us:
+            self._slowest_us = step.duration_us
+            self.slowest = step
 
     def count(self, outcome: Outcome) -> int:
         """Paths whose last run ended so."""
@@ -234,6 +268,7 @@ def _step_event(scope: Scope, row: StepRow, event_id: bytes) -> Event:
             row.mutations_count,
             fragment,
             measures,
+            failed_fields=row.failed_fields,
         )
     return StepExecuted(
         event_id,

@@ -1,30 +1,51 @@
-"""What of a sound command can never do anything. It loads and runs; `weir commands validate` warns of it.
+"""What of a sound command does nothing. It loads and runs; `weir commands validate` warns of it.
 
-Only what is certain is told: conditions that name nothing, such as `false` or `1 > 2`, and maps over a list that is
-written out and empty. Whether a step always fails, or a condition on inputs is never true, cannot be decided here.
+Only what is certain is told: conditions that name nothing, such as `false` or `1 > 2`, maps over a list that is written
+out and empty, inputs and secrets that no template names, commands that are run and are not there. Whether a step always
+fails, or a condition on inputs is never true, cannot be decided here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from dsl.checking.input_schema import is_whole_schema
 from dsl.command import Command, Expression, StepSpec
-from dsl.document import read
+from dsl.document import Document
 from dsl.errors import ExpressionError, Fault
-from dsl.expressions import Condition, Constant, Tree
-from dsl.nodes import ListNode, Node, Path, find, format_path
+from dsl.expressions import Condition, Constant, Tree, compiler
+from dsl.faults import nearest
+from dsl.nodes import Entry, ListNode, MappingNode, Node, Path, ScalarNode, find, format_path
 from dsl.settings import DslSettings
+from dsl.templates.analysis import Name
 
 #: Step types whose blocks can be told to be out of reach.
 _CHOICE, _MAP = "condition", "list.map"
+#: The one that names another command.
+_RUN = "command.run"
 
 
-def warnings(command: Command, settings: DslSettings) -> tuple[Fault, ...]:
-    """Steps of a loaded command that never run, in the order of its text."""
-    root = read(command.source, settings).root
+def warnings(
+    command: Command, document: Document, settings: DslSettings, slugs: Collection[str] | None = None
+) -> tuple[Fault, ...]:
+    """What is there in vain, in the order of the text.
+
+    Args:
+        command: Loaded.
+        document: What it was loaded from.
+        settings: Limits.
+        slugs: Of all commands there are; none when nobody knows.
+    """
+    root = document.root
     if root is None:
-        return ()  # it was made without a file
-    found = [*_steps(command.steps, ("steps",), root), *_steps(command.on_failure, ("on_failure",), root)]
+        return ()
+    found = [
+        *_steps(command.steps, ("steps",), root),
+        *_steps(command.on_failure, ("on_failure",), root),
+        *_unused(command, root, settings),
+    ]
+    if slugs is not None:
+        found += _runs_nothing(command, root, {*slugs, command.slug})
     return tuple(sorted(found, key=lambda fault: (fault.line or 0, fault.column or 0)))
 
 
@@ -69,3 +90,65 @@ def _always(condition: Expression) -> bool | None:
 def _never(path: Path, root: Node, message: str) -> Fault:
     position = find(root, path).position
     return Fault("command.never_runs", message, format_path(path), position.line, position.column)
+
+
+def _runs_nothing(command: Command, root: Node, slugs: Collection[str]) -> Iterator[Fault]:
+    """Steps that run a command that is not there."""
+    for path, spec in (*_each(command.steps, ("steps",)), *_each(command.on_failure, ("on_failure",))):
+        slug = spec.literals.get("command")
+        if spec.type == _RUN and slug not in slugs:
+            place: Path = (*path, "with", "command")
+            position = find(root, place).position
+            yield Fault(
+                "command.unknown_command", f"there is no command {slug}", format_path(place), position.line,
+                position.column, str(slug), "the slug of a command", nearest(str(slug), sorted(slugs)),
+            )  # fmt: skip
+
+
+def _each(steps: Iterable[StepSpec], path: Path) -> Iterator[tuple[Path, StepSpec]]:
+    """All steps, those in blocks among them, and where each is."""
+    for index, spec in enumerate(steps):
+        yield (*path, index), spec
+        for name, block in spec.blocks.items():
+            yield from _each(block, (*path, index, "with", name))
+
+
+def _unused(command: Command, root: Node, settings: DslSettings) -> Iterator[Fault]:
+    """Inputs and secrets that nothing names."""
+    names = list(_names(command, root, settings))
+    used = {(name.root, name.segments[1]) for name in names if len(name.segments) > 1}
+    whole = any(name.root == "inputs" and not isinstance((*name.segments, None)[1], str) for name in names)
+    path, declared = _declared(root)
+    for key, entry in declared.items() if not whole else ():
+        if ("inputs", key) not in used:
+            message = f"the input `{key}` is used nowhere"
+            yield _in_vain("command.unused_input", message, (*path, key), entry.key)
+    listed = find(root, ("requires", "secrets"))
+    for index, item in enumerate(listed.items if isinstance(listed, ListNode) else ()):
+        if ("secrets", item.value()) not in used:
+            message = f"the secret `{item.value()}` is used nowhere"
+            yield _in_vain("command.unused_secret", message, ("requires", "secrets", index), item)
+
+
+def _declared(root: Node) -> tuple[Path, Mapping[str, Entry]]:
+    """Where the inputs are declared, and each by its name."""
+    path: Path = ("inputs",)
+    node = root.get("inputs") if isinstance(root, MappingNode) else None
+    if isinstance(node, MappingNode) and is_whole_schema(node):
+        path, node = (*path, "properties"), node.get("properties")
+    return path, node.entries if isinstance(node, MappingNode) else {}
+
+
+def _in_vain(code: str, message: str, path: Path, node: Node) -> Fault:
+    return Fault(code, message, format_path(path), node.position.line, node.position.column)
+
+
+def _names(command: Command, root: Node, settings: DslSettings) -> Iterator[Name]:
+    """Everything that templates and conditions name."""
+    for _, spec in (*_each(command.steps, ()), *_each(command.on_failure, ())):
+        for expression in (spec.params, spec.condition, *spec.conditions.values()):
+            if isinstance(expression, Condition | Constant | Tree):
+                yield from expression.names
+    key = find(root, ("concurrency", "key"))
+    if command.concurrency is not None and isinstance(key, ScalarNode):
+        yield from compiler(settings).template(key).names

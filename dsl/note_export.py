@@ -25,6 +25,7 @@ from dsl.notes import (
     EXPORT_KEY,
     EXPORT_VERSION,
     MAX_NOTE_BYTES,
+    OUTSIDE,
     UPDATED_KEYS,
     parse_note,
     walk,
@@ -79,11 +80,14 @@ class NoteFolder:
             OSError: The folder cannot be made, or not be listed.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        for path in walk(self.root, self.faults):
+        met: list[Fault] = []
+        for path in walk(self.root, met):
             with suppress(OSError):  # what cannot be read is told when it is to be written
                 mark = _MARK.search(_content(path) or b"")
                 if mark is not None:
                     self._before.setdefault(mark["id"].decode(), path.relative_to(self.root).as_posix())
+        # A link out of the folder is no fault of an export, which writes nothing beyond it.
+        self.faults += [fault for fault in met if fault.code != OUTSIDE]
 
     def write(self, fragment: Mapping[str, Any]) -> Written | None:
         """Write a fragment, as JSON (`Fragment.to_json`), in one piece: its file is there whole, or as it was.

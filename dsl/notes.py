@@ -7,8 +7,10 @@ its front matter, and is read to the letter (`dsl.note_export` writes them).
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -37,6 +39,10 @@ UPDATED_KEYS = ("updated", "updated_at", "modified")
 
 #: The first and last year of the calendar leave it in some time zone, which breaks whoever reads them there.
 _YEARS = range(2, 9999)
+
+#: Code of the fault that a link out of the folder is.
+OUTSIDE = "note.outside"
+_OUTSIDE_MESSAGE = "a link that leads out of the folder is not followed: import what it leads to by itself"
 
 _FENCE = re.compile(r" {0,3}(?P<marks>`{3,}|~{3,})")
 _INLINE_CODE = re.compile(r"`[^`]*`")
@@ -73,11 +79,13 @@ class Note:
 def read_notes(directory: Path, faults: list[Fault], *, hashtags: bool = True) -> Iterator[Note]:
     """Every `*.md` and `*.markdown` below a folder, folder by folder in the order of names.
 
-    Hidden files and folders are left out; a folder that links lead to twice is read once.
+    Hidden files and folders are left out. A folder that links lead to too is read once; links that lead out of the
+    folder are not followed, for they may lead anywhere.
 
     Args:
         directory: The folder.
-        faults: Gets one for each note or folder that could not be read; `path` is relative to the folder.
+        faults: Gets one for each note or folder that could not be read, and for each link out of the folder; `path` is
+            relative to the folder.
         hashtags: Whether `#word` in the text (not in code) is a tag.
 
     Raises:
@@ -107,7 +115,7 @@ def parse_note(data: bytes, source: str, *, hashtags: bool = True) -> Note | Fau
     Its title is that of the front matter, else the first `# heading`, else the file's name.
     """
     if len(data) > MAX_NOTE_BYTES:
-        return _fault("note.too_large", f"the note has more than {MAX_NOTE_BYTES} bytes", source)
+        return _fault("note.too_large", f"the note has more than {MAX_NOTE_BYTES:,} bytes", source)
     try:
         text = data.decode("utf-8-sig")
         front, body = split(text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -122,7 +130,7 @@ def parse_note(data: bytes, source: str, *, hashtags: bool = True) -> Note | Fau
     except FrontMatterBroken as error:
         return replace(error.fault, path=_printable(source))
     except RecordInvalid as error:
-        return _fault("note.invalid", error.detail, source)
+        return replace(_fault("note.invalid", error.detail, source), expected=error.hint)
 
 
 def _note(front: dict[str, Any], body: str, source: str, *, hashtags: bool) -> Note:
@@ -303,26 +311,40 @@ def _read(path: Path, source: str, *, hashtags: bool) -> Note | Fault:
 def walk(root: Path, faults: list[Fault]) -> Iterator[Path]:
     """Files of notes below a folder, depth first, with a stack of its own: folders may be nested very deep.
 
+    Links to folders come last, so that what they lead to is known by its own name if it has one here.
+
     Args:
         root: The folder.
-        faults: Gets one for each folder that could not be looked into.
+        faults: Gets one for each folder that could not be looked into, and for each link out of the folder.
 
     Raises:
         OSError: The folder itself cannot be listed.
     """
+    inside = os.path.realpath(root)
     seen: set[tuple[int, int]] = set()
     waiting = _entries(root, seen)
-    while waiting:
-        path = waiting.pop()
+    links: deque[Path] = deque()
+    while waiting or links:
+        is_put_off = not waiting
+        path = links.popleft() if is_put_off else waiting.pop()
         try:
-            if path.is_dir():
-                waiting += _entries(path, seen)
+            is_link, is_folder = path.is_symlink(), path.is_dir()
+            if not is_folder and not _is_note(path):
                 continue
+            if is_link and not Path(os.path.realpath(path)).is_relative_to(inside):
+                faults.append(_fault(OUTSIDE, _OUTSIDE_MESSAGE, _source(path, root)))
+            elif not is_folder:
+                yield path
+            elif is_link and not is_put_off:
+                links.append(path)
+            else:
+                waiting += _entries(path, seen)
         except OSError as error:
             faults.append(_unreadable(error, _source(path, root)))
-            continue
-        if path.suffix.lower() in _SUFFIXES:
-            yield path
+
+
+def _is_note(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES
 
 
 def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[Path]:

@@ -27,8 +27,13 @@ MAX_TAGS, MAX_TAG = 100, 100
 JSON_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def checked_name(what: str, name: str) -> str:
+def checked_name(what: str, name: str, field: str | None = None) -> str:
     """`name`, if it has the form of `NAME`.
+
+    Args:
+        what: As a person calls it.
+        name: To be checked.
+        field: As the record calls it; `what`, unless given.
 
     Raises:
         RecordInvalid: It has not.
@@ -37,21 +42,28 @@ def checked_name(what: str, name: str) -> str:
         raise RecordInvalid(
             f"{name!r} cannot be the {what}",
             hint="1 to 63 lower case letters, digits and . _ - that begin with a letter or digit.",
+            field=field or what,
         )
     return name
 
 
-def checked_text(what: str, text: str, limit: int) -> str:
+def checked_text(what: str, text: str, limit: int, field: str | None = None) -> str:
     """`text`, if a text column can hold it.
+
+    Args:
+        what: As a person calls it.
+        text: To be checked.
+        limit: Characters, at most.
+        field: As the record calls it; `what`, unless given.
 
     Raises:
         RecordInvalid: It has more than `limit` characters, a NUL, or half of a surrogate pair.
     """
     if len(text) > limit:
-        raise RecordInvalid(f"the {what} has {len(text)} characters; {limit} is the most")
+        raise RecordInvalid(f"the {what} has {len(text)} characters; {limit} is the most", field=field or what)
     if "\0" in text:
-        raise RecordInvalid(f"the {what} holds a NUL character, which cannot be stored")
-    _check_encodable(what, text)
+        raise RecordInvalid(f"the {what} holds a NUL character, which cannot be stored", field=field or what)
+    _check_encodable(what, text, field or what)
     return text
 
 
@@ -61,11 +73,11 @@ def checked_tags(tags: Iterable[str]) -> list[str]:
     Raises:
         RecordInvalid: One is empty or too long, or there are too many.
     """
-    kept = list(dict.fromkeys(checked_text("tag", tag.strip(), MAX_TAG) for tag in tags))
+    kept = list(dict.fromkeys(checked_text("tag", tag.strip(), MAX_TAG, "tags") for tag in tags))
     if "" in kept:
-        raise RecordInvalid("a tag is empty")
+        raise RecordInvalid("a tag is empty", field="tags")
     if len(kept) > MAX_TAGS:
-        raise RecordInvalid(f"{len(kept)} tags; {MAX_TAGS} is the most")
+        raise RecordInvalid(f"{len(kept)} tags; {MAX_TAGS} is the most", field="tags")
     return kept
 
 
@@ -78,12 +90,12 @@ def json_text(what: str, value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise RecordInvalid(f"the {what} cannot be stored as JSON: {error}") from error
+        raise RecordInvalid(f"the {what} cannot be stored as JSON: {error}", field=what) from error
     if len(text) > MAX_JSON:
-        raise RecordInvalid(f"the {what} has {len(text)} characters as JSON; {MAX_JSON} is the most")
+        raise RecordInvalid(f"the {what} has {len(text)} characters as JSON; {MAX_JSON} is the most", field=what)
     if JSON_NUL.search(text):
-        raise RecordInvalid(f"the {what} holds a NUL character, which cannot be stored")
-    _check_encodable(what, text)
+        raise RecordInvalid(f"the {what} holds a NUL character, which cannot be stored", field=what)
+    _check_encodable(what, text, what)
     return text
 
 
@@ -105,8 +117,9 @@ def merge_patch(target: object, patch: object) -> Any:  # noqa: ANN401 - any JSO
     return merged
 
 
-def _check_encodable(what: str, text: str) -> None:
+def _check_encodable(what: str, text: str, field: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise RecordInvalid(f"the {what} holds half of a surrogate pair at character {error.start}") from error
+        message = f"the {what} holds half of a surrogate pair at character {error.start}"
+        raise RecordInvalid(message, field=field) from error

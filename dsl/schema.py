@@ -1,4 +1,4 @@
-"""The JSON Schema of command files, for editors: made of the very tables and models that the loader checks with.
+"""The JSON Schemas of command files and fixtures, for editors: made of the tables and models that they are read with.
 
 It says what can be said of one value at a time: keys, types, enums, bounds, defaults. What names refer to, whether ids
 repeat and whether templates can be parsed is left to `weir commands validate`. Whatever can run, it takes.
@@ -33,6 +33,8 @@ from dsl.checking.shape import (
 )
 from dsl.checking.steps import keys_of_with, takes_any_key
 from dsl.reference.docstrings import docstring_if_any
+from dsl.rehearsal.fixtures import FixtureFile
+from dsl.settings import DslSettings
 from dsl.step import Step
 
 Schema: TypeAlias = dict[str, Any]
@@ -64,11 +66,12 @@ _IN_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _ALONE = ("items", "additionalProperties")
 
 
-def command_schema(registry: Mapping[str, Step]) -> Schema:
+def command_schema(registry: Mapping[str, Step], settings: DslSettings) -> Schema:
     """The JSON Schema (2020-12) of a command file.
 
     Args:
         registry: Step types by name; those of users too.
+        settings: What is declared, such as tables.
     """
     definitions: Schema = {
         "template": _TEMPLATE,
@@ -78,7 +81,7 @@ def command_schema(registry: Mapping[str, Step]) -> Schema:
         "input": _input_schema(of_property=True),
         "schema": _input_schema(of_property=False),
     }
-    definitions["step"] = _step(registry, definitions)
+    definitions["step"] = _step(registry, settings, definitions)
     return {
         "$schema": DIALECT,
         "title": "Weir command",
@@ -86,6 +89,13 @@ def command_schema(registry: Mapping[str, Step]) -> Schema:
         **_shape(COMMAND),
         "$defs": definitions,
     }
+
+
+def fixture_schema() -> Schema:
+    """The JSON Schema (2020-12) of a file for `weir commands test`."""
+    schema = FixtureFile.model_json_schema()
+    targets = {f"#/$defs/{name}": name if definition else None for name, definition in schema["$defs"].items()}
+    return {"$schema": DIALECT, **_led(schema, targets), "title": "Weir fixtures"}
 
 
 def _shape(shape: Shape) -> Schema:
@@ -145,7 +155,7 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name}"}
 
 
-def _step(registry: Mapping[str, Step], definitions: Schema) -> Schema:
+def _step(registry: Mapping[str, Step], settings: DslSettings, definitions: Schema) -> Schema:
     """A step: its keys, and for each type what its `with:` holds."""
     schema = _shape(STEP)
     types = [
@@ -154,7 +164,8 @@ def _step(registry: Mapping[str, Step], definitions: Schema) -> Schema:
     schema["properties"]["type"] = {"oneOf": types, "description": STEP.keys["type"].description}
     schema["allOf"] = []
     for name, step in sorted(registry.items()):
-        definitions[f"with:{name}"] = _with(name, step, definitions)
+        narrowed = step.narrowed(settings)
+        definitions[f"with:{name}"] = _with(name, step, definitions) | ({"allOf": [narrowed]} if narrowed else {})
         needed = ["with"] if any(keys_of_with(step).values()) else []
         then: Schema = {"properties": {"with": _ref(f"with:{name}")}, "required": needed}
         schema["allOf"].append({"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": then})
@@ -270,6 +281,7 @@ def _input_schema(*, of_property: bool) -> Schema:
         **_each(words.LISTS, {"type": "array"}),
         "required": {"anyOf": [{"type": "boolean"}, texts]} if of_property else texts,
         **_each(words.TEXTS, {"type": "string"}),
+        "format": {"enum": list(words.FORMATS)},
         **_each(words.COUNTS, {"type": "integer", "minimum": 0}),
         **_each(words.NUMBERS, {"type": "number"}),
         **_each(words.FLAGS, {"type": "boolean"}),

@@ -24,7 +24,9 @@ class DslSettings:
     max_depth: int = setting(32, "Nesting of a command file, at most.", minimum=4, maximum=200)
     max_nodes: int = setting(20_000, "Values in a command file, at most.", minimum=100)
     max_template_bytes: int = setting(65_536, "Characters of one template, at most.", minimum=256)
-    max_render_bytes: int = setting(1_048_576, "Characters one template may produce.", minimum=1024)
+    max_render_bytes: int = setting(
+        1_048_576, "Characters one template may produce, with 12 bytes of memory for each.", minimum=1024
+    )
     max_loop_iterations: int = setting(10_000, "Turns of all loops of one template.", minimum=1)
     max_template_work: timedelta = setting(
         timedelta(milliseconds=50),

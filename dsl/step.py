@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 from uuid import UUID
@@ -24,7 +24,7 @@ from dsl.errors import StepFailed
 from dsl.faults import Wrong
 from dsl.settings import DslSettings
 from dsl.tables import Tables
-from telemetry.events import ErrorFacts
+from telemetry.events import ErrorFacts, FieldFault
 
 #: Kinds of change to a row.
 Operation = Literal["created", "updated", "deleted"]
@@ -33,7 +33,7 @@ Operation = Literal["created", "updated", "deleted"]
 Outcome = Literal["succeeded", "failed", "skipped"]
 
 #: How an execution stands to the one whose step asked for it.
-Link = Literal["child", "follows"]
+Link = Literal["child", "follows", "retry_of", "resumed_from"]
 
 
 class Effect(Enum):
@@ -99,7 +99,9 @@ class Child:
         id: Of the new execution.
         command: What will run, whatever becomes of its file.
         inputs: Checked, with defaults.
-        link: `follows` runs on its own.
+        link: `follows` runs on its own; a `child` is waited for.
+        path: The step that waits for it.
+        step_try: Which try of that step.
         priority: 0 is the most urgent, 9 the least.
         queued_at_us: When it was asked for; set with its row.
         event_id: Of its `command.execution.queued`, 16 bytes; set with its row, none while telemetry is off.
@@ -110,8 +112,25 @@ class Child:
     inputs: Mapping[str, Any]
     link: Link
     priority: int = 5
+    path: str | None = None
+    step_try: int | None = None
     queued_at_us: int = 0
     event_id: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildState:
+    """An execution that a step waits for.
+
+    Attributes:
+        is_final: Whether it has ended.
+        result: What it answered.
+    """
+
+    id: UUID
+    state: str
+    is_final: bool
+    result: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +143,8 @@ class StepResult:
         fragment_id: The fragment it was about, if one.
         measures: Its own numbers and enums; keys of `telemetry.events.MEASURES`, or of the type's own `measures`.
         children: Executions it asks for; none in a dry run.
+        waits: Whether the step can only end after another execution has: then it is run again, and nothing of this
+            result counts but an execution that it asks for. In a dry run that runs within the step.
     """
 
     output: Any = None
@@ -131,6 +152,7 @@ class StepResult:
     fragment_id: UUID | None = None
     measures: Mapping[str, int | float | str] = field(default_factory=dict)
     children: tuple[Child, ...] = ()
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +209,7 @@ class StepContext:
         path: Its address in the execution.
         spec: The step as written: literals, blocks.
         tools: Clock, ids, hashes, limits.
+        step_try: Which try of the step this is.
         connection: DATABASE: inside the fenced transaction (do not commit). READS: outside any. Else none.
         children: CHILDREN: runs nested steps. Else none.
         measures: Numbers and enums known so far; what the event of a step that fails will carry.
@@ -196,6 +219,7 @@ class StepContext:
     path: str
     spec: StepSpec
     tools: StepTools
+    step_try: int = 1
     connection: Connection[Any] | None = None
     children: Children | None = None
     measures: dict[str, int | float | str] = field(default_factory=dict)
@@ -256,6 +280,10 @@ class Submitter(Protocol):
         """
         ...
 
+    def find(self, connection: Connection[Any], parent: ExecutionInfo, path: str, step_try: int) -> ChildState | None:
+        """The execution that a try of a step waits for, if it asked for one."""
+        ...
+
 
 class StepTools(Protocol):
     """What steps share: the clock, ids, hashes and limits of the process they run in, tables, and other commands."""
@@ -309,6 +337,14 @@ class Step(ABC):
         """
         return ()
 
+    def narrowed(self, settings: DslSettings) -> Mapping[str, Any]:
+        """What the configuration allows of its `with:`, as JSON Schema, for editors; by default nothing is added.
+
+        Args:
+            settings: Of the process that makes the schema.
+        """
+        return {}
+
     def effect_of(self, params: Any) -> Effect:  # noqa: ANN401 - the type's own Params
         """The effect of a run with these parameters; by default the class's."""
         return self.effect
@@ -337,9 +373,11 @@ class StepRow:
         output: JSON text.
         error: The whole error for the execution's owner; operational, never telemetry.
         facts: What telemetry may know of it.
+        failed_fields: Which values did not validate, likewise.
         event_id: 16 bytes; none while telemetry is off.
         mutation_events: For each of `mutations` its event, if it has one.
         children: Executions that are accepted with this row.
+        runs_others: Whether it is a step that has steps inside, whose time is theirs.
     """
 
     path: str
@@ -353,17 +391,25 @@ class StepRow:
     output: str | None = None
     error: Mapping[str, Any] | None = None
     facts: ErrorFacts | None = None
+    failed_fields: tuple[FieldFault, ...] = ()
     mutations: tuple[Mutation, ...] = ()
     fragment_id: UUID | None = None
     measures: Mapping[str, int | float | str] = field(default_factory=dict)
     event_id: bytes | None = None
     mutation_events: tuple[MutationEvent | None, ...] = ()
     children: tuple[Child, ...] = ()
+    runs_others: bool = False
 
     @property
     def mutations_count(self) -> int:
         """Rows changed."""
         return sum(mutation.count for mutation in self.mutations)
+
+
+def child_output(command: str, execution_id: UUID | None, state: str, result: object) -> dict[str, object]:
+    """What a step that waited for a command shows of it."""
+    found = None if execution_id is None else str(execution_id)
+    return {"execution_id": found, "command": command, "state": state, "result": result}
 
 
 class EffectTransaction(Protocol):
@@ -374,6 +420,41 @@ class EffectTransaction(Protocol):
     def add(self, row: StepRow) -> None:
         """Store the step's row and its mutations; they commit with the effect."""
         ...
+
+    def accept(self, child: Child) -> None:
+        """Accept an execution that the step will wait for; it commits with the effect."""
+        ...
+
+
+class Control(Protocol):
+    """Who may end a run between two of its steps."""
+
+    def before_step(self, path: str) -> None:
+        """Called before each step that is about to run.
+
+        Raises:
+            LedgerError: The run ends here.
+        """
+        ...
+
+    def running(self, timeout: timedelta | None, connection: Connection[Any] | None) -> AbstractContextManager[None]:
+        """Around the own code of a step, which may be interrupted there.
+
+        Raises:
+            StepTimedOut: It took longer than `timeout`.
+            StepInterrupted: The run has to stop.
+        """
+        ...
+
+
+class Unstopped:
+    """A `Control` that lets everything run to its end."""
+
+    def before_step(self, path: str) -> None:
+        """Go on."""
+
+    def running(self, timeout: timedelta | None, connection: Connection[Any] | None) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class Ledger(Protocol):

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue, model_validator
 
-from dsl.declarations import FRAGMENTS, Operator, Table
+from dsl.declarations import FRAGMENTS, OPERATORS, Operator, Table
 from dsl.errors import StepFailed
 from dsl.faults import Wrong
 from dsl.settings import DslSettings
@@ -97,6 +97,34 @@ class TableStep(Step):
             yield from _wrong_list(given.get(key), key, columns, f"readable column of {name}")
         yield from _wrong_operators(given.get("where"), table)
 
+    def narrowed(self, settings: DslSettings) -> Mapping[str, Any]:
+        tables = (FRAGMENTS, *settings.tables)
+        return {
+            "properties": {"table": {"enum": [table.name for table in tables]}},
+            "allOf": [
+                {
+                    "if": {"properties": {"table": {"const": table.name}}, "required": ["table"]},
+                    "then": {"properties": dict(self._columns(table))},
+                }
+                for table in tables
+            ],
+        }
+
+    def _columns(self, table: Table) -> Iterator[tuple[str, Any]]:
+        """What those parameters that name columns may hold, as JSON Schema."""
+        readable = {"enum": list(table.readable)}
+        writable = {"type": "object", "propertyNames": {"enum": list(table.writable)}}
+        condition = {"type": "object", "properties": {"column": readable, "op": {"enum": list(table.operators)}}}
+        sorting = {"type": "object", "properties": {"column": readable}}
+        rules = {
+            "values": writable,
+            "set": writable,
+            "where": {"type": "array", "items": condition},
+            "order": {"type": "array", "items": sorting},
+            "fields": {"type": "array", "items": readable},
+        }
+        yield from ((key, rule) for key, rule in rules.items() if key in self.Params.model_fields)
+
     @staticmethod
     @contextmanager
     def using(params: TableParams, context: StepContext) -> Iterator[tuple[OpenTable, Scene]]:
@@ -107,6 +135,7 @@ class TableStep(Step):
         """
         scene = Scene(context.execution.space_id, context.execution.now, context.tools.now())
         with context.tools.tables.using(context.database(), params.table) as opened:
+            context.measures["model"] = opened.table.name
             yield opened, scene
 
 
@@ -154,7 +183,7 @@ def mutations_of(
 def _wrong_columns(given: object, place: tuple[str | int, ...], columns: Sequence[str], what: str) -> Iterator[Wrong]:
     """A map whose keys must be columns."""
     if isinstance(given, str) and _is_template(given):
-        yield Wrong(place, f"`{place[0]}` is written as a map: columns never come from a template")
+        yield Wrong(place, f"the columns of `{place[0]}` are never a template", expected="a map that is written out")
     for name in given if isinstance(given, Mapping) else ():
         if name not in columns:
             yield Wrong((*place, name), f"`{name}` is not a {what}", name, columns, is_key=True)
@@ -163,12 +192,13 @@ def _wrong_columns(given: object, place: tuple[str | int, ...], columns: Sequenc
 def _wrong_list(given: object, key: str, columns: Sequence[str], what: str) -> Iterator[Wrong]:
     """A list of columns, or of maps that have a `column`."""
     if isinstance(given, str) and _is_template(given):
-        yield Wrong((key,), f"`{key}` is written as a list: columns never come from a template")
+        yield Wrong((key,), f"the columns of `{key}` are never a template", expected="a list that is written out")
     for index, item in enumerate(given if isinstance(given, list) else ()):
         is_map = isinstance(item, Mapping)
         if isinstance(item, str) and key != "fields":
             if _is_template(item):
-                yield Wrong((key, index), f"`{key}[{index}]` is written as a map: columns never come from a template")
+                message = f"the columns of `{key}[{index}]` are never a template"
+                yield Wrong((key, index), message, expected="a map that is written out")
             continue
         name = item.get("column") if is_map else item
         if isinstance(name, str) and name not in columns:
@@ -179,7 +209,8 @@ def _wrong_list(given: object, key: str, columns: Sequence[str], what: str) -> I
 def _wrong_operators(where: object, table: Table) -> Iterator[Wrong]:
     for index, item in enumerate(where if isinstance(where, list) else ()):
         op = item.get("op", "eq") if isinstance(item, Mapping) else None
-        if isinstance(op, str) and op not in table.operators:
+        is_one = op in OPERATORS  # of another word the parameter's own model says what is wrong
+        if isinstance(op, str) and op not in table.operators and (is_one or _is_template(op)):
             message = _never("operator", op) or f"the operator `{op}` is not allowed for {table.name}"
             yield Wrong(("where", index, "op") if "op" in item else ("where", index), message, op, table.operators)
 

@@ -92,6 +92,9 @@ class PlainSubmitter:
             raise StepFailed(f"there is no command {slug}")
         return Child(new_id(0), self._commands[slug], inputs, link, priority)
 
+    def find(self, connection: Connection[Any], parent: ExecutionInfo, path: str, step_try: int) -> None:
+        """Nothing was asked for yet."""
+
 
 class PlainTools:
     """The `dsl.step.StepTools` of a test, with limits that tests may lower, tables and commands."""
@@ -230,7 +233,7 @@ def make_context(
     names: Mapping[str, Any] | None = None,
 ) -> StepContext:
     """What a step at the top of a command is given; a step that runs others gets `PlainChildren`."""
-    context = StepContext(execution or make_execution(), spec.id, spec, tools or PlainTools(), connection)
+    context = StepContext(execution or make_execution(), spec.id, spec, tools or PlainTools(), connection=connection)
     context.children = PlainChildren(context, names or {})
     return context
 

@@ -142,7 +142,30 @@ create table command_executions (
     mutations_count integer not null default 0,
     queued_event_id uuid,
     finished_event_id uuid,
+    slow boolean not null default false,
+    slowest_step text,
+    slowest_step_type text,
+    slowest_step_us bigint,
+    -- deaths: workers that were lost with it; deaths_alone: those where nothing else ran; failures: attempts that failed.
+    -- alone: it runs only where nothing else does. failing: the error that ended its steps, while `on_failure` runs.
+    deaths smallint not null default 0,
+    deaths_alone smallint not null default 0,
+    failures smallint not null default 0,
+    alone boolean not null default false,
+    failing jsonb,
+    -- stopped: how a run was brought to its end, if it did not end by itself. expires_at: not to be begun later.
+    stopped text,
+    expires_at timestamptz,
+    -- The step that asked for it and waits for it: one execution for each try of a step.
+    parent_path text,
+    parent_try smallint,
     schedule_id uuid references schedules (id),
+    constraint command_executions_child_has_step check (
+        (link = 'child') = (parent_path is not null) and (parent_path is null) = (parent_try is null)
+    ),
+    constraint command_executions_stopped_known check (
+        stopped in ('before_start', 'cooperatively', 'interrupted', 'killed')
+    ),
     constraint command_executions_state_known check (
         state in ('scheduled', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled', 'expired', 'dead')
     ),
@@ -160,7 +183,10 @@ create table command_executions (
         link in ('child', 'follows', 'retry_of', 'resumed_from', 'scheduled_by')
     ),
     constraint command_executions_priority_range check (priority between 0 and 9),
-    constraint command_executions_source_known check (request_source in ('api', 'cli', 'schedule', 'chat', 'command'))
+    constraint command_executions_source_known check (request_source in ('api', 'cli', 'schedule', 'chat', 'command')),
+    constraint command_executions_only_slow_has_slowest check (
+        slow or (slowest_step is null and slowest_step_type is null and slowest_step_us is null)
+    )
 );
 
 -- The claim: best due execution of a lane, by priority, then age. Holds only what waits, so it stays small.
@@ -170,13 +196,44 @@ create index command_executions_by_state on command_executions (state, id desc) 
 create index command_executions_by_slug on command_executions (slug, id desc);
 create index command_executions_by_correlation on command_executions (correlation_id);
 create index command_executions_by_parent on command_executions (parent_id) where parent_id is not null;
-
+create unique index command_executions_child_once on command_executions (parent_id, parent_path, parent_try)
+where link = 'child';
+-- Whose worker is gone: few rows, looked at by every sweep.
+create index command_executions_running on command_executions (worker_id) where state = 'running';
+-- What becomes due later.
+create index command_executions_later on command_executions (run_at) where state = 'scheduled';
+create index command_executions_expiring on command_executions (expires_at) where state in ('queued', 'scheduled');
+-- Slow ones are rare, and somebody looks for them.
+create index command_executions_slow on command_executions (id desc) where slow;
 -- Whether an execution of a schedule is not final: what decides on overlap.
 create index command_executions_by_schedule on command_executions (schedule_id)
     where schedule_id is not null
         and state not in ('succeeded', 'failed', 'cancelled', 'expired', 'dead');
 
--- Claims: one row per attempt at an execution.
+-- Who asked that a running execution be stopped; apart from its row, whose lock its own effects hold.
+create table command_stops (
+    execution_id uuid primary key references command_executions (id) on delete cascade,
+    reason text not null,
+    requested_at timestamptz not null default now(),
+    killed boolean not null default false,
+    constraint command_stops_reason_known check (reason in ('cancelled', 'timed_out'))
+);
+
+-- Processes that run executions. A lease is renewed by its worker and judged by this database's clock; a worker that
+-- stops takes its row away, one that was killed leaves it to lapse.
+create table workers (
+    id uuid primary key,
+    lane text not null,
+    host text not null,
+    process_id integer not null,
+    started_at timestamptz not null default now(),
+    lease_until timestamptz not null
+);
+
+create index workers_by_lease on workers (lease_until);
+
+-- Claims: one row per attempt at an execution; and why an attempt ended without ending its execution, and when the next
+-- was to begin: a retry's row.
 create table command_attempts (
     execution_id uuid not null references command_executions (id) on delete cascade,
     attempt integer not null,
@@ -184,7 +241,21 @@ create table command_attempts (
     claimed_at timestamptz not null,
     queue_wait_us bigint not null,
     event_id uuid,
-    constraint command_attempts_pkey primary key (execution_id, attempt)
+    released_at timestamptz,
+    reason text,
+    delay_us bigint,
+    step_path text,
+    error_type text,
+    error_category text,
+    error_fingerprint bytea,
+    retried_event_id uuid,
+    constraint command_attempts_pkey primary key (execution_id, attempt),
+    constraint command_attempts_reason_known check (
+        reason in ('failed', 'step_failed', 'worker_lost', 'worker_stopped', 'store_lost', 'waiting')
+    ),
+    constraint command_attempts_released_has_reason check (
+        (released_at is null) = (reason is null) and (released_at is null) = (delay_us is null)
+    )
 );
 
 -- The step ledger: one row per run of a step.
@@ -207,6 +278,8 @@ create table command_steps (
     error_fingerprint bytea,
     measures jsonb,
     event_id uuid,
+    -- Taken over from the execution that this one resumes: not run here, counted there, without an event of its own.
+    restored_from uuid references command_executions (id) on delete set null,
     constraint command_steps_pkey primary key (execution_id, path, attempt, step_try),
     constraint command_steps_outcome_known check (outcome in ('succeeded', 'failed', 'skipped')),
     constraint command_steps_failed_has_facts check ((outcome = 'failed') = (error_type is not null))

@@ -6,18 +6,30 @@ Open a pool after the last fork, never before: its threads do not survive one.
 from __future__ import annotations
 
 import select
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import psycopg
+import structlog
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
-from redis import Redis
+from redis import AuthenticationError, Redis, RedisError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import InvalidResponse, ResponseError
 from redis.retry import Retry
 
-from telemetry.errors import StoreUnavailable
+from telemetry.errors import RedisRefused, SettingsInvalid, StoreUnavailable, StreamUnavailable
 from telemetry.privacy import CONNECTION_LOST
+
+log = structlog.get_logger(__name__)
+
+#: Oldest major version of Redis that will do; Valkey says which Redis it is like.
+OLDEST_REDIS = 7
+#: Answers that waiting does not change.
+_REFUSALS = (AuthenticationError, ResponseError, InvalidResponse)
 
 #: Seconds to establish one connection, to either server.
 CONNECT_TIMEOUT_S = 5
@@ -29,8 +41,47 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+#: How much longer than its statement timeout a statement may take before its connection counts as dead.
+ANSWER_MARGIN = timedelta(seconds=1)
 #: How much longer than its block a blocking read may take before its connection counts as dead.
 _BLOCK_MARGIN = timedelta(seconds=5)
+
+RV = TypeVar("RV")
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection that waits for its server only so long: for one that is alive and silent it would wait for ever.
+
+    The server's own statement timeout ends what is merely slow; this one needs no server.
+
+    Attributes:
+        patience: How long one statement may take; none waits as psycopg does.
+    """
+
+    patience: timedelta | None = None
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """As psycopg's; a server that does not answer in time costs the connection."""
+        if timeout is not None or self.patience is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.patience.total_seconds())
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - the documented error of `wait`
+            # What was asked may yet be answered: nobody may read that as the answer to something else.
+            self.close()
+            message = f"no answer within {self.patience.total_seconds():g} s"
+            raise psycopg.OperationalError(message) from error
+
+
+@contextmanager
+def waiting(connection: psycopg.Connection, patience: timedelta) -> Iterator[None]:
+    """Another patience of one of our connections, for what happens inside."""
+    ours = cast("PatientConnection", connection)
+    usual, ours.patience = ours.patience, patience
+    try:
+        yield
+    finally:
+        ours.patience = usual
 
 
 def connection_options(url: str, *, name: str, statement_timeout: timedelta | None = None) -> dict[str, Any]:
@@ -40,8 +91,15 @@ def connection_options(url: str, *, name: str, statement_timeout: timedelta | No
         url: `postgresql://...`, or any libpq connection string.
         name: Shown as application_name in pg_stat_activity.
         statement_timeout: How long one statement may run.
+
+    Raises:
+        SettingsInvalid: The URL is not one.
     """
-    given = conninfo_to_dict(url)
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # it quotes what may be a password
+        fault = "WEIR_DATABASE_URL: expected postgresql://user:password@host:port/name, or what else libpq takes"
+        raise SettingsInvalid([fault]) from None
     options = f"{given.get('options') or ''} -c TimeZone=UTC".strip()
     if statement_timeout is not None:
         options += f" -c statement_timeout={statement_timeout // timedelta(milliseconds=1)}"
@@ -49,16 +107,21 @@ def connection_options(url: str, *, name: str, statement_timeout: timedelta | No
     return {key: value for key, value in ours.items() if key not in given} | {"options": options}
 
 
-def connect(url: str, *, name: str, autocommit: bool = False) -> psycopg.Connection:
-    """One connection outside any pool: for start-up, migrations and session locks.
+def connect(
+    url: str, *, name: str, autocommit: bool = False, statement_timeout: timedelta | None = None
+) -> PatientConnection:
+    """One connection outside any pool: for start-up, migrations, session locks and leases.
 
     Raises:
         StoreUnavailable: Postgres did not answer within 5 s, or refused.
     """
     try:
-        return psycopg.connect(url, autocommit=autocommit, **connection_options(url, name=name))
+        options = connection_options(url, name=name, statement_timeout=statement_timeout)
+        return PatientConnection.connect(url, autocommit=autocommit, **options)
     except psycopg.OperationalError as error:
-        raise StoreUnavailable(f"Postgres did not accept a connection: {error}") from error
+        raise StoreUnavailable(
+            f"Postgres did not accept a connection: {error}", hint="The address is that of WEIR_DATABASE_URL, if given."
+        ) from error
 
 
 def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides
@@ -86,13 +149,19 @@ def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides
         checkout_timeout: How long `pool.connection()` waits for a free one before psycopg_pool.PoolTimeout.
         wait: How long to wait for the first `min_size` connections; None returns at once and connects behind the
             caller's back, for processes that should start although Postgres is away.
-        statement_timeout: How long one statement may run, unless a transaction says otherwise.
+        statement_timeout: How long one statement may run. A server that has neither answered nor ended it
+            `ANSWER_MARGIN` later is taken for dead. None waits for ever.
 
     Raises:
         StoreUnavailable: Postgres did not answer within `wait`. Nothing is left open.
     """
-    pool = ConnectionPool(
+
+    def configure(connection: PatientConnection) -> None:
+        connection.patience = None if statement_timeout is None else statement_timeout + ANSWER_MARGIN
+
+    pool: ConnectionPool[Any] = ConnectionPool(
         url,
+        connection_class=PatientConnection,
         kwargs={
             **connection_options(url, name=name, statement_timeout=statement_timeout),
             "autocommit": autocommit,
@@ -102,6 +171,7 @@ def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides
         min_size=min_size,
         max_size=max_size,
         timeout=checkout_timeout.total_seconds(),
+        configure=configure,
         check=_refuse_dead,
     )
     pool.open()
@@ -140,24 +210,64 @@ def open_redis(url: str, *, timeout: timedelta = timedelta(seconds=5), retries: 
     return _client(url, timeout=timeout, connect_timeout=timeout, retry=retry)
 
 
-def open_blocking_redis(url: str, *, block: timedelta) -> Redis:
+def open_blocking_redis(url: str, *, block: timedelta, patience: timedelta = _BLOCK_MARGIN) -> Redis:
     """A client for commands that wait on the server (XREADGROUP BLOCK, BLPOP), for at most `block`.
 
     Its socket is patient a little longer than the command, and it tries once more at most: redis-py's default of ten
     retries hides a dead server for a minute.
+
+    Args:
+        url: As `open_redis`.
+        block: The longest time a command waits.
+        patience: How much longer its answer may take.
     """
     connect_timeout = timedelta(seconds=CONNECT_TIMEOUT_S)
-    return _client(url, timeout=block + _BLOCK_MARGIN, connect_timeout=connect_timeout, retry=Retry(NoBackoff(), 1))
+    return _client(url, timeout=block + patience, connect_timeout=connect_timeout, retry=Retry(NoBackoff(), 1))
+
+
+def require_redis(url: str, *, patience: timedelta = timedelta(seconds=1)) -> bool:
+    """Whether a Redis that is fit for us answers; false when nobody does, which may pass.
+
+    Raises:
+        RedisRefused: It refuses our password or database, is no Redis, or is too old.
+        SettingsInvalid: The URL is not one.
+    """
+    with open_redis(url, timeout=patience, retries=0) as client:
+        where = _place(client.connection_pool.connection_kwargs)
+        try:
+            server: dict[str, Any] = client.info("server")
+        except _REFUSALS as error:
+            raise RedisRefused(
+                f"what answers as Redis at {where} refused: {error}", hint="Is WEIR_REDIS_URL right?"
+            ) from error
+        except RedisError as error:
+            log.warning("redis_away", code=StreamUnavailable.code, address=where, reason=type(error).__name__)
+            return False
+    version = str(server.get("redis_version", "0"))
+    if int(version.partition(".")[0]) < OLDEST_REDIS:
+        raise RedisRefused(
+            f"the Redis at {where} is version {version}", hint=f"Redis {OLDEST_REDIS}.0, Valkey 7.2 or newer is needed."
+        )
+    return True
+
+
+def _place(options: Mapping[str, Any]) -> str:
+    """Where a client connects to; no password."""
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
 
 def _client(url: str, *, timeout: timedelta, connect_timeout: timedelta, retry: Retry) -> Redis:
     # `protocol` is left alone on purpose: naming one changes the shapes of replies.
-    return Redis.from_url(
-        url,
-        socket_timeout=timeout.total_seconds(),
-        socket_connect_timeout=min(connect_timeout.total_seconds(), CONNECT_TIMEOUT_S),
-        retry=retry,
-    )
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=timeout.total_seconds(),
+            socket_connect_timeout=min(connect_timeout.total_seconds(), CONNECT_TIMEOUT_S),
+            retry=retry,
+        )
+    except ValueError:  # it may quote a password
+        fault = "WEIR_REDIS_URL: expected redis://user:password@host:port/0, rediss://... or unix:///path"
+        raise SettingsInvalid([fault]) from None
 
 
 def is_connection_loss(error: BaseException | None) -> bool:

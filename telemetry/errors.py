@@ -2,9 +2,11 @@
 
 WeirError
 |- SettingsInvalid        every faulty setting at once
+|- RedisRefused           what answers as Redis will not, or cannot, do its work
 `- TelemetryError
    |- StreamUnavailable   Redis did not take or give the telemetry stream
    |- StoreUnavailable    Postgres did not answer
+   |  `- StoreTooSlow     it was at it for longer than a statement may take
    |- SchemaOutOfDate     the database is older or newer than this program
    `- TraceNotFound
 """
@@ -18,7 +20,7 @@ class WeirError(Exception):
     """The root of every error Weir raises on purpose.
 
     Attributes:
-        code: A stable name (`execution.not_found`); `docs/reference/problems.md` has a section for each.
+        code: A stable name (`execution.not_found`); `docs/reference/errors.md` has them all.
         retryable: Whether the same call may succeed later, unchanged.
         detail: One sentence: what is wrong. May quote the caller's own input, so it is never telemetry.
         hint: What to do next, if that is known.
@@ -50,6 +52,12 @@ class SettingsInvalid(WeirError):
         self.faults = faults
 
 
+class RedisRefused(WeirError):
+    """What answers at the address of Redis refuses us, is no Redis, or is too old. Waiting would not help."""
+
+    code = "redis.refused"
+
+
 class TelemetryError(WeirError):
     """Something about keeping or reading events."""
 
@@ -68,6 +76,12 @@ class StoreUnavailable(TelemetryError):
 
     code = "store.unavailable"
     retryable = True
+
+
+class StoreTooSlow(StoreUnavailable):
+    """Postgres ended a statement that took too long; most often it waited for a row that somebody else holds."""
+
+    code = "store.too_slow"
 
 
 class SchemaOutOfDate(TelemetryError):

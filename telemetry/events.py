@@ -15,7 +15,47 @@ from msgspec import Struct
 
 Level = Literal["debug", "info", "warning", "error"]
 Source = Literal["api", "cli", "schedule", "chat", "command"]
+#: How an execution was brought to its end that did not end by itself.
+Stoppage = Literal["before_start", "cooperatively", "interrupted", "killed"]
+#: Why an execution is run again.
+RetryReason = Literal["failed", "step_failed", "worker_lost", "worker_stopped", "store_lost"]
 Category = Literal["network", "timeout", "rate_limit", "server", "validation", "internal"]
+
+#: What a value can break: keywords of JSON Schema that inputs may use, checks of `validate`, and `unknown` (nobody
+#: declared it), `text` and `number` (nothing can keep it), `too_deep`. Whatever else there may be is `other`.
+Rule = Literal[
+    "required",
+    "unknown",
+    "type",
+    "enum",
+    "const",
+    "pattern",
+    "format",
+    "min_length",
+    "max_length",
+    "minimum",
+    "maximum",
+    "exclusive_minimum",
+    "exclusive_maximum",
+    "multiple_of",
+    "min_items",
+    "max_items",
+    "unique_items",
+    "contains",
+    "min_properties",
+    "max_properties",
+    "property_names",
+    "any_of",
+    "one_of",
+    "not",
+    "min",
+    "max",
+    "in",
+    "text",
+    "number",
+    "too_deep",
+    "other",
+]
 
 
 class Scope(Struct, frozen=True, array_like=True):
@@ -58,6 +98,23 @@ class ErrorFacts(Struct, frozen=True, array_like=True):
     error_type: str
     error_category: Category
     error_fingerprint: bytes
+
+
+#: Fields that one event tells of, and characters of each, at most.
+MAX_FAILED_FIELDS, MAX_FIELD = 20, 100
+
+
+class FieldFault(Struct, frozen=True, array_like=True):
+    """A field that did not validate, and the rule it broke: never the value.
+
+    Attributes:
+        field: Where, in names that the command declares (`inputs.tags[3]`); `<unknown>` stands for any other name. Of
+            a `validate` step the rule, by its number: `rules[0]`.
+        rule: One of `Rule`.
+    """
+
+    field: str
+    rule: Rule
 
 
 class Event(Struct, frozen=True, array_like=True):
@@ -107,13 +164,16 @@ class CommandValidationFailed(Event, frozen=True, tag="command.validation.failed
     """A submission was refused because its inputs are not what the command declares.
 
     Attributes:
-        faults_count: How many faults the inputs had.
+        faults_count: How many faults the inputs had; the first hundred are counted.
+        failed_fields: The first 20 fields that are wrong, each once for each rule it broke.
     """
 
     component: ClassVar[str] = "command"
     level: ClassVar[Level] = "warning"
+    version: ClassVar[int] = 2
 
     faults_count: int
+    failed_fields: tuple[FieldFault, ...] = ()
 
 
 class ExecutionQueued(Event, frozen=True, tag="command.execution.queued"):
@@ -140,6 +200,26 @@ class ExecutionStarted(Event, frozen=True, tag="command.execution.started"):
     queue_wait_us: int
 
 
+class ExecutionRetried(Event, frozen=True, tag="command.execution.retried"):
+    """An attempt ended without ending its execution: there will be another.
+
+    Attributes:
+        reason: `failed`: the command is tried again; `step_failed`: one of its steps is; `worker_lost`: the worker's
+            lease lapsed; `worker_stopped`: it handed over; `store_lost`: Postgres went away in the middle of it.
+        delay_us: Until the execution is due again; 0 is at once.
+        step_path: The step that is tried again, if that is the reason.
+        error: What the attempt or the step failed with, if it failed.
+    """
+
+    component: ClassVar[str] = "command"
+    level: ClassVar[Level] = "warning"
+
+    reason: RetryReason
+    delay_us: int
+    step_path: str | None = None
+    error: ErrorFacts | None = None
+
+
 class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
     """The execution succeeded. `steps_*` count distinct paths by their last run.
 
@@ -152,9 +232,15 @@ class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
         steps_failed: Paths whose last run failed.
         steps_skipped: Paths whose condition was false, or whose branch was not taken.
         mutations_count: Rows created, updated or deleted.
+        slow: True when `total_duration_us` is more than WEIR_WORKER_SLOW_COMMAND_THRESHOLD; else left out.
+        slowest_step: Of a slow execution, the path of the step run that took longest, not counting steps that only
+            run others (`list.map`, `condition`); none when no step ran.
+        slowest_step_type: Registered name of its type.
+        slowest_step_us: How long it ran.
     """
 
     component: ClassVar[str] = "command"
+    version: ClassVar[int] = 2
 
     total_duration_us: int
     queue_wait_us: int
@@ -165,6 +251,10 @@ class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
     steps_skipped: int
     mutations_count: int
     outcome: Literal["succeeded"] = "succeeded"
+    slow: bool = False
+    slowest_step: str | None = None
+    slowest_step_type: str | None = None
+    slowest_step_us: int | None = None
 
 
 class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
@@ -175,10 +265,12 @@ class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
     Attributes:
         outcome: `failed`, `expired` or `dead`.
         error: What failed it, if something did.
+        stopped: How it was brought to its end, if it took too long.
     """
 
     component: ClassVar[str] = "command"
     level: ClassVar[Level] = "error"
+    version: ClassVar[int] = 2
 
     total_duration_us: int
     queue_wait_us: int
@@ -190,6 +282,37 @@ class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
     mutations_count: int
     outcome: Literal["failed", "expired", "dead"]
     error: ErrorFacts | None = None
+    slow: bool = False
+    slowest_step: str | None = None
+    slowest_step_type: str | None = None
+    slowest_step_us: int | None = None
+    stopped: Stoppage | None = None
+
+
+class ExecutionCancelled(Event, frozen=True, tag="command.execution.cancelled"):
+    """Somebody cancelled the execution. Fields as in `command.execution.completed`.
+
+    Attributes:
+        stopped: `before_start`; `cooperatively`: between two steps; `interrupted` or `killed`: inside one.
+    """
+
+    component: ClassVar[str] = "command"
+    level: ClassVar[Level] = "warning"
+
+    total_duration_us: int
+    queue_wait_us: int
+    elapsed_us: int
+    steps_executed: int
+    steps_successful: int
+    steps_failed: int
+    steps_skipped: int
+    mutations_count: int
+    stopped: Stoppage
+    outcome: Literal["cancelled"] = "cancelled"
+    slow: bool = False
+    slowest_step: str | None = None
+    slowest_step_type: str | None = None
+    slowest_step_us: int | None = None
 
 
 #: What steps may report of themselves: numbers (none) and enums (their words), by name.
@@ -241,10 +364,14 @@ class StepFailed(Event, frozen=True, tag="dsl.step.failed"):
 
     Attributes:
         error: Class, category and fingerprint of what it raised.
+        failed_fields: When values did not validate: which, and the rules they broke, as in `command.validation.failed`.
+            Of a `validate` step, of a step whose parameters are not what its type declares (`with.title`), and of a
+            `command.run` whose inputs are not what the other command declares.
     """
 
     component: ClassVar[str] = "dsl"
     level: ClassVar[Level] = "error"
+    version: ClassVar[int] = 2
 
     step_path: str
     step_type: str
@@ -255,6 +382,7 @@ class StepFailed(Event, frozen=True, tag="dsl.step.failed"):
     fragment_id: bytes | None = None
     measures: dict[str, int | float | str] | None = None
     outcome: Literal["failed"] = "failed"
+    failed_fields: tuple[FieldFault, ...] = ()
 
 
 class StepSkipped(Event, frozen=True, tag="dsl.step.skipped"):
@@ -273,7 +401,7 @@ class FragmentCreated(Event, frozen=True, tag="fragment.created"):
 
     Attributes:
         fragment_id: 16 bytes.
-        step_path: The step that did it; none for an import.
+        step_path: The step that did it; none for a change from outside: an import, an edit over REST.
         mutations_count: Rows; more than 1 only in the summary of a step that made more than 100.
     """
 
@@ -377,8 +505,10 @@ CATALOGUE: tuple[type[Event], ...] = (
     CommandValidationFailed,
     ExecutionQueued,
     ExecutionStarted,
+    ExecutionRetried,
     ExecutionCompleted,
     ExecutionFailed,
+    ExecutionCancelled,
     StepExecuted,
     StepFailed,
     StepSkipped,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
@@ -91,9 +92,24 @@ def error_facts(exception: BaseException) -> ErrorFacts:
 
 
 def class_name(exception: BaseException) -> str:
-    """The name of the exception's class, if it looks like one that stands in a program; else `other`."""
-    name = type(exception).__name__
-    return name if len(name) <= MAX_CLASS_NAME and name.isascii() and name.isidentifier() else "other"
+    """The name of the exception's class, if it stands in a program; else `other`."""
+    cls = type(exception)
+    name = cls.__name__
+    is_name = len(name) <= MAX_CLASS_NAME and name.isascii() and name.isidentifier()
+    return name if is_name and _is_written(cls) else "other"
+
+
+def _is_written(cls: type) -> bool:
+    """Whether somebody wrote the class down: it is in its module under its name, or was defined in a function.
+
+    Not so one that was made of a text, which could be anybody's.
+    """
+    if "<locals>" in cls.__qualname__:
+        return True
+    found: object = sys.modules.get(str(getattr(cls, "__module__", "")))
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is cls
 
 
 def category(exception: BaseException) -> Category:

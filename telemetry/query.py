@@ -14,7 +14,7 @@ from psycopg import Connection, sql
 from psycopg.rows import class_row
 
 from telemetry.clock import from_unix_us, to_unix_us
-from telemetry.errors import StoreUnavailable, TraceNotFound
+from telemetry.errors import StoreTooSlow, StoreUnavailable, TraceNotFound
 from telemetry.ids import least_id_at
 from telemetry.sql import queries
 
@@ -82,6 +82,7 @@ class EventFilters:
         correlation_id: Of one trace.
         execution_id: Of one execution.
         command: Slug.
+        step_type: Name of a step type.
         user_id: Pseudonym of a user (`telemetry.privacy.Pseudonyms.user`), 16 bytes.
         space_id: Of a space.
         outcome: `succeeded`, `failed`, ...
@@ -95,6 +96,7 @@ class EventFilters:
     correlation_id: UUID | None = None
     execution_id: UUID | None = None
     command: str | None = None
+    step_type: str | None = None
     user_id: bytes | None = None
     space_id: UUID | None = None
     outcome: str | None = None
@@ -122,6 +124,7 @@ _CONDITIONS: Final = {
     "correlation_id": sql.SQL("correlation_id = %(correlation_id)s"),
     "execution_id": sql.SQL("execution_id = %(execution_id)s"),
     "command": sql.SQL("command_slug = %(command)s"),
+    "step_type": sql.SQL("step_type = %(step_type)s"),
     "user_id": sql.SQL("user_id = %(user_id)s"),
     "space_id": sql.SQL("space_id = %(space_id)s"),
     "outcome": sql.SQL("outcome = %(outcome)s"),
@@ -269,6 +272,8 @@ def _select(connection: Connection[Any], tail: sql.Composable, values: Mapping[s
 def _store_errors() -> Iterator[None]:
     try:
         yield
+    except psycopg.errors.QueryCanceled as error:
+        raise StoreTooSlow("reading events took too long", hint="Ask for a shorter time, or for fewer.") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnavailable(f"events could not be read: {error}") from error
 

@@ -12,14 +12,25 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from telemetry.events import CATALOGUE, MEASURES, ErrorFacts, Event, Measures, Scope, event_type
+from telemetry.events import (
+    CATALOGUE,
+    MAX_FAILED_FIELDS,
+    MAX_FIELD,
+    MEASURES,
+    ErrorFacts,
+    Event,
+    FieldFault,
+    Measures,
+    Scope,
+    event_type,
+)
 from telemetry.measures import AllowedMeasures
 
 #: Columns in the order of an encoded row.
@@ -110,22 +121,28 @@ class RowEncoder:
 
     def _measures_of(self, cls: type[Event]) -> Encode:
         """What makes the measures column: a step's own, the numbers of the class that have no column, or nothing."""
-        if "measures" in cls.__struct_fields__:
-            return self._step_measures
         keys = tuple(name for name in cls.__struct_fields__ if name not in _NOT_MEASURES)
+        if "measures" in cls.__struct_fields__:
+            return partial(self._measures_and, keys) if keys else self._step_measures
         if not keys:
             return _always(_NULL)
-        ids = tuple(name for name in keys if name.endswith("_id"))
-        return lambda event: _jsonb(
-            {key: _id_text(getattr(event, key)) if key in ids else getattr(event, key) for key in keys}
-        )
+        return lambda event: _jsonb(_told(event, keys))
 
     def _step_measures(self, event: Any) -> bytes:  # noqa: ANN401 - any class with measures
         if not event.measures:
             return _NULL
-        encoded, dropped = self._measures(tuple(event.measures.items()))
+        _, encoded, dropped = self._measures(tuple(event.measures.items()))
         self.dropped_measures += dropped
         return encoded
+
+    def _measures_and(self, keys: tuple[str, ...], event: Any) -> bytes:  # noqa: ANN401 - any class with measures
+        """A step's own measures together with fields of its class."""
+        told = _told(event, keys)
+        if not told:
+            return self._step_measures(event)
+        allowed, _, dropped = self._measures(tuple((event.measures or {}).items()))
+        self.dropped_measures += dropped
+        return _jsonb(allowed | told)
 
 
 def _words_of(cls: type[Event]) -> Encode:
@@ -181,13 +198,47 @@ def _always(encoded: bytes) -> Encode:
     return lambda _: encoded
 
 
-def _measures_encoder(known: AllowedMeasures) -> Callable[[tuple[tuple[str, Any], ...]], tuple[bytes, int]]:
-    """Makes of a step's measures the column, and how many were left out."""
+def _told(event: Event, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Fields of a class that have no column; what is none, false or empty says nothing, and is left out."""
+    values = ((key, getattr(event, key)) for key in keys)
+    return {key: _checked(value) for key, value in values if value is not None and value is not False and value != ()}
+
+
+def _checked(value: Any) -> Any:  # noqa: ANN401 - any field
+    """What of a field goes into the measures.
+
+    Raises:
+        MalformedEvent: It has another form than registered names and ids, or there are too many.
+    """
+    if isinstance(value, str):
+        _name(value)
+    elif isinstance(value, bytes):
+        return _id_text(value)
+    elif isinstance(value, tuple):
+        if len(value) > MAX_FAILED_FIELDS:
+            raise MalformedEvent("too many failed fields")
+        return [_field_fault(fault) for fault in value]
+    return value
+
+
+def _field_fault(fault: FieldFault) -> dict[str, str]:
+    _name(fault.field)
+    if len(fault.field) > MAX_FIELD:
+        raise MalformedEvent("a failed field of another form than registered names")
+    return {"field": fault.field, "rule": fault.rule}
+
+
+#: A step's measures as pairs; those that are allowed, the column, and how many were left out.
+MeasuresEncoder: TypeAlias = Callable[[tuple[tuple[str, Any], ...]], tuple[dict[str, Any], bytes, int]]
+
+
+def _measures_encoder(known: AllowedMeasures) -> MeasuresEncoder:
+    """Makes of a step's measures the column; it remembers those it has seen."""
 
     @lru_cache(maxsize=4096)
-    def encode(measures: tuple[tuple[str, Any], ...]) -> tuple[bytes, int]:
+    def encode(measures: tuple[tuple[str, Any], ...]) -> tuple[dict[str, Any], bytes, int]:
         allowed = known.allowed(dict(measures))
-        return _jsonb(allowed) if allowed else _NULL, len(measures) - len(allowed)
+        return allowed, _jsonb(allowed) if allowed else _NULL, len(measures) - len(allowed)
 
     return encode
 

@@ -235,6 +235,8 @@ def _convert(raw: Any, kind: Any, facts: Mapping[str, Any]) -> Any:  # noqa: ANN
     optional = getattr(kind, "__args__", None)
     if optional and type(None) in optional:
         kind = next(arg for arg in optional if arg is not type(None))
+    if raw == "" and optional and kind in {Path, str}:
+        raise ValueError("a value; leave it out for the default")
     value = _parse(raw, kind)
     low, high = facts["minimum"], facts["maximum"]
     if (low is not None and value < low) or (high is not None and value > high):

@@ -22,6 +22,7 @@ from telemetry.clock import Clock
 from telemetry.errors import StoreUnavailable, StreamUnavailable
 from telemetry.events import MEASURES, Measures
 from telemetry.intake import Intake
+from telemetry.pulse import Pulse
 from telemetry.settings import TelemetrySettings
 from telemetry.stream import Entry, StreamReader
 from telemetry.throttle import Throttle
@@ -105,6 +106,9 @@ class Sink:
         clock: Decides which partitions to make.
         claim_idle: Entries that are pending elsewhere for longer are taken over.
         measures: What steps may report of themselves.
+
+    Attributes:
+        pulse: Beats with each turn of `run` that both servers took part in.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator or limit each
@@ -132,6 +136,7 @@ class Sink:
         self._is_running = False
         self._thread: threading.Thread | None = None
         self._throttle = Throttle(clock)
+        self.pulse = Pulse(clock)
 
     def run_once(self, block: timedelta = timedelta(0)) -> SinkResult:
         """One turn: at most about `sink_batch_size` events, waiting up to `block` for the first.
@@ -173,6 +178,7 @@ class Sink:
             while not self._stopping.is_set():
                 try:
                     self.run_once(block)
+                    self.pulse.beat()
                     pause_s = _LEAST_PAUSE_S
                 except (StoreUnavailable, StreamUnavailable) as error:
                     if self._throttle.allows(error.code):

@@ -207,8 +207,8 @@ class StreamReader:
             return
         try:
             self._commands.client_unblock(blocked_id)
-        except RedisError:
-            # Redis is gone, so the reader's own socket tells it.
+        except (RedisError, OSError, ValueError):
+            # Redis is gone, so the reader's own socket tells it; or the reader has ended, and closed this one.
             return
 
     def leave(self) -> None:

@@ -6,13 +6,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import structlog
-from psycopg import Connection
 from psycopg.errors import UniqueViolation
 
 from telemetry.clock import Clock
+from telemetry.connections import ANSWER_MARGIN, PatientConnection
 from telemetry.events import MEASURES, Event, Measures
 from telemetry.forks import renew_in_children
 from telemetry.recorder import CLOSE_TIMEOUT, FLUSH_TIMEOUT, RecorderStats, type_of
@@ -38,7 +37,9 @@ class SynchronousRecorder:
 
     enabled = True
 
-    def __init__(self, connect: Callable[[], Connection[Any]], *, clock: Clock, measures: Measures = MEASURES) -> None:
+    def __init__(
+        self, connect: Callable[[], PatientConnection], *, clock: Clock, measures: Measures = MEASURES
+    ) -> None:
         self._connect = connect
         self._clock = clock
         self._measures = measures
@@ -48,7 +49,7 @@ class SynchronousRecorder:
     def renew(self) -> None:
         """Begin with nothing: at the start, and in the child after a fork."""
         self._lock = threading.Lock()
-        self._connection: Connection[Any] | None = None
+        self._connection: PatientConnection | None = None
         self._rows = RowEncoder(self._measures)
         self._stored = self._failures = 0
         self._is_reachable = True
@@ -93,6 +94,7 @@ class SynchronousRecorder:
             raise RuntimeError("recorded after close")
         if self._connection is None:
             self._connection = self._connect()
+            self._connection.patience = STATEMENT_TIMEOUT + ANSWER_MARGIN
             prepare_session(self._connection, STATEMENT_TIMEOUT)
         try:
             with self._connection.transaction():

@@ -13,4 +13,5 @@ pytest_plugins = [
     "fixtures.worlds",
     "fixtures.apis",
     "fixtures.installations",
+    "fixtures.containers",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import dramatiq
 
 from workers.broker import MAINTENANCE_QUEUE, BellBroker, queue_of
-from workers.hints import RUN_LANE
+from workers.hints import RUN_LANE, lane_hint
 from workers.runner import Runner
 
 #: Name of the actor that does one round of maintenance.
@@ -20,6 +21,8 @@ def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:
     @dramatiq.actor(broker=broker, actor_name=RUN_LANE, queue_name=queue_of(lane))
     def run_lane(hinted: str) -> None:
         runner.run_lane(hinted)
+
+    broker.own_hints[queue_of(lane)] = partial(lane_hint, lane)
 
 
 def declare_maintenance(broker: BellBroker, maintain: Callable[[], None]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,30 +23,36 @@ from dsl.library import PACKS, Library
 from dsl.tables import Tables
 from migrations.runner import require_current
 from telemetry.clock import Clock, SystemClock
-from telemetry.connections import open_pool, open_redis
+from telemetry.connections import connect, open_pool, open_redis
 from telemetry.errors import SettingsInvalid, StoreUnavailable
-from telemetry.ids import new_id
 from telemetry.logs import configure_logs
 from telemetry.partitions import make_partitions
 from telemetry.pipeline import open_recorder, open_sink
 from telemetry.privacy import Pseudonyms
+from telemetry.pulse import Pulse
 from telemetry.recorder import Recorder
 from telemetry.settings import TelemetrySettings
 from workers.actors import MAINTAIN, declare_lane, declare_maintenance
-from workers.broker import MAINTENANCE_QUEUE, BellBroker
+from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
 from workers.executions import Executions
 from workers.flusher import Flusher
+from workers.health import Checks, answering
 from workers.hints import Hints
+from workers.leases import Heartbeat, Lease
 from workers.middleware import CausingIds
 from workers.occurrences import Occurrences
+from workers.readiness import PATIENCE, look_at_loop, look_at_postgres, look_at_redis
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
 from workers.schedules import Schedules
 from workers.services.declarer import Declarer
+from workers.services.reaper import Reaper
 from workers.services.sweeper import Sweeper
 from workers.services.ticker import Ticker
 from workers.settings import ServerSettings, WorkerSettings
+from workers.stops import Stops, give_back, mark_killed
 from workers.tools import WorkerTools
+from workers.watch import Run, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -93,8 +100,16 @@ class Resources:
 
 
 @contextmanager
-def open_resources(servers: ServerSettings, workers: WorkerSettings, process: str) -> Iterator[Resources]:
+def open_resources(
+    servers: ServerSettings, workers: WorkerSettings, process: str, *, statement_timeout: timedelta | None = None
+) -> Iterator[Resources]:
     """Open everything a process needs; on leaving, events still in memory are handed over first.
+
+    Args:
+        servers: Where things are.
+        workers: How things run.
+        process: Its name.
+        statement_timeout: How long one SQL statement may run; that of steps unless given.
 
     Raises:
         SettingsInvalid: A URL or the pseudonym key is missing.
@@ -110,7 +125,7 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
                 max_size=servers.database_pool,
                 autocommit=True,
                 wait=None,
-                statement_timeout=workers.dsl.statement_timeout,
+                statement_timeout=statement_timeout or workers.dsl.statement_timeout,
             )
         )
         client = open_redis(redis_url)
@@ -129,7 +144,7 @@ def open_resources(servers: ServerSettings, workers: WorkerSettings, process: st
         pseudonyms = Pseudonyms(key.encode())
         executions = Executions(pool, clock, recorder, pseudonyms)
         library = Library(command_folders(servers), step_types.registry, workers.dsl)
-        hints = Hints(broker)
+        hints = Hints(broker, clock)
         occurrences = Occurrences(
             pool, clock, recorder, pseudonyms, library, hints, workers.dsl, workers.schedule_grace
         )
@@ -164,11 +179,11 @@ def command_folders(servers: ServerSettings) -> list[Path]:
     return folders
 
 
-def make_runner(resources: Resources, flusher: Flusher) -> Runner:
-    """What runs this process's claims."""
+def make_runner(resources: Resources, flusher: Flusher, lease: Lease, watch: Watch) -> Runner:
+    """What runs this process's claims, under a lease that somebody holds."""
     settings = resources.workers.dsl
     return Runner(
-        worker_id=new_id(resources.clock.unix_us()),
+        worker_id=lambda: lease.worker_id,
         step_types=resources.step_types,
         library=resources.library,
         executions=resources.executions,
@@ -178,8 +193,39 @@ def make_runner(resources: Resources, flusher: Flusher) -> Runner:
         tools=WorkerTools(resources.clock, resources.pseudonyms, settings, resources.library),
         flusher=flusher,
         settings=settings,
+        watch=watch,
         hints=resources.hints,
+        slow_command_threshold=resources.workers.slow_command_threshold,
     )
+
+
+def make_lease(resources: Resources) -> Lease:
+    """The lease of this process, on a connection of its own."""
+    workers = resources.workers
+    open_connection = partial(
+        connect,
+        str(resources.servers.database_url),
+        name="weir-lease",
+        autocommit=True,
+        statement_timeout=workers.heartbeat,
+    )
+    return Lease(open_connection, resources.clock, lane=workers.lane, length=workers.lease)
+
+
+def make_watch(resources: Resources, lease: Lease) -> Watch:
+    """What stops runs; one that cannot be stopped ends this process."""
+
+    def kill(stuck: Run) -> None:
+        log.critical("run_stuck", execution_id=str(stuck.fence.claim.id), reason=stuck.control.asked)
+        mark_killed(stuck)
+        give_back([run for run in watch.left() if run is not stuck])
+        lease.leave()
+        resources.recorder.close()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    workers = resources.workers
+    watch = Watch(resources.clock, patience=workers.cancel_patience, stuck_after=workers.stuck_after, on_stuck=kill)
+    return watch
 
 
 def await_schema(database_url: str, stop: Event) -> bool:
@@ -203,16 +249,24 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
     """Run executions until SIGTERM; then finish those that run, and hand back the messages not begun."""
     configure_logs(servers.log_format, servers.log_level, "worker")
     stop = _stop_on_signal()
-    with open_resources(servers, workers, "worker") as resources:
+    with open_resources(servers, workers, "worker") as resources, _consumer_health(resources, "worker"):
         await_schema(str(servers.database_url), stop)
         flusher = Flusher(workers.flush_interval)
         if workers.dsl.tables:
             check_tables(Tables(workers.dsl.tables), resources.pool)
-        runner = make_runner(resources, flusher)
+        lease = make_lease(resources)
+        watch = make_watch(resources, lease)
+        heartbeat = Heartbeat(lease, workers.heartbeat, watch.cancel)
+        runner = make_runner(resources, flusher, lease, watch)
         declare_lane(resources.broker, workers.lane, runner)
         flusher.start()
+        watch.start()
+        heartbeat.start()
         _consume(resources.broker, workers, stop, on_stop=runner.stop)
         flusher.stop()
+        watch.stop()
+        give_back(watch.left())
+        heartbeat.stop()
 
 
 def check_tables(tables: Tables, pool: ConnectionPool) -> None:
@@ -229,7 +283,7 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
     """Do maintenance when the scheduler asks for it, until SIGTERM."""
     configure_logs(servers.log_format, servers.log_level, "maintenance")
     stop = _stop_on_signal()
-    with open_resources(servers, workers, "maintenance") as resources:
+    with open_resources(servers, workers, "maintenance") as resources, _consumer_health(resources, "maintenance"):
         await_schema(str(servers.database_url), stop)
         declare_maintenance(resources.broker, partial(maintain, resources))
         _consume(resources.broker, workers, stop, threads=1)
@@ -252,15 +306,22 @@ def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
     telemetry = workers.dsl.telemetry
     database_url, redis_url, _ = _required(servers, telemetry)
     stop = _stop_on_signal()
-    await_schema(database_url, stop)
     measures = step_types_of(workers).measures
     sink = open_sink(telemetry, database_url=database_url, redis_url=redis_url, clock=SystemClock(), measures=measures)
-    for number in _STOP_SIGNALS:
-        signal.signal(number, lambda *_: sink.stop())
-    # Told to stop before the sink could hear of it.
-    if stop.is_set():
-        sink.stop()
-    sink.run()
+    look = _look(
+        partial(connect, database_url, name="weir sink health"),
+        telemetry.redis_url or redis_url,
+        sink.pulse,
+        wait=telemetry.sink_idle_block,
+    )
+    with answering(servers.health_dir, "sink", look):
+        await_schema(database_url, stop)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, lambda *_: sink.stop())
+        # Told to stop before the sink could hear of it.
+        if stop.is_set():
+            sink.stop()
+        sink.run()
 
 
 def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
@@ -269,17 +330,31 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
     stop = _stop_on_signal()
     database_url, _, _ = _required(servers, workers.dsl.telemetry)
     with open_resources(servers, workers, "scheduler") as resources:
-        await_schema(database_url, stop)
+        stops = Stops(resources.pool, resources.executions, resources.clock, resources.recorder)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
         declarer = Declarer(resources.library, resources.schedules)
         ticker = Ticker(resources.occurrences, resources.clock)
+        reaper = Reaper(
+            resources.pool,
+            resources.executions,
+            resources.clock,
+            resources.recorder,
+            resources.hints,
+            lease=workers.lease,
+            max_deaths=workers.max_deaths,
+        )
         work = [
             Periodic("declared_schedules", workers.schedule_interval, declarer.run_once),
             Periodic("schedules", workers.schedule_interval, lambda: ticker.run_once().again_in),
             Periodic("sweep", workers.sweep_interval, sweeper.run_once),
+            Periodic("expire", workers.sweep_interval, stops.expire),
+            Periodic("reap", workers.sweep_interval, reaper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),
         ]
-        Scheduler(Leadership(database_url), work, resources.clock).run(stop)
+        scheduler = Scheduler(Leadership(database_url), work, resources.clock)
+        with _health(resources, "scheduler", scheduler.pulse, wait=workers.sweep_interval):
+            await_schema(database_url, stop)
+            scheduler.run(stop)
 
 
 def ask_for_maintenance(broker: BellBroker) -> None:
@@ -310,6 +385,26 @@ def _consume(
     if callable(on_stop):
         on_stop()
     worker.stop(timeout=workers.shutdown_timeout // timedelta(milliseconds=1))
+
+
+def _consumer_health(resources: Resources, process: str) -> AbstractContextManager[None]:
+    return _health(resources, process, resources.broker.pulse, wait=BELL_WAIT)
+
+
+def _health(resources: Resources, process: str, pulse: Pulse, *, wait: timedelta) -> AbstractContextManager[None]:
+    """Answers for a process that works with `resources`, if the settings say where."""
+    connection = partial(resources.pool.connection, timeout=PATIENCE.total_seconds())
+    look = _look(connection, str(resources.servers.redis_url), pulse, wait=wait)
+    return answering(resources.servers.health_dir, process, look)
+
+
+def _look(
+    connection: Callable[[], AbstractContextManager[psycopg.Connection]], redis_url: str, pulse: Pulse, wait: timedelta
+) -> Callable[[], Checks]:
+    def look() -> Checks:
+        return look_at_loop(pulse, wait) | look_at_postgres(connection) | look_at_redis(redis_url)
+
+    return look
 
 
 def _stop_on_signal() -> Event:

@@ -8,12 +8,13 @@ from uuid import UUID
 
 import msgspec
 from psycopg import Connection
-from psycopg.rows import scalar_row
+from psycopg.rows import class_row, scalar_row
 
+from dsl.command import Command
 from dsl.errors import CommandInvalid, InputsInvalid, StepFailed, UnknownCommand
 from dsl.inputs import check_inputs
 from dsl.library import Library
-from dsl.step import Child, ExecutionInfo, Link
+from dsl.step import Child, ChildState, ExecutionInfo, Link
 from telemetry.sql import queries
 from workers.executions import Claim
 from workers.submissions import Acceptance, Submission
@@ -61,8 +62,24 @@ class ChildSubmitter:
             hint = f"`weir commands validate {slug}` says what is wrong."
             raise StepFailed(f"the file of the command {slug} is faulty", hint=hint, command=slug) from error
         except InputsInvalid as error:
-            raise StepFailed(error.detail, faults=msgspec.to_builtins(list(error.faults)), command=slug) from error
+            raise StepFailed(
+                error.detail,
+                faults=msgspec.to_builtins(list(error.faults)),
+                failed_fields=error.failed_fields,
+                command=slug,
+            ) from error
+        if link == "child":
+            self._refuse_cycle(connection, parent, command)
         return Child(self._new_id(), command, checked, link, priority)
+
+    def find(self, connection: Connection[Any], parent: ExecutionInfo, path: str, step_try: int) -> ChildState | None:
+        cursor = connection.cursor(row_factory=class_row(ChildState))
+        return cursor.execute(SQL["child"], {"id": parent.id, "path": path, "step_try": step_try}).fetchone()
+
+    def _refuse_cycle(self, connection: Connection[Any], parent: ExecutionInfo, command: Command) -> None:
+        waiting = connection.execute(SQL["waiting"], {"id": parent.id}).fetchall()
+        if command.definition_hash in {definition_hash for (definition_hash,) in waiting}:
+            raise StepFailed(f"{command.slug} would wait for itself", command=command.slug)
 
 
 def accept(child: Child, parent: Claim) -> Acceptance:
@@ -77,5 +94,7 @@ def accept(child: Child, parent: Claim) -> Acceptance:
         priority=child.priority,
         parent_id=parent.id,
         link=child.link,
+        parent_path=child.path,
+        parent_try=child.step_try,
     )
     return Acceptance(submission, child.id, parent.space_id, child.queued_at_us, child.event_id)

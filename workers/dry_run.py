@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from dsl.executor import Outcome
 from dsl.step import StepRow
-from workers.ledger import Batch, Effect, Fence, losing_postgres
+from workers.ledger import Batch, Effect, Fence, Release, losing_postgres
 
 
 class DryRunLedger:
@@ -58,11 +58,20 @@ class DryRunLedger:
         """Undo everything the run did; idempotent."""
         self._stack.close()
 
+    def fail(self, error: Mapping[str, Any]) -> None:
+        """Nothing of a dry run is kept before its end."""
+
+    def release(self, release: Release) -> None:
+        """Nothing of a dry run is kept: the next attempt begins anew."""
+        self.rollback()
+        with self._fence.transaction() as connection:
+            event = self._fence.release(connection, release)
+        self._fence.announce(event)
+
     def finish(self, outcome: Outcome) -> None:
         self.rollback()
         with self._fence.transaction() as connection:
             self._fence.write(connection, self._batch)
             event = self._fence.finish(connection, outcome)
         self._fence.emit(self._batch)
-        if event is not None:
-            self._fence.recorder.record(event)
+        self._fence.announce(event)

@@ -3,6 +3,10 @@
 ExecutionError
 |- ExecutionNotFound
 |- ExecutionConflict    it is not in a state that allows this
+|- ExecutionExpired     it was not begun in time
+|- StepNotFound         the command has no such step
+|- CommandTimedOut      it ran longer than it may
+|- WorkerLost           the process that ran it is gone
 `- QueueUnavailable     Redis does not take messages; the sweeper will send the hint again
 ScheduleError
 |- ScheduleNotFound
@@ -26,6 +30,32 @@ class ExecutionNotFound(ExecutionError):
     """There is no execution with this id."""
 
     code = "execution.not_found"
+
+
+class WorkerLost(ExecutionError):
+    """The worker process that ran it was killed, or was cut off for longer than its lease."""
+
+    code = "execution.worker_lost"
+
+
+class StepNotFound(ExecutionError):
+    """The command has no step with this id."""
+
+    code = "execution.step_not_found"
+
+
+class CommandTimedOut(ExecutionError):
+    """The command ran longer than it may, all its attempts together."""
+
+    code = "execution.timed_out"
+    category = "timeout"
+
+
+class ExecutionExpired(ExecutionError):
+    """The execution was not begun by the time it was wanted."""
+
+    code = "execution.expired"
+    category = "timeout"
 
 
 class ExecutionConflict(ExecutionError):

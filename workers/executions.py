@@ -6,20 +6,22 @@ outside a run (accept, claim, look up); those made from inside one are in `worke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
-from psycopg.errors import DiskFull
+from psycopg import Connection
+from psycopg.errors import DiskFull, QueryCanceled
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import ConnectionPool
 
 from dsl.fragments import space_id
+from dsl.restored import Restored, RestoredStep
 from telemetry.clock import Clock, from_unix_us
 from telemetry.connections import is_connection_loss
-from telemetry.errors import StoreUnavailable
+from telemetry.errors import StoreTooSlow, StoreUnavailable
 from telemetry.events import ExecutionStarted, Scope, Source
 from telemetry.ids import mint, new_id
 from telemetry.privacy import Pseudonyms
@@ -77,6 +79,10 @@ class ExecutionSummary:
     steps_failed: int
     steps_skipped: int
     mutations_count: int
+    slow: bool
+    slowest_step: str | None
+    slowest_step_type: str | None
+    slowest_step_us: int | None
 
     @property
     def is_final(self) -> bool:
@@ -100,12 +106,17 @@ class Claim:
         waited_us: From being due to this claim.
         queue_wait_us: From being due to the first claim.
         running_us: Of the attempts before.
+        failures: Attempts before that failed.
+        alone: It runs only where nothing else does.
+        failing: The error that ended its steps, if only its `on_failure` is left.
+        link: How it stands to its parent.
     """
 
     id: UUID
     slug: str
     definition_hash: bytes
     source: str
+    lane: str
     attempt: int
     fence: int
     user_name: str
@@ -121,6 +132,10 @@ class Claim:
     waited_us: int
     queue_wait_us: int
     running_us: int
+    failures: int = 0
+    alone: bool = False
+    failing: dict[str, Any] | None = None
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +183,12 @@ class Executions:
         self._pseudonyms = pseudonyms
         self._spaces: dict[str, UUID] = {}
 
-    def submit(self, submission: Submission) -> UUID:
+    def submit(self, submission: Submission, also: Callable[[Connection[Any], UUID], None] | None = None) -> UUID:
         """Accept an execution; when this returns, its row is committed and it will run.
+
+        Args:
+            submission: What is asked for.
+            also: Writes what is to be committed with the row; gets the id of the execution.
 
         Raises:
             StoreUnavailable: Postgres did not take it; nothing was kept.
@@ -177,7 +196,12 @@ class Executions:
         now_us = self._clock.unix_us()
         event_id = mint(now_us) if self._recorder.enabled else None
         acceptance = Acceptance(submission, new_id(now_us), self._space_id(submission.space), now_us, event_id)
-        self._run(SQL["submit"], acceptance.row())
+        if also is None:
+            self._run(SQL["submit"], acceptance.row())
+        else:
+            with reaching_store(), self._pool.connection() as connection, connection.transaction():
+                connection.execute(SQL["submit"], acceptance.row())
+                also(connection, acceptance.id)
         event = acceptance.event(self._pseudonyms.user(submission.user))
         if event is not None:
             self._recorder.record(event)
@@ -231,7 +255,7 @@ class Executions:
             raise ExecutionNotFound(f"there is no execution {execution_id}", hint="`weir executions list` shows them.")
         return found[0]
 
-    def page(
+    def page(  # noqa: PLR0913 - one argument per filter
         self,
         *,
         limit: int,
@@ -239,6 +263,7 @@ class Executions:
         state: str | None = None,
         command: str | None = None,
         correlation_id: UUID | None = None,
+        slow: bool | None = None,
     ) -> list[ExecutionSummary]:
         """Executions, newest first; `before` is the id of the last one already seen."""
         parameters = {
@@ -247,6 +272,7 @@ class Executions:
             "state": state,
             "slug": command,
             "correlation_id": correlation_id,
+            "slow": slow,
         }
         return self._fetch(ExecutionSummary, SQL["page"], parameters)
 
@@ -257,6 +283,23 @@ class Executions:
     def effects(self, execution_id: UUID) -> list[Effect]:
         """What it changed, in rows by entity and operation; in a dry run, what it would have."""
         return self._fetch(Effect, SQL["effects"], {"id": execution_id})
+
+    def restore(self, execution_id: UUID) -> Restored:
+        """What earlier attempts left in the ledger.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        steps = self._fetch(RestoredStep, SQL["restore"], {"id": execution_id})
+        with reaching_store(), self._pool.connection() as connection:
+            frozen = connection.execute(SQL["frozen"], {"id": execution_id}).fetchall()
+        return Restored({step.path: step for step in steps}, dict(frozen))
+
+    def promote(self, limit: int = 1000) -> frozenset[str]:
+        """Let what has become due wait like everything else; the lanes where that was so."""
+        with reaching_store(), self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=scalar_row)
+            return frozenset(cursor.execute(SQL["promote"], {"limit": limit}).fetchall())
 
     def unhinted_lanes(self, patience: timedelta) -> list[str]:
         """Lanes where something has been due for longer than that."""
@@ -291,13 +334,21 @@ class Executions:
 
 
 class reaching_store:  # noqa: N801 - a context manager used like a function
-    """Turns "Postgres is away" into `StoreUnavailable`; every other error passes."""
+    """Turns "Postgres is away" and "Postgres takes too long" into `StoreUnavailable`; every other error passes."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if is_connection_loss(error) or isinstance(error, DiskFull):
+        if isinstance(error, QueryCanceled):
+            raise StoreTooSlow(
+                "Postgres took too long", hint="Something else may hold the row; try again in a moment."
+            ) from error
+        if isinstance(error, DiskFull):
+            raise StoreUnavailable(
+                "the disk of Postgres is full", hint="Free some space there; nothing that is stored was lost."
+            ) from error
+        if is_connection_loss(error):
             raise StoreUnavailable(
                 "Postgres does not answer", hint="`weir status` shows whether it runs; try again in a moment."
             ) from error

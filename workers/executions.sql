@@ -9,16 +9,16 @@ with definition as (
 )
 insert into command_executions (
     id, slug, definition_hash, state, priority, request_source, dry_run, user_name, space_id, correlation_id,
-    parent_id, link, schedule_id, inputs, lane, queued_at, run_at, queued_event_id
+    parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at, run_at, queued_event_id
 ) values (
     %(id)s, %(slug)s, %(definition_hash)s, 'queued', %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s,
-    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(schedule_id)s, %(inputs)s, %(lane)s, %(queued_at)s,
-    now(), %(queued_event_id)s
+    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(parent_path)s, %(parent_try)s, %(schedule_id)s,
+    %(inputs)s, %(lane)s, %(queued_at)s, now(), %(queued_event_id)s
 );
 
 -- name: claim
--- Take the best due execution of a lane: most urgent, then oldest. Two claimers never get the same row.
--- params: lane; claimed_at; worker_id; event_id: of command.execution.started. index: command_executions_due.
+-- Take the best due execution of a lane: most urgent, then oldest. Two claimers never get the same row, and nobody
+-- without a lease gets any. params: lane; claimed_at; worker_id; event_id: of command.execution.started. index: command_executions_due.
 with claimed as (
     update command_executions as e
     set state = 'running',
@@ -31,6 +31,7 @@ with claimed as (
         select c.id, greatest(0, extract(epoch from clock_timestamp() - c.run_at) * 1000000)::bigint as waited_us
         from command_executions as c
         where c.state = 'queued' and c.lane = %(lane)s and c.run_at <= now()
+            and exists (select from workers as w where w.id = %(worker_id)s and w.lease_until > now())
         order by c.priority, c.run_at, c.id
         for no key update skip locked
         limit 1
@@ -41,9 +42,9 @@ with claimed as (
     insert into command_attempts (execution_id, attempt, worker_id, claimed_at, queue_wait_us, event_id)
     select id, attempt, worker_id, %(claimed_at)s, waited_us, %(event_id)s from claimed
 )
-select c.id, c.slug, c.definition_hash, d.source, c.attempt, c.fence, c.user_name, s.name as space, c.space_id,
+select c.id, c.slug, c.definition_hash, d.source, c.lane, c.attempt, c.fence, c.user_name, s.name as space, c.space_id,
     c.request_source, c.correlation_id, c.parent_id, c.dry_run, c.inputs, c.queued_at, c.started_at, c.waited_us,
-    c.queue_wait_us, c.running_us
+    c.queue_wait_us, c.running_us, c.failures, c.alone, c.failing, c.link
 from claimed as c
 join command_definitions as d on d.hash = c.definition_hash
 join spaces as s on s.id = c.space_id;
@@ -86,8 +87,9 @@ values (%(execution_id)s, %(path)s, %(items)s)
 on conflict (execution_id, path) do nothing;
 
 -- name: finish
--- The final state, once: only from `running`, only behind the fence. No row: somebody else's by now.
--- params: id; fence; state; result and error as JSON; finished_at; running_us of this attempt; the statistics; event_id.
+-- The final state, once, and only behind the fence. No row: somebody else's by now.
+-- params: id; fence; state; result and error as JSON; finished_at; running_us of this attempt; the statistics; slow, and
+-- its slowest step; stopped; event_id.
 update command_executions
 set state = %(state)s,
     result = %(result)s,
@@ -99,34 +101,126 @@ set state = %(state)s,
     steps_failed = %(steps_failed)s,
     steps_skipped = %(steps_skipped)s,
     mutations_count = %(mutations_count)s,
+    slow = %(slow)s,
+    slowest_step = %(slowest_step)s,
+    slowest_step_type = %(slowest_step_type)s,
+    slowest_step_us = %(slowest_step_us)s,
+    stopped = %(stopped)s,
     finished_event_id = %(event_id)s
+where id = %(id)s and fence = %(fence)s and finished_at is null
+returning id;
+
+-- name: release
+-- Let go of an execution that goes on later: only from `running`, only behind the fence. No row: somebody else's by now.
+-- One that waits for another does so unless that has ended meanwhile: its end locks this row before it looks.
+-- params: id; fence; waiting; delay_us: until it is due, 0 is at once; running_us of this attempt; failures: 1 if it failed;
+-- failing: its error, while `on_failure` is still to run, or null; released_at; reason; step_path; error_*; event_id.
+with released as (
+    update command_executions
+    set state = case
+            when %(waiting)s and exists (
+                select from command_executions as child
+                where child.parent_id = %(id)s and child.link = 'child' and child.finished_at is null
+            ) then 'waiting'
+            when %(delay_us)s = 0 then 'queued'
+            else 'scheduled'
+        end,
+        run_at = now() + %(delay_us)s * interval '1 microsecond',
+        fence = fence + 1,
+        worker_id = null,
+        running_us = running_us + %(running_us)s,
+        failures = failures + %(failures)s
+    where id = %(id)s and fence = %(fence)s and state = 'running'
+    returning id, attempt
+)
+update command_attempts as a
+set released_at = %(released_at)s,
+    reason = %(reason)s,
+    delay_us = %(delay_us)s,
+    step_path = %(step_path)s,
+    error_type = %(error_type)s,
+    error_category = %(error_category)s,
+    error_fingerprint = %(error_fingerprint)s,
+    retried_event_id = %(event_id)s
+from released as r
+where a.execution_id = r.id and a.attempt = r.attempt
+returning a.execution_id;
+
+-- name: lock_parent
+-- Before the children of an execution are counted. params: id. index: primary key.
+select state from command_executions where id = %(id)s for no key update;
+
+-- name: wake_parent
+-- Let an execution go on whose children have all ended. params: id. index: primary key, command_executions_by_parent.
+update command_executions
+set state = 'queued', run_at = now()
+where id = %(id)s and state = 'waiting' and not exists (
+    select from command_executions as child
+    where child.parent_id = %(id)s and child.link = 'child' and child.finished_at is null
+)
+returning lane;
+
+-- name: fail
+-- Keep the error that ends an execution before its `on_failure` steps begin: from now on they are all that is left.
+-- params: id; fence; failing: the error as JSON.
+update command_executions
+set failing = %(failing)s
 where id = %(id)s and fence = %(fence)s and state = 'running'
 returning id;
+
+-- name: restore
+-- How each path of an execution went last, and how often it was tried. params: id. index: primary key.
+select distinct on (path) path, step_type, outcome, step_try, ordinal, mutations_count, output::text as output,
+    restored_from is null as is_own
+from command_steps
+where execution_id = %(id)s
+order by path, attempt desc, step_try desc;
+
+-- name: frozen
+-- Lists of map steps. params: id. index: primary key.
+select path, items from command_step_items where execution_id = %(id)s;
+
+-- name: promote
+-- What has become due waits like everything else. params: limit. index: command_executions_later.
+update command_executions as e
+set state = 'queued'
+from (
+    select id from command_executions
+    where state = 'scheduled' and run_at <= now()
+    order by run_at
+    for no key update skip locked
+    limit %(limit)s
+) as due
+where e.id = due.id
+returning e.lane;
 
 -- name: get
 -- One execution. params: id. index: primary key.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
     e.worker_id, e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
-    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.inputs, e.result
+    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
+    e.slowest_step_type, e.slowest_step_us, e.inputs, e.result
 from command_executions as e
 join spaces as s on s.id = e.space_id
 where e.id = %(id)s;
 
 -- name: page
 -- Newest first, by id; without inputs and results, which may be large.
--- params: before: id of the last row seen, or null; state, slug, correlation_id: or null; limit.
--- index: primary key, or command_executions_by_slug, _by_state, _by_correlation.
+-- params: before: id of the last row seen, or null; state, slug, correlation_id, slow: or null; limit.
+-- index: primary key, or command_executions_by_slug, _by_state, _by_correlation, _slow.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
     e.worker_id, e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
-    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count
+    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
+    e.slowest_step_type, e.slowest_step_us
 from command_executions as e
 join spaces as s on s.id = e.space_id
 where (%(before)s::uuid is null or e.id < %(before)s::uuid)
     and (%(state)s::text is null or e.state = %(state)s::text)
     and (%(slug)s::text is null or e.slug = %(slug)s::text)
     and (%(correlation_id)s::uuid is null or e.correlation_id = %(correlation_id)s::uuid)
+    and (%(slow)s::boolean is null or e.slow = %(slow)s::boolean)
 order by e.id desc
 limit %(limit)s;
 
@@ -168,8 +262,25 @@ where lane is not null
     );
 
 -- name: committed
--- How each path of an execution ended last, as far as it is committed. params: id. index: primary key.
+-- How each path that an execution ran itself ended last, as far as it is committed. params: id. index: primary key.
 select distinct on (path) path, outcome, mutations_count
 from command_steps
-where execution_id = %(id)s
+where execution_id = %(id)s and restored_from is null
 order by path, attempt desc, step_try desc;
+
+-- name: slowest_step
+-- The run that took longest of the committed steps of an execution that have no steps inside. params: id.
+-- index: primary key.
+with recursive ran as materialized (
+    select path, step_type, duration_us from command_steps where execution_id = %(id)s and outcome <> 'skipped'
+), inside as (
+    -- The steps around each, from its path: `each[3].check.then` is inside `each[3].check`, and that inside `each`.
+    select distinct regexp_replace(path, '(\[[0-9]+\])?\.[^.]+$', '') as path from ran where path like '%%.%%'
+    union
+    select regexp_replace(path, '(\[[0-9]+\])?\.[^.]+$', '') from inside where path like '%%.%%'
+)
+select path, step_type, duration_us
+from ran
+where path not in (select path from inside)
+order by duration_us desc
+limit 1;

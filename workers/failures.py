@@ -9,6 +9,7 @@ import msgspec
 import pydantic
 
 from dsl.errors import CommandInvalid, InputsInvalid
+from dsl.failed_fields import failed_fields_of
 from telemetry.errors import WeirError
 from telemetry.events import ErrorFacts
 from telemetry.privacy import error_facts, frames
@@ -17,19 +18,32 @@ from telemetry.privacy import error_facts, frames
 MAX_MESSAGE = 4000
 
 
+class KeptError(Exception):
+    """What an earlier attempt failed with, as it was kept: `details` of `Failures`."""
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        super().__init__(str(details.get("message", "")))
+        self.details = details
+
+
 class Failures:
     """The `dsl.instrumentation.DescribeError` of a worker."""
 
     def facts(self, error: BaseException) -> ErrorFacts:
         """Class, category, fingerprint; never the message."""
+        if isinstance(error, KeptError):
+            kept = error.details
+            return ErrorFacts(kept["type"], kept["category"], bytes.fromhex(kept["fingerprint"]))
         return error_facts(error)
 
     def details(self, error: BaseException) -> dict[str, Any]:
         """The message too, and what the error knows of itself; JSON-able, and storable by Postgres.
 
         Keys: type, category, fingerprint, message, frames; code and hint where it has them; faults of what did not
-        validate.
+        validate, and failed_fields, which is what telemetry knows of those.
         """
+        if isinstance(error, KeptError):
+            return dict(error.details)
         facts = error_facts(error)
         details: dict[str, Any] = {
             "type": facts.error_type,
@@ -45,6 +59,9 @@ class Failures:
         faults = _faults(error)
         if faults:
             details["faults"] = faults
+        fields = failed_fields_of(error)
+        if fields:
+            details["failed_fields"] = [{"field": each.field, "rule": each.rule} for each in fields]
         kept: dict[str, Any] = _all_storable(details)
         return kept
 

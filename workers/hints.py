@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 import dramatiq
@@ -9,6 +10,7 @@ import redis
 import structlog
 from dramatiq.errors import BrokerError
 
+from telemetry.clock import Clock
 from workers.broker import BellBroker, queue_of
 
 log = structlog.get_logger(__name__)
@@ -20,15 +22,33 @@ MAX_WAITING = 256
 RUN_LANE = "run_lane"
 
 
+#: How long nobody asks a Redis again that did not answer in time: each time costs a submission `SEND_TIMEOUT`.
+REST = timedelta(seconds=1)
+
+
+def lane_hint(lane: str, **causes: UUID | None) -> dramatiq.Message[None]:
+    """A message that has a worker run a lane; `causes` are ids for its log lines."""
+    return dramatiq.Message(
+        queue_name=queue_of(lane),
+        actor_name=RUN_LANE,
+        args=(lane,),
+        kwargs={},
+        options={name: str(cause) for name, cause in causes.items() if cause is not None},
+    )
+
+
 class Hints:
     """Sends hints.
 
     Args:
         broker: Where to.
+        clock: Monotonic differences.
     """
 
-    def __init__(self, broker: BellBroker) -> None:
+    def __init__(self, broker: BellBroker, clock: Clock) -> None:
         self._broker = broker
+        self._clock = clock
+        self._rests_until_us = 0
 
     def wake(self, lane: str, correlation_id: UUID | None = None, execution_id: UUID | None = None) -> bool:
         """Wake a lane; whether a message waits for its workers. Never raises: the row is committed, the sweeper heals.
@@ -38,19 +58,16 @@ class Hints:
             correlation_id: The trace that caused this, for the worker's log lines.
             execution_id: Likewise. What runs is the best due execution, which may be another.
         """
-        causes = {"correlation_id": correlation_id, "execution_id": execution_id}
-        message: dramatiq.Message[None] = dramatiq.Message(
-            queue_name=queue_of(lane),
-            actor_name=RUN_LANE,
-            args=(lane,),
-            kwargs={},
-            options={name: str(cause) for name, cause in causes.items() if cause is not None},
-        )
+        if self._clock.monotonic_us() < self._rests_until_us:
+            return False
+        message = lane_hint(lane, correlation_id=correlation_id, execution_id=execution_id)
         try:
             if self._broker.depth(message.queue_name) >= MAX_WAITING:
                 return True
             self._broker.enqueue(message)
         except (redis.RedisError, BrokerError) as error:
             log.warning("hint_not_sent", lane=lane, reason=type(error).__name__)
+            if isinstance(error, redis.TimeoutError):
+                self._rests_until_us = self._clock.monotonic_us() + REST // timedelta(microseconds=1)
             return False
         return True

@@ -175,7 +175,8 @@ def find_home(settings: ServerSettings, directory: Path | None = None) -> Home:
     """
     directory = directory or Path.cwd()
     if settings.home is not None:
-        return Home((directory / settings.home).resolve())
+        # Not `resolve`, which raises where links lead round in a circle.
+        return Home(Path(os.path.realpath(directory / settings.home)))
     if _is_checkout(directory):
         return Home((directory / ".weir").resolve())
     return Home(Path(platformdirs.user_data_dir("weir", appauthor=False)).resolve())
@@ -204,6 +205,9 @@ def writing(folder: Path) -> Iterator[None]:
         errno.EACCES: ("may not be written by this user", "Set WEIR_HOME to a folder of your own."),
         errno.EPERM: ("belongs to another user", "Set WEIR_HOME to a folder of your own."),
         errno.ENOTDIR: ("lies below a file, not a folder", "Set WEIR_HOME to a folder."),
+        errno.ENOENT: ("cannot be made there", "Set WEIR_HOME to a folder on a disk."),
+        errno.ELOOP: ("is a link that leads round in a circle", "Set WEIR_HOME to a folder."),
+        errno.ENAMETOOLONG: ("has too long a name", "Set WEIR_HOME to a shorter one."),
         errno.EEXIST: ("is a file, not a folder", "Set WEIR_HOME to a folder."),
     }
     try:

@@ -1,4 +1,4 @@
-"""Importing notes: fragments made or changed from outside, with no execution, and on the record all the same."""
+"""Importing notes: fragments made or changed from outside, with no execution."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from uuid import UUID
 
 from psycopg_pool import ConnectionPool
 
-from dsl.fragment_events import fragment_event, mint_events
 from dsl.fragments import Imported, import_notes, space_id
 from dsl.notes import Note
 from dsl.step import Mutation
-from telemetry.clock import Clock, from_unix_us
+from telemetry.clock import Clock
 from telemetry.events import Scope
-from telemetry.ids import new_id
 from telemetry.recorder import Recorder
-from telemetry.sql import queries
+from workers.changes import Changes
 from workers.executions import reaching_store
-
-SQL = queries(__file__)
 
 
 class Imports:
@@ -32,8 +28,7 @@ class Imports:
 
     def __init__(self, pool: ConnectionPool, clock: Clock, recorder: Recorder) -> None:
         self._pool = pool
-        self._clock = clock
-        self._recorder = recorder
+        self._changes = Changes(pool, clock, recorder)
 
     def space_id(self, name: str) -> UUID:
         """The space of that name, made if it is new.
@@ -52,35 +47,15 @@ class Imports:
             notes: At most a few hundred: they are locked until all are stored.
             space: Where to.
             user: On whose behalf, in plain.
-            scope: Who caused it, for the events; its correlation id is kept with the mutations.
+            scope: Who caused it.
 
         Raises:
             RecordInvalid: A note cannot be stored; none of them was.
             StoreUnavailable: Postgres did not answer; none of them was stored.
         """
-        now_us = self._clock.unix_us()
-        with reaching_store(), self._pool.connection() as connection, connection.transaction():
-            imported = import_notes(connection, notes, space, from_unix_us(now_us))
-            mutations = _mutations(imported)
-            events = mint_events(mutations, now_us) if self._recorder.enabled else (None,) * len(mutations)
-            connection.execute(
-                SQL["insert_mutations"],
-                {
-                    "ids": [new_id(now_us) for _ in mutations],
-                    "correlation_id": UUID(bytes=scope.correlation_id),
-                    "request_source": scope.request_source,
-                    "user_name": user,
-                    "space_id": space,
-                    "entity_ids": [mutation.entity_id for mutation in mutations],
-                    "operations": [mutation.operation for mutation in mutations],
-                    "occurred_at": from_unix_us(now_us),
-                    "event_ids": [event and UUID(bytes=event.event_id) for event in events],
-                    "event_rows": [event and event.rows for event in events],
-                },
-            )
-        for mutation, event in zip(mutations, events, strict=True):
-            if event is not None:
-                self._recorder.record(fragment_event(scope, mutation, event, now_us))
+        with self._changes.transaction(user, scope) as change:
+            imported = import_notes(change.connection, notes, space, change.now)
+            change.tell(space, _mutations(imported))
         return imported
 
 

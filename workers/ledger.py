@@ -7,12 +7,13 @@ come from: killed in between, a committed row stands without its event, and hold
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import msgspec
@@ -24,11 +25,19 @@ from psycopg_pool import ConnectionPool
 
 from dsl.errors import FenceLost, LedgerBroken, LedgerError, LedgerUnavailable
 from dsl.executor import Outcome
-from dsl.instrumentation import DescribeError, Totals, events_of
-from dsl.step import Ledger, StepRow
+from dsl.instrumentation import DescribeError, SlowestStep, Totals, events_of
+from dsl.step import Child, Ledger, StepRow
 from telemetry.clock import Clock, from_unix_us, to_unix_us
 from telemetry.connections import is_connection_loss
-from telemetry.events import Event, ExecutionCompleted, ExecutionFailed, Scope
+from telemetry.events import (
+    Event,
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionRetried,
+    RetryReason,
+    Scope,
+)
 from telemetry.ids import mint, new_id
 from telemetry.recorder import Recorder
 from workers.children import accept
@@ -44,13 +53,34 @@ MAX_PENDING_ROWS = 500
 
 @dataclass(slots=True)
 class Batch:
-    """Ledger rows of one transaction: step runs, and the frozen lists of map steps (path, JSON text)."""
+    """Ledger rows of one transaction: step runs, the frozen lists of map steps (path, JSON text), awaited children."""
 
     rows: list[StepRow] = field(default_factory=list)
     frozen: list[tuple[str, str]] = field(default_factory=list)
+    children: list[Child] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.frozen)
+
+    def accepted(self) -> list[Child]:
+        """Executions that are accepted with it: those that run on their own, and those that a step waits for."""
+        return [*(child for row in self.rows for child in row.children), *self.children]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Why an attempt ends without ending its execution.
+
+    Attributes:
+        delay: Until it is due again.
+        path: The step that is tried again.
+        error: What failed.
+    """
+
+    reason: RetryReason | Literal["waiting"]
+    delay: timedelta = timedelta()
+    path: str | None = None
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +96,8 @@ class Fence:
         errors: Describes what failed the execution.
         claimed_us: Monotonic instant of the claim.
         hints: Wakes the lane of what steps have run; without them the sweeper finds it.
+        woken: Lanes where something can go on, once what was written is committed.
+        slow_us: An execution that ran longer is slow.
     """
 
     pool: ConnectionPool
@@ -76,6 +108,8 @@ class Fence:
     errors: DescribeError
     claimed_us: int
     hints: Hints | None = None
+    woken: set[str] = field(default_factory=set)
+    slow_us: int = sys.maxsize
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
@@ -109,7 +143,7 @@ class Fence:
             mutations = [parameters for row in batch.rows for parameters in self._mutations(row)]
             if mutations:
                 cursor.executemany(SQL["insert_mutation"], mutations)
-            children = [accept(child, self.claim).row() for row in batch.rows for child in row.children]
+            children = [accept(child, self.claim).row() for child in batch.accepted()]
             if children:
                 cursor.executemany(SQL["submit"], children)
 
@@ -118,8 +152,8 @@ class Fence:
         for row in batch.rows:
             for event in events_of(self.scope, row):
                 self.recorder.record(event)
-            for child in row.children:
-                self._announce(accept(child, self.claim))
+        for child in batch.accepted():
+            self._announce(accept(child, self.claim))
 
     def finish(self, connection: Connection[Any], outcome: Outcome) -> Event | None:
         """Write the final state; returns its event, to be recorded after the commit."""
@@ -135,27 +169,43 @@ class Fence:
             "steps_skipped": totals.count("skipped"),
             "mutations_count": totals.mutations,
         }
+        total_us = self.claim.running_us + running_us
+        if total_us > self.slow_us and self.claim.attempt > 1:
+            # What earlier attempts took the time for.
+            for step in connection.execute(SQL["slowest_step"], {"id": self.claim.id}):
+                totals.time_step(SlowestStep(*step))
+        mark = self._mark(total_us, totals)
         error = outcome.error
         finished = connection.execute(
             SQL["finish"],
             {
                 "id": self.claim.id,
                 "fence": self.claim.fence,
-                "state": "succeeded" if error is None else "failed",
-                "result": None if error is not None else msgspec.json.encode(outcome.result).decode(),
+                "state": outcome.state,
+                "stopped": outcome.stopped,
+                "result": msgspec.json.encode(outcome.result).decode() if outcome.state == "succeeded" else None,
                 "error": None if error is None else Jsonb({**self.errors.details(error), "step": outcome.failed_path}),
                 "finished_at": from_unix_us(now_us),
                 "running_us": running_us,
                 "event_id": event_id and UUID(bytes=event_id),
                 **statistics,
+                "slow": mark[0],
+                "slowest_step": mark[1],
+                "slowest_step_type": mark[2],
+                "slowest_step_us": mark[3],
             },
         ).fetchone()
         if finished is None:
             raise self._lost()
+        if self.claim.link == "child":
+            # Whoever else ends a sibling waits here, and then sees this one ended.
+            connection.execute(SQL["lock_parent"], {"id": self.claim.parent_id})
+            for (lane,) in connection.execute(SQL["wake_parent"], {"id": self.claim.parent_id}):
+                self.woken.add(lane)
         if event_id is None:
             return None
         measures = (
-            self.claim.running_us + running_us,
+            total_us,
             self.claim.queue_wait_us,
             max(0, now_us - to_unix_us(self.claim.queued_at)),
             statistics["steps_executed"],
@@ -164,17 +214,82 @@ class Fence:
             statistics["steps_skipped"],
             statistics["mutations_count"],
         )
-        if error is None:
-            return ExecutionCompleted(event_id, now_us, self.scope, *measures)
-        return ExecutionFailed(event_id, now_us, self.scope, *measures, "failed", self.errors.facts(error))
+        if outcome.state == "succeeded":
+            return ExecutionCompleted(event_id, now_us, self.scope, *measures, "succeeded", *mark)
+        how = outcome.stopped
+        if outcome.state == "cancelled":
+            how = how or "cooperatively"
+            return ExecutionCancelled(event_id, now_us, self.scope, *measures, how, "cancelled", *mark)
+        facts = None if error is None else self.errors.facts(error)
+        return ExecutionFailed(event_id, now_us, self.scope, *measures, outcome.state, facts, *mark, how)
+
+    def release(self, connection: Connection[Any], release: Release) -> Event | None:
+        """Let go of the execution, which goes on later; returns its event, to be recorded after the commit."""
+        now_us = self.clock.unix_us()
+        # To wait is not to be tried again: it is no event.
+        event_id = mint(now_us) if self.recorder.enabled and release.reason != "waiting" else None
+        facts = None if release.error is None else self.errors.facts(release.error)
+        delay_us = release.delay // timedelta(microseconds=1)
+        released = connection.execute(
+            SQL["release"],
+            {
+                "id": self.claim.id,
+                "fence": self.claim.fence,
+                "waiting": release.reason == "waiting",
+                "delay_us": delay_us,
+                "running_us": self.clock.monotonic_us() - self.claimed_us,
+                "failures": int(release.reason == "failed"),
+                "released_at": from_unix_us(now_us),
+                "reason": release.reason,
+                "step_path": release.path,
+                "error_type": None if facts is None else facts.error_type,
+                "error_category": None if facts is None else facts.error_category,
+                "error_fingerprint": None if facts is None else facts.error_fingerprint,
+                "event_id": event_id and UUID(bytes=event_id),
+            },
+        ).fetchone()
+        if released is None:
+            raise self._lost()
+        if not release.delay:
+            self.woken.add(self.claim.lane)
+        if event_id is None or release.reason == "waiting":
+            return None
+        return ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
+
+    def announce(self, event: Event | None) -> None:
+        """After the commit of how an attempt ended: record its event, and wake who can go on. Never raises."""
+        if event is not None:
+            self.recorder.record(event)
+        if self.hints is not None:
+            for lane in self.woken:
+                self.hints.wake(lane, self.claim.correlation_id, self.claim.id)
+        self.woken.clear()
+
+    def fail(self, connection: Connection[Any], error: Mapping[str, Any]) -> None:
+        """Keep the error that ends the execution; from now on only `on_failure` is left of it."""
+        parameters = {"id": self.claim.id, "fence": self.claim.fence, "failing": Jsonb(error)}
+        if connection.execute(SQL["fail"], parameters).fetchone() is None:
+            raise self._lost()
 
     def committed(self) -> Totals:
         """Statistics of what is committed, for a run that cannot say them itself."""
-        totals = Totals()
         with losing_postgres(), self.pool.connection() as connection:
-            for path, outcome, mutations in connection.execute(SQL["committed"], {"id": self.claim.id}):
-                totals.count_path(path, outcome, mutations)
+            return self.committed_in(connection)
+
+    def committed_in(self, connection: Connection[Any]) -> Totals:
+        """The same, on a connection."""
+        totals = Totals()
+        for path, outcome, mutations in connection.execute(SQL["committed"], {"id": self.claim.id}):
+            totals.count_path(path, outcome, mutations)
+        for step in connection.execute(SQL["slowest_step"], {"id": self.claim.id}):
+            totals.time_step(SlowestStep(*step))
         return totals
+
+    def _mark(self, total_us: int, totals: Totals) -> tuple[bool, str | None, str | None, int | None]:
+        """Whether it was slow, and if so its slowest step: path, type, duration."""
+        if total_us <= self.slow_us:
+            return False, None, None, None
+        return True, *(totals.slowest or (None, None, None))
 
     def _lost(self) -> FenceLost:
         return FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")
@@ -263,9 +378,28 @@ class Effect:
     def add(self, row: StepRow) -> None:
         self.batch.rows.append(row)
 
+    def accept(self, child: Child) -> None:
+        self.batch.children.append(child)
+
 
 class RunLedger(Ledger, Protocol):
-    """A ledger that can also end its execution."""
+    """A ledger that can also end its execution, or let go of it."""
+
+    def fail(self, error: Mapping[str, Any]) -> None:
+        """Commit what waits together with the error that ends the execution, before `on_failure` begins.
+
+        Raises:
+            LedgerError: As `Fence.transaction`.
+        """
+        ...
+
+    def release(self, release: Release) -> None:
+        """Commit what waits together with letting go, then record the event.
+
+        Raises:
+            LedgerError: As `Fence.transaction`.
+        """
+        ...
 
     def finish(self, outcome: Outcome) -> None:
         """Commit what waits together with the final state, then record the final event.
@@ -296,6 +430,7 @@ class WriteBehindLedger:
             yield effect
             self._fence.write(connection, effect.batch)
             self._pending.rows.extend(effect.batch.rows)
+            self._pending.children.extend(effect.batch.children)
 
     @contextmanager
     def reading(self) -> Iterator[Connection[Any]]:
@@ -343,11 +478,20 @@ class WriteBehindLedger:
             self._lock.release()
 
     def finish(self, outcome: Outcome) -> None:
+        self._end(lambda connection: self._fence.finish(connection, outcome))
+
+    def release(self, release: Release) -> None:
+        self._end(lambda connection: self._fence.release(connection, release))
+
+    def fail(self, error: Mapping[str, Any]) -> None:
+        with self._lock, self._committing() as connection:
+            self._fence.fail(connection, error)
+
+    def _end(self, write: Callable[[Connection[Any]], Event | None]) -> None:
         with self._lock:
             with self._committing() as connection:
-                event = self._fence.finish(connection, outcome)
-            if event is not None:
-                self._fence.recorder.record(event)
+                event = write(connection)
+            self._fence.announce(event)
 
     def _flush(self) -> None:
         if self._pending:
@@ -366,6 +510,7 @@ class WriteBehindLedger:
         except BaseException:
             # Rolled back: what the caller added in this transaction never happened; what waited before it still waits.
             del self._pending.rows[waiting:]
+            self._pending.children.clear()
             raise
         committed, self._pending = self._pending, Batch()
         self._fence.emit(committed)

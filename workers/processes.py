@@ -157,6 +157,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a short program to its end as a server's user, with a server's environment. Does not raise if it fails.
 
+    Ctrl-C at a terminal is for us alone: half of what it does would look like its answer.
+
     Raises:
         ServerFailed: It was not done in `timeout_s`.
     """
@@ -171,6 +173,7 @@ def run(
             text=True,
             timeout=timeout_s,
             check=False,
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired as error:
         raise ServerFailed(f"{launch.argv[0]} was not done after {timeout_s:g} s") from error

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from dsl.errors import FenceLost, LedgerUnavailable
+from dsl.command import Command
+from dsl.errors import FenceLost, LedgerUnavailable, Stopped, Suspended
 from dsl.executor import Executor, Outcome
 from dsl.extensions import StepTypes
 from dsl.instrumentation import StepMeter, Totals
 from dsl.library import Library
 from dsl.plan import Plan
+from dsl.restored import NOTHING, Restored
+from dsl.retries import delay, may_retry
 from dsl.settings import DslSettings
 from dsl.step import ExecutionInfo, StepTools
 from telemetry.clock import Clock
@@ -23,11 +29,14 @@ from telemetry.errors import StoreUnavailable
 from telemetry.measures import AllowedMeasures
 from telemetry.recorder import Recorder
 from workers.dry_run import DryRunLedger
+from workers.errors import CommandTimedOut
 from workers.executions import Claim, Executions
-from workers.failures import Failures
+from workers.failures import Failures, KeptError
 from workers.flusher import Flusher
+from workers.gate import Gate
 from workers.hints import Hints
-from workers.ledger import Fence, RunLedger, WriteBehindLedger
+from workers.ledger import Fence, Release, RunLedger, WriteBehindLedger
+from workers.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +48,7 @@ class Runner:
     """Runs executions in a worker process; one instance, used by all its threads.
 
     Args:
-        worker_id: Written into every row this process claims.
+        worker_id: Whose lease covers a claim made now.
         step_types: By name, with what they may report.
         library: Compiles stored definitions.
         executions: Claims.
@@ -49,13 +58,15 @@ class Runner:
         tools: What steps share.
         flusher: Looks after rows that wait.
         settings: Limits.
+        watch: Brings runs to their end.
         hints: Wakes lanes for commands that steps run.
+        slow_command_threshold: An execution that runs longer is marked as slow.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
         self,
         *,
-        worker_id: UUID,
+        worker_id: Callable[[], UUID],
         step_types: StepTypes,
         library: Library,
         executions: Executions,
@@ -65,7 +76,9 @@ class Runner:
         tools: StepTools,
         flusher: Flusher,
         settings: DslSettings,
+        watch: Watch,
         hints: Hints | None = None,
+        slow_command_threshold: timedelta = timedelta.max,
     ) -> None:
         self._worker_id = worker_id
         self._step_types = step_types
@@ -78,37 +91,44 @@ class Runner:
         self._tools = tools
         self._flusher = flusher
         self._settings = settings
+        self._watch = watch
         self._hints = hints
+        self._slow_us = slow_command_threshold // timedelta(microseconds=1)
         self._failures = Failures()
+        self._gate = Gate()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Take no further execution; those running go on to their end."""
+        """Take no further execution; those running hand over before their next step."""
         self._stopping.set()
+        self._watch.hand_over()
 
     def run_lane(self, lane: str) -> int:
         """Run the best due execution of a lane, then the next, until none is due; how many ran. Never raises."""
         ran = 0
         while not self._stopping.is_set():
-            try:
-                claim = self._executions.claim(lane, self._worker_id)
-            except StoreUnavailable as error:
-                # Nothing is lost: the rows are still queued, and the sweeper hints again once Postgres is back.
-                log.warning("claim_postponed", lane=lane, reason=error.code)
-                return ran
-            except Exception:
-                log.exception("claim_failed", lane=lane)
-                return ran
-            if claim is None:
-                return ran
-            with bind(correlation_id=claim.correlation_id, execution_id=claim.id):
-                self.run(claim)
+            with self._gate.entered():
+                try:
+                    claim = self._executions.claim(lane, self._worker_id())
+                except StoreUnavailable as error:
+                    # Nothing is lost: the rows are still queued, and the sweeper hints again once Postgres is back.
+                    log.warning("claim_postponed", lane=lane, reason=error.code)
+                    return ran
+                except Exception:
+                    log.exception("claim_failed", lane=lane)
+                    return ran
+                if claim is None:
+                    return ran
+                with (
+                    self._gate.alone() if claim.alone else nullcontext(),
+                    bind(correlation_id=claim.correlation_id, execution_id=claim.id),
+                ):
+                    self.run(claim)
             ran += 1
         return ran
 
     def run(self, claim: Claim) -> None:
-        """One attempt. Whatever a step raises ends the execution as failed; only a lost claim leaves it as it is."""
-        claimed_us = self._clock.monotonic_us()
+        """One attempt. Whatever a step raises ends it; killed anywhere in it, another goes on after the lease."""
         fence = Fence(
             pool=self._pool,
             claim=claim,
@@ -116,38 +136,51 @@ class Runner:
             recorder=self._recorder,
             clock=self._clock,
             errors=self._failures,
-            claimed_us=claimed_us,
+            claimed_us=self._clock.monotonic_us(),
             hints=self._hints,
+            slow_us=self._slow_us,
         )
         try:
-            outcome = self._dry_run(fence) if claim.dry_run else self._real_run(fence)
+            ending = self._dry_run(fence) if claim.dry_run else self._real_run(fence)
         except FenceLost as error:
             log.warning("execution_abandoned", slug=claim.slug, attempt=claim.attempt, reason=error.code)
             return
+        except (LedgerUnavailable, StoreUnavailable):
+            log.warning("execution_interrupted", slug=claim.slug, attempt=claim.attempt)
+            self._insist(fence, lambda ledger: ledger.release(Release("store_lost")))
+            return
         except Exception as error:
-            # Postgres went away or refuses rows, or the fault is ours: what is committed stays, and it has to end.
+            # Postgres refuses rows, or the fault is ours: what is committed stays, and it has to end.
             log.exception("execution_broken", slug=claim.slug, attempt=claim.attempt)
-            self._give_up(fence, error)
+            failed = error
+            self._insist(fence, lambda ledger: ledger.finish(Outcome(None, failed, None, fence.committed())))
+            return
+        self._say(fence, ending)
+
+    def _say(self, fence: Fence, ending: Outcome | Release) -> None:
+        duration_ms = round((self._clock.monotonic_us() - fence.claimed_us) / 1000, 1)
+        facts = {"slug": fence.claim.slug, "attempt": fence.claim.attempt, "duration_ms": duration_ms}
+        if isinstance(ending, Release):
+            log.info("execution_released", **facts, reason=ending.reason, delay_s=ending.delay.total_seconds())
             return
         log.info(
             "execution_finished",
-            slug=claim.slug,
-            outcome="failed" if outcome.error else "succeeded",
-            dry_run=claim.dry_run,
-            steps=outcome.totals.count("succeeded") + outcome.totals.count("failed"),
-            duration_ms=round((self._clock.monotonic_us() - claimed_us) / 1000, 1),
+            **facts,
+            outcome=ending.state,
+            dry_run=fence.claim.dry_run,
+            steps=ending.totals.count("succeeded") + ending.totals.count("failed"),
         )
 
-    def _give_up(self, fence: Fence, error: Exception) -> None:
-        """End an execution as failed with what is committed of it, as soon as Postgres lets us.
+    def _insist(self, fence: Fence, end: Callable[[WriteBehindLedger], None]) -> None:
+        """Write how an attempt ended, as soon as Postgres lets us.
 
-        Stopped or killed before that, the row says `running` and by whom; resuming it is not ours yet.
+        Stopped or killed before that, the row says `running` and by whom, until that worker's lease is over.
         """
         while True:
             try:
-                WriteBehindLedger(fence).finish(Outcome(None, error, None, fence.committed()))
+                end(WriteBehindLedger(fence))
             except FenceLost:
-                # Its final state was committed after all, and only the answer was lost.
+                # It was committed after all, and only the answer was lost.
                 return
             except LedgerUnavailable:
                 if self._stopping.wait(PATIENCE.total_seconds()):
@@ -158,25 +191,90 @@ class Runner:
             else:
                 return
 
-    def _real_run(self, fence: Fence) -> Outcome:
+    def _real_run(self, fence: Fence) -> Outcome | Release:
         ledger = WriteBehindLedger(fence)
         with self._flusher.watching(ledger):
-            outcome = self._execute(fence, ledger)
-            ledger.finish(outcome)
-        return outcome
+            return self._attempt(fence, ledger)
 
-    def _dry_run(self, fence: Fence) -> Outcome:
+    def _dry_run(self, fence: Fence) -> Outcome | Release:
         ledger = DryRunLedger(fence, self._settings.dry_run_lock_timeout)
         try:
-            outcome = self._execute(fence, ledger)
-            ledger.finish(outcome)
+            return self._attempt(fence, ledger)
         finally:
             ledger.rollback()
+
+    def _attempt(self, fence: Fence, ledger: RunLedger) -> Outcome | Release:
+        """Run it, and write how it ended."""
+        ending = self._execute(fence, ledger)
+        if isinstance(ending, Release):
+            ledger.release(ending)
+        else:
+            ledger.finish(ending)
+        return ending
+
+    def _execute(self, fence: Fence, ledger: RunLedger) -> Outcome | Release:
+        claim = fence.claim
+        try:
+            command = self._library.from_source(claim.source, claim.definition_hash)
+            plan = Plan.of(command, _info(claim), claim.inputs)
+        except Exception as error:  # noqa: BLE001 - a definition that no longer loads (a step type was removed) fails its run
+            return Outcome(None, error, None, fence.committed())
+        restored = NOTHING
+        if (claim.attempt > 1 or claim.link == "resumed_from") and not claim.dry_run:
+            restored = self._executions.restore(claim.id)
+        meter = self._meter(claim, restored)
+        registry, tools = self._step_types.registry, self._tools
+        timeout = None if command.timeout is None else command.timeout - timedelta(microseconds=claim.running_us)
+        control = self._watch.control(timeout)
+        executor = Executor(registry, tools, meter, ledger, plan, restored=restored, control=control)
+        try:
+            with self._watch.watching(fence, control):
+                if self._stopping.is_set():
+                    control.ask("worker_stopped")
+                return self._run(executor, command, fence, ledger)
+        except Suspended as suspended:
+            return _released(suspended)
+        except Stopped as stopped:
+            return _stopped(stopped, command, executor.totals)
+
+    def _run(self, executor: Executor, command: Command, fence: Fence, ledger: RunLedger) -> Outcome | Release:
+        """The steps; and, once they have failed for good, those of `on_failure`."""
+        claim = fence.claim
+        if claim.failing is None:
+            outcome = self._steps(executor, command)
+            if outcome.error is None:
+                return outcome
+            tries = claim.failures + 1
+            if (
+                outcome.stopped is None
+                and command.retry is not None
+                and may_retry(command.retry, tries, outcome.error)
+                and not claim.dry_run
+            ):
+                wait = delay(command.retry, tries, outcome.error, random.random())
+                return Release("failed", wait, outcome.failed_path, outcome.error)
+            if not command.on_failure:
+                return outcome
+            failing = {**self._failures.details(outcome.error), "step": outcome.failed_path}
+            ledger.fail(failing)
+        else:
+            outcome = Outcome(None, KeptError(claim.failing), claim.failing.get("step"), executor.totals)
+        error = executor.clean_up()
+        if error is not None:
+            log.warning("on_failure_failed", slug=claim.slug, error_type=type(error).__name__)
         return outcome
 
-    def _execute(self, fence: Fence, ledger: RunLedger) -> Outcome:
-        claim = fence.claim
-        meter = StepMeter(
+    def _steps(self, executor: Executor, command: Command) -> Outcome:
+        """The steps; those of a command that took too long have failed, and are not tried again."""
+        try:
+            return executor.execute()
+        except Stopped as stopped:
+            if stopped.reason == "cancelled":
+                raise
+            return _stopped(stopped, command, executor.totals)
+
+    def _meter(self, claim: Claim, restored: Restored) -> StepMeter:
+        return StepMeter(
             self._clock,
             claim.attempt,
             self._failures,
@@ -184,21 +282,36 @@ class Runner:
             dry_run=claim.dry_run,
             max_output_bytes=self._settings.max_output_bytes,
             max_total_bytes=self._settings.max_execution_output_bytes,
+            first_ordinal=restored.last_ordinal + 1,
             measures=self._measures,
         )
-        info = ExecutionInfo(
-            id=claim.id,
-            correlation_id=claim.correlation_id,
-            slug=claim.slug,
-            user=claim.user_name,
-            space=claim.space,
-            space_id=claim.space_id,
-            dry_run=claim.dry_run,
-            now=claim.started_at,
-        )
-        try:
-            command = self._library.from_source(claim.source, claim.definition_hash)
-            plan = Plan.of(command, info, claim.inputs)
-        except Exception as error:  # noqa: BLE001 - a definition that no longer loads (a step type was removed) fails its run
-            return Outcome(None, error, None, Totals())
-        return Executor(self._step_types.registry, self._tools, meter, ledger, plan).execute()
+
+
+def _info(claim: Claim) -> ExecutionInfo:
+    return ExecutionInfo(
+        id=claim.id,
+        correlation_id=claim.correlation_id,
+        slug=claim.slug,
+        user=claim.user_name,
+        space=claim.space,
+        space_id=claim.space_id,
+        dry_run=claim.dry_run,
+        now=claim.started_at,
+    )
+
+
+def _stopped(stopped: Stopped, command: Command, totals: Totals) -> Outcome:
+    if stopped.reason == "cancelled":
+        return Outcome(None, None, stopped.path, totals, "cancelled", stopped.how)
+    seconds = 0 if command.timeout is None else command.timeout.total_seconds()
+    error = CommandTimedOut(f"the command ran longer than its timeout of {seconds:g} s")
+    return Outcome(None, error, stopped.path, totals, "failed", stopped.how)
+
+
+def _released(suspended: Suspended) -> Release:
+    if suspended.reason == "waiting":
+        return Release("waiting", path=suspended.path)
+    if suspended.retry is None or suspended.error is None:
+        return Release(suspended.reason)
+    wait = delay(suspended.retry, suspended.tries, suspended.error, random.random())
+    return Release(suspended.reason, wait, suspended.path, suspended.error)

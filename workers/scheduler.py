@@ -17,6 +17,7 @@ import structlog
 from telemetry.clock import Clock
 from telemetry.connections import connect
 from telemetry.errors import WeirError
+from telemetry.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -82,12 +83,16 @@ class Scheduler:
         leadership: Decides whether anything is done at all.
         work: In the order it is done when several are due.
         clock: Monotonic differences only.
+
+    Attributes:
+        pulse: Beats with each tick, whether there was something to do or not.
     """
 
     def __init__(self, leadership: Leadership, work: Sequence[Periodic], clock: Clock) -> None:
         self._leadership = leadership
         self._work = work
         self._clock = clock
+        self.pulse = Pulse(clock)
 
     def run_once(self) -> tuple[str, ...]:
         """Do what is due; names of what was begun."""
@@ -118,5 +123,6 @@ class Scheduler:
         while not stop.is_set():
             # Not leading, nothing is begun and nothing becomes due later: look again after the shortest interval.
             wait_s = self._until_due_s() if self.run_once() else shortest_s
+            self.pulse.beat()
             stop.wait(min(shortest_s, max(_LEAST_WAIT_S, wait_s)))
         self._leadership.release()

@@ -29,10 +29,34 @@ class WorkerSettings:
     shutdown_timeout: timedelta = setting(
         timedelta(seconds=30), "How long a stopping worker waits for its running executions."
     )
+    lease: timedelta = setting(
+        timedelta(seconds=10),
+        "How long a worker that is not heard of keeps its executions.",
+        minimum=timedelta(milliseconds=300),
+    )
+    heartbeat: timedelta = setting(
+        timedelta(seconds=3), "How often a worker says that it is there.", minimum=timedelta(milliseconds=100)
+    )
+    cancel_patience: timedelta = setting(
+        timedelta(seconds=1), "How long a cancelled execution's step may go on before it is interrupted."
+    )
+    stuck_after: timedelta = setting(
+        timedelta(seconds=10),
+        "How long after it was asked to stop an execution's step may go on before its process is killed.",
+        minimum=timedelta(milliseconds=100),
+    )
+    max_deaths: int = setting(
+        3, "Workers that an execution may lose while it runs alone in them; then it is dead.", minimum=1, maximum=100
+    )
     sweep_interval: timedelta = setting(
-        timedelta(seconds=2),
+        timedelta(seconds=1),
         "How often the scheduler looks for queued executions without a hint.",
         minimum=timedelta(milliseconds=100),
+    )
+    slow_command_threshold: timedelta = setting(
+        timedelta(seconds=5),
+        "An execution that runs longer, all attempts together, is marked as slow, with its slowest step.",
+        minimum=timedelta(0),
     )
     schedule_interval: timedelta = setting(
         timedelta(seconds=1),
@@ -67,6 +91,9 @@ class ServerSettings:
     )
     server_user: str | None = setting(
         None, "User that embedded servers run as when Weir runs as root; by default postgres, else nobody."
+    )
+    health_dir: Path | None = setting(
+        None, "Folder of the sockets on which processes say how they are, for `weir health`; without it there are none."
     )
     database_pool: int = setting(10, "Connections to Postgres of one process, at most.", minimum=2, maximum=100)
     log_format: str = setting(

@@ -34,6 +34,8 @@ class Submission:
         lane: Queue it waits in.
         parent_id: The execution that asked for it, if one did.
         link: How it stands to that one, or to the schedule.
+        parent_path: The step that waits for it, if one does.
+        parent_try: Which try of that step.
         schedule_id: The schedule that asked for it, if one did.
     """
 
@@ -48,6 +50,8 @@ class Submission:
     lane: str = DEFAULT_LANE
     parent_id: UUID | None = None
     link: Link | Literal["scheduled_by"] | None = None
+    parent_path: str | None = None
+    parent_try: int | None = None
     schedule_id: UUID | None = None
 
 
@@ -87,6 +91,8 @@ class Acceptance:
             "correlation_id": given.correlation_id,
             "parent_id": given.parent_id,
             "link": given.link,
+            "parent_path": given.parent_path,
+            "parent_try": given.parent_try,
             "schedule_id": given.schedule_id,
             "inputs": Jsonb(given.inputs),
             "queued_at": from_unix_us(self.queued_at_us),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,9 +16,10 @@ from dsl.extensions import find_step_types
 from dsl.inputs import check_inputs
 from dsl.library import PACKS, Library
 from dsl.settings import DslSettings
+from dsl.step import Step
 from dsl.steps import REGISTRY
 from dsl.testing import make_command
-from telemetry.clock import Clock
+from telemetry.clock import Clock, SystemClock
 from telemetry.events import Event, event_type
 from telemetry.ids import new_id
 from telemetry.privacy import Pseudonyms
@@ -26,11 +28,14 @@ from workers.executions import Claim, Execution, Executions, Submission
 from workers.failures import Failures
 from workers.flusher import Flusher
 from workers.hints import Hints
+from workers.leases import SQL as LEASES
 from workers.ledger import Fence
 from workers.occurrences import Occurrences
 from workers.runner import Runner
 from workers.schedules import Schedules
+from workers.services.reaper import Reaper
 from workers.tools import WorkerTools
+from workers.watch import Run, Watch
 
 
 class RememberingRecorder:
@@ -67,7 +72,9 @@ class World:
 
     Attributes:
         settings: Of the language; tests may set others before they run anything.
+        slow_command_threshold: That of runners; likewise.
         folders: Where commands that steps run are looked up; the packs, unless a test adds its own.
+        step_types: Those of the test, beside the built-in ones.
     """
 
     def __init__(self, pool: ConnectionPool[Any], clock: Clock, *, telemetry: bool = True) -> None:
@@ -79,6 +86,22 @@ class World:
         self.worker_id = new_id(clock.unix_us())
         self.settings = DslSettings()
         self.folders = [PACKS]
+        self.slow_command_threshold = timedelta(seconds=5)
+        self.stuck: list[Run] = []
+        self.watch = Watch(
+            SystemClock(),
+            patience=timedelta(milliseconds=20),
+            stuck_after=timedelta(seconds=2),
+            on_stuck=self.stuck.append,
+        )
+        self.step_types: dict[str, Step] = {}
+        self._is_registered = False
+
+    def register(self, worker_id: UUID, lease: timedelta = timedelta(hours=1)) -> None:
+        """Let a worker claim, as its heartbeat would."""
+        facts = {"id": worker_id, "lane": "default", "host": "here", "process_id": 1}
+        with self.pool.connection() as connection:
+            connection.execute(LEASES["register"], {**facts, "lease_ms": lease // timedelta(milliseconds=1)})
 
     def submit(
         self,
@@ -94,7 +117,16 @@ class World:
             "correlation_id": new_id(self.clock.unix_us()),
             **fields,
         }
-        return self.executions.submit(Submission(command=command or make_command(), inputs=inputs or {}, **given))
+        submission = Submission(command=command or make_command(), inputs=inputs or {}, **given)
+        execution_id = self.executions.submit(submission)
+        self.attend()
+        return execution_id
+
+    def attend(self) -> None:
+        """Let `worker_id` claim, if it may not yet."""
+        if not self._is_registered:
+            self.register(self.worker_id)
+            self._is_registered = True
 
     def occurrences(self, grace: timedelta = timedelta(seconds=10)) -> Occurrences:
         """What deals with due times, and looks commands up in `folders`."""
@@ -116,10 +148,11 @@ class World:
 
     def runner(self, hints: Hints | None = None) -> Runner:
         """What runs claims in a worker process, with the built-in step types."""
-        step_types = find_step_types((), tables=[table.name for table in self.settings.tables])
+        found = find_step_types((), tables=[table.name for table in self.settings.tables])
+        step_types = replace(found, registry={**found.registry, **self.step_types})
         library = Library(self.folders, step_types.registry, self.settings, self.clock)
         return Runner(
-            worker_id=self.worker_id,
+            worker_id=lambda: self.worker_id,
             step_types=step_types,
             library=library,
             executions=self.executions,
@@ -129,15 +162,33 @@ class World:
             tools=WorkerTools(self.clock, self.pseudonyms, self.settings, library),
             flusher=Flusher(timedelta(milliseconds=50)),
             settings=self.settings,
+            watch=self.watch,
             hints=hints,
+            slow_command_threshold=self.slow_command_threshold,
         )
 
     def run(self, source: str, inputs: Mapping[str, Any] | None = None, **fields: Any) -> Execution:  # noqa: ANN401
         """Load a command's text, submit it with checked inputs, run it to its end, and show the row."""
-        command = load(source, REGISTRY, self.settings, origin="test")
+        command = self.load(source)
         execution_id = self.submit(command, check_inputs(command, inputs or {}), **fields)
         self.runner().run_lane("default")
         return self.executions.get(execution_id)
+
+    def load(self, source: str) -> Command:
+        """A command from its text."""
+        return load(source, {**REGISTRY, **self.step_types}, self.settings, origin="test")
+
+    def reaper(self, *, lease: timedelta = timedelta(seconds=10), max_deaths: int = 3) -> Reaper:
+        """What takes executions back; it waits one lease after its first look."""
+        executions, recorder = self.executions, self.recorder
+        return Reaper(self.pool, executions, self.clock, recorder, None, lease=lease, max_deaths=max_deaths)
+
+    def lose_worker(self) -> None:
+        """Let the worker's lease lapse, as if it had been killed; another takes its place."""
+        with self.pool.connection() as connection:
+            connection.execute("update workers set lease_until = now() - interval '1 s'")
+        self.worker_id = new_id(self.clock.unix_us())
+        self.register(self.worker_id)
 
     def fence(self, claim: Claim) -> Fence:
         """What writes for a claim."""

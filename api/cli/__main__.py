@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from api.cli.entry import run
 
-from api.cli.main import main
-
-sys.exit(main())
+run()

@@ -4,61 +4,81 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from api.cli.command_sources import own_folders, slugs_in, sources_of
 from api.cli.faults import near, render
 from api.cli.main import EXPECTED
-from api.cli.output import item_format, print_json
+from api.cli.output import item_format, print_items
 from api.cli.step_types import installed_step_types
-from api.cli.target import commands_folder
-from api.cli.terminal import Terminal, plural
+from api.cli.terminal import Counter, Terminal, plural
 from api.settings import Settings, load_settings
-from workers.home import find_home
 
 if TYPE_CHECKING:
     from dsl.errors import Fault
     from dsl.validation import Report
 
 
-#: Bytes of a file that are read to show the lines of its faults.
-_READ = 16 << 20
-
-
 @click.command("validate")
-@click.argument("what", nargs=-1, metavar="[SLUG|PATH]...")
+@click.argument("what", nargs=-1, metavar="[SLUG|PATH|-]...")
 @click.option("--strict", is_flag=True, help="Let warnings fail it too.")
 @item_format
 def validate(what: tuple[str, ...], strict: bool, form: str) -> None:
     """Check command files without a server, and say everything that is wrong with each.
 
-    Takes slugs, files and folders; without any, all files of the commands folders and the built-in packs. Steps that
-    can never run are warned of. Exits with 1 when there are faults.
+    Takes slugs, files and folders, and - for standard input; without any, all files of the commands folders and the
+    built-in packs. What is there in vain, such as steps that can never run, is warned of. Exits with 1 when there are
+    faults, and with 2 when something that is named is not there.
     """
-    reports = _reports(load_settings(), what)
+    tally = _Tally()
+    reports = tally.count(_reports(load_settings(), what))
     if form == "json":
-        print_json({"items": [_item(report) for report in reports], "next_cursor": None})
+        print_items(_item(report) for report in reports)
     else:
         _show(reports, Terminal.of_stdout())
-    if any(report.faults or (strict and report.warnings) for report in reports):
+        _sum_up(tally, Terminal.of_stdout())
+    if tally.faulty or (strict and tally.warnings):
         raise click.exceptions.Exit(EXPECTED)
 
 
+@dataclass
+class _Tally:
+    """What was found so far."""
+
+    fine: int = 0
+    faulty: int = 0
+    faults: int = 0
+    warnings: int = 0
+
+    def count(self, reports: Iterable[Report]) -> Iterator[Report]:
+        """The reports, counted as they pass."""
+        for report in reports:
+            self.fine += not report.faults
+            self.faulty += bool(report.faults)
+            self.faults += len(report.faults)
+            self.warnings += len(report.warnings)
+            yield report
+
+
 @click.command("schema")
+@click.option("--fixtures", is_flag=True, help="Instead the one of fixture files, for `weir commands test`.")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file, and print nothing."
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it to this file, and print only its name."
 )
-def schema(output: Path | None) -> None:
+def schema(fixtures: bool, output: Path | None) -> None:
     """Print the JSON Schema of command files, for editors: they complete and check with it.
 
-    It knows the step types of this installation, your own among them.
+    It knows the step types of this installation, your own among them, and the tables that weir.toml declares.
     """
-    from dsl.schema import command_schema
+    from dsl.schema import command_schema, fixture_schema
 
-    text = json.dumps(command_schema(installed_step_types()), indent=2) + "\n"
+    schema = fixture_schema() if fixtures else command_schema(installed_step_types(), load_settings().dsl)
+    text = json.dumps(schema, indent=2) + "\n"
     if output is None:
         click.echo(text, nl=False)
         return
@@ -69,64 +89,25 @@ def schema(output: Path | None) -> None:
     click.echo(near(output))
 
 
-def _reports(settings: Settings, what: Sequence[str]) -> Sequence[Report]:
+def _reports(settings: Settings, what: Sequence[str]) -> Iterator[Report]:
     """What is said of each named file, folder and command; of everything when nothing is named.
 
     Raises:
-        UnknownCommand: There is neither a command nor a file of that name.
+        click.BadParameter: Something that is named is not there.
     """
     from dsl.library import PACKS
     from dsl.validation import validate
 
-    registry = installed_step_types()
-    own = [commands_folder(settings), find_home(settings.servers).commands]
-    folders = [PACKS, *(folder for folder in own if os.path.lexists(folder))]
-    everything: Sequence[Report] = ()
-    if not what or any(_may_be_slug(name) for name in what):
-        everything = validate(folders, registry, settings.dsl, packs=PACKS)
-    if not what:
-        return everything
-    paths: list[Path] = []
-    for name in what:
-        of_slug = _files_of(name, everything, PACKS) if _may_be_slug(name) else []
-        paths += of_slug or [_path(name, everything)]
-    try:
-        return validate(paths, registry, settings.dsl, packs=PACKS)
-    except FileNotFoundError as error:
-        raise click.BadParameter(f"{error.filename}: {error.strerror}", param_hint="PATH") from error
-
-
-def _may_be_slug(name: str) -> bool:
-    return os.sep not in name and Path(name).suffix not in {".yaml", ".yml"}
-
-
-def _files_of(slug: str, reports: Iterable[Report], packs: Path) -> list[Path]:
-    """The files that have, or claim, a slug; a pack only when no other does."""
-    found = [Path(report.path) for report in reports if (report.slug or Path(report.path).stem) == slug]
-    return [path for path in found if path.parent != packs] or found
-
-
-def _path(name: str, known: Iterable[Report]) -> Path:
-    from dsl.errors import UnknownCommand
-    from dsl.faults import nearest
-
-    path = Path(name)
-    if _may_be_slug(name) and not path.exists():
-        meant = nearest(name, sorted(report.slug for report in known if report.slug))
-        hint = f"Did you mean {meant}?" if meant else "`weir commands list` shows what there is."
-        raise UnknownCommand(f"there is no command {name[:100]}", hint=hint, slug=name[:100], nearest=meant)
-    return path
+    folders = [PACKS, *(folder for folder in own_folders(settings) if os.path.lexists(folder))]
+    sources = sources_of(what, folders, settings) if what else folders
+    slugs = {slug for slug, _ in slugs_in((*folders, *sources), settings)}
+    return validate(sources, installed_step_types(), settings.dsl, packs=PACKS, slugs=slugs)
 
 
 def _item(report: Report) -> dict[str, Any]:
-    from api.problems import fault_json
+    from api.problems import report_json
 
-    return {
-        "source": _source(report),
-        "slug": report.slug,
-        "errors": [fault_json(fault) for fault in report.faults],
-        "warnings": [fault_json(fault) for fault in report.warnings],
-    }
+    return report_json(report, _source(report))
 
 
 def _source(report: Report) -> str:
@@ -138,32 +119,38 @@ def _source(report: Report) -> str:
 
 
 def _show(reports: Iterable[Report], terminal: Terminal) -> None:
-    fine = 0
+    counter = Counter(Terminal.of_stderr(), "files looked at")
     for report in reports:
-        fine += not report.faults
+        counter.add()
         told = [("failed", "", fault) for fault in report.faults]
         told += [("skipped", "warning: ", fault) for fault in report.warnings]
-        lines = _lines(report.path) if any(fault.line for _, _, fault in told) else []
+        if told or report.in_place_of:
+            counter.clear()
+        lines = _lines(report.text) if any(fault.line for _, _, fault in told) else []
         for tone, kind, fault in told:
             head, *rest = render(fault, near(Path(report.path)), lines, kind)
             terminal.say(head, tone)
             for line in rest:
                 terminal.say(line)
-    if fine:
-        verb = "is" if fine == 1 else "are"
-        terminal.say(f"{terminal.marks.succeeded} {plural(fine, 'command')} {verb} fine", "succeeded")
+        if report.in_place_of:
+            terminal.say(f"{near(Path(report.path))} takes the place of the pack {report.slug}", "dim")
+    counter.clear()
 
 
-def fault_lines(fault: Fault, path: Path) -> list[str]:
+def _sum_up(tally: _Tally, terminal: Terminal) -> None:
+    if tally.faulty:
+        has = "has" if tally.faulty == 1 else "have"
+        told = f"{plural(tally.faulty, 'file')} {has} {plural(tally.faults, 'fault')}"
+        terminal.say(f"{terminal.marks.failed} {told}", "failed")
+    if tally.fine or not tally.faulty:
+        verb = "is" if tally.fine == 1 else "are"
+        terminal.say(f"{terminal.marks.succeeded} {plural(tally.fine, 'command')} {verb} fine", "succeeded")
+
+
+def fault_lines(fault: Fault, path: Path, text: bytes) -> list[str]:
     """A fault of a file as a person reads it, with the line it stands in."""
-    return render(fault, near(path), _lines(str(path)))
+    return render(fault, near(path), _lines(text))
 
 
-def _lines(source: str) -> list[str]:
-    from dsl.command_files import content_of
-
-    try:
-        text = content_of(source, _READ)
-    except OSError:  # it is gone; the fault is told without its line
-        return []
-    return text.decode("utf-8-sig", errors="replace").splitlines()
+def _lines(text: bytes) -> list[str]:
+    return [line.rstrip("\r") for line in text.decode("utf-8-sig", errors="replace").split("\n")]

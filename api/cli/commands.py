@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
 from api.cli.checking import schema, validate
+from api.cli.command_sources import own_folders, slugs_in
 from api.cli.faults import near
 from api.cli.output import Column, Item, View, block, item_format, list_format, print_json, show_page
 from api.cli.rehearsal import run_tests
@@ -36,6 +38,12 @@ class CommandExists(WeirError):
     """A new command file would replace one that is there."""
 
     code = "command.exists"
+
+
+class CommandNotWritten(WeirError):
+    """A new command file cannot be written where it should be."""
+
+    code = "command.not_written"
 
 
 @click.group(short_help="List, show, write and check commands.")
@@ -81,23 +89,50 @@ def show_command(slug: str, form: str) -> None:
 def new(slug: str) -> None:
     """Write a new command file, commented and working, that can be run at once.
 
-    It goes to the running stack's folder of commands, else to the one of WEIR_COMMANDS_DIR (./commands).
+    It goes to the running stack's folder of commands, else to the one of WEIR_COMMANDS_DIR (./commands). One that has
+    the slug of a pack takes its place, and says so.
     """
     from api.cli.template import new_command
     from dsl.checking.shape import MAX_SLUG, SLUG
+    from dsl.library import PACKS
 
     if not SLUG.fullmatch(slug) or len(slug) > MAX_SLUG:
         raise click.BadParameter(
             f"{slug!r}: expected lower case letters and digits, with . _ or - between", param_hint="SLUG"
         )
-    path = commands_folder(load_settings()) / f"{slug}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    settings = load_settings()
+    path = commands_folder(settings) / f"{slug}.yaml"
+    owner = next((file for claimed, file in slugs_in(own_folders(settings), settings) if claimed == slug), None)
+    if owner is not None:
+        raise CommandExists(f"{near(owner)} is there already, with the slug {slug}, and is left alone")
+    _write(path, new_command(slug))
+    click.echo(near(path))
+    if (PACKS / f"{slug}.yaml").is_file():
+        click.echo(f"It takes the place of the pack {slug}.")
+    click.echo(f"\nEdit it, then:\n  weir commands validate {slug}\n  weir run {slug}")
+
+
+def _write(path: Path, text: str) -> None:
+    """A new file, whole or not at all."""
+    hint = "WEIR_COMMANDS_DIR names another folder."
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(new_command(slug))
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandNotWritten(
+            f"the folder {near(path.parent)} cannot be made: {error.strerror}", hint=hint
+        ) from error
+    try:
+        file = path.open("x", encoding="utf-8")
     except FileExistsError as error:
-        raise CommandExists(f"{path} is there already, and is left alone") from error
-    click.echo(f"{near(path)}\n\nEdit it, then:\n  weir commands validate {slug}\n  weir run {slug}")
+        raise CommandExists(f"{near(path)} is there already, and is left alone") from error
+    except OSError as error:
+        raise CommandNotWritten(f"{near(path)} cannot be written: {error.strerror}", hint=hint) from error
+    try:
+        with file:
+            file.write(text)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise CommandNotWritten(f"{near(path)} cannot be written: {error.strerror}", hint=hint) from error
 
 
 commands.add_command(validate)

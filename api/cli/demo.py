@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 
+from api.cli.interrupt import tidy
 from api.cli.output import Column, table
 from api.cli.terminal import Terminal
 from api.client import ApiRefused, Client
@@ -87,7 +88,7 @@ def demo(keep: bool) -> None:
     """Show the main job from nothing: start, import, run, trace, check, stop."""
     clock = SystemClock()
     began_us = clock.monotonic_us()
-    with _stack(keep=keep) as (client, environment):
+    with tidy(), _stack(keep=keep) as (client, environment):
         click.echo(f"The stack answers at {client.url} after {(clock.monotonic_us() - began_us) / 1e6:.1f} s.\n")
         _weir(environment, "fragments", "import", str(NOTES))
         runs = _run_everything(client, Path(environment["WEIR_HOME"]))
@@ -129,7 +130,7 @@ def _weir(environment: Mapping[str, str], *arguments: str) -> None:
         DemoFailed: It did not exit with 0.
     """
     click.echo(f"$ weir {' '.join(arguments)}")
-    program = [sys.executable, "-c", "import sys; from api.cli.main import main; sys.exit(main())"]
+    program = [sys.executable, "-c", "from api.cli.entry import run; run()"]
     # The arguments are this module's own.
     done = subprocess.run([*program, *arguments], env=dict(environment), check=False)  # noqa: S603
     if done.returncode != 0:

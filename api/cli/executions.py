@@ -8,6 +8,7 @@ import click
 
 from api.cli.follow import FINAL_STATES, step_line
 from api.cli.output import Column, Item, View, block, item_format, list_format, local_time, print_json, show_page
+from api.cli.remarks import slowest_step
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration, plural
 from api.client import segment
@@ -15,7 +16,7 @@ from api.client import segment
 _FIELDS = (
     "id", "command", "state", "dry_run", "user", "space", "request_source", "correlation_id", "attempt", "queued_at",
     "started_at", "finished_at", "queue_wait_ms", "total_duration_ms", "elapsed_ms", "steps_executed",
-    "steps_successful", "steps_failed", "steps_skipped", "mutations_count",
+    "steps_successful", "steps_failed", "steps_skipped", "mutations_count", "slow", "slowest_step",
 )  # fmt: skip
 
 
@@ -28,17 +29,25 @@ def executions() -> None:
 @click.option("--state", help="Only those in this state.")
 @click.option("--command", help="Only those of this command.")
 @click.option("--correlation-id", help="Only those of this trace.")
+@click.option("--slow/--not-slow", default=None, help="Only slow ones, or only the others.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="`next_cursor` of the page before.")
 @list_format
 def list_executions(  # noqa: PLR0913 - one argument per option
-    state: str | None, command: str | None, correlation_id: str | None, limit: int, cursor: str | None, form: str
+    state: str | None,
+    command: str | None,
+    correlation_id: str | None,
+    slow: bool | None,
+    limit: int,
+    cursor: str | None,
+    form: str,
 ) -> None:
     """List executions, newest first."""
     query = {
         "state": state,
         "command": command,
         "correlation_id": correlation_id,
+        "slow": None if slow is None else str(slow).lower(),
         "limit": limit,
         "cursor": cursor,
     }
@@ -78,6 +87,9 @@ def show_outcome(execution: Item, terminal: Terminal) -> None:
     if state in FINAL_STATES:
         line += f" in {duration}"
     terminal.say(line + (" (dry run: nothing was kept)" if execution["dry_run"] else ""), _tone(execution))
+    if execution.get("slow"):
+        step = slowest_step(execution["slowest_step"], unicode=terminal.unicode)
+        terminal.say(clean(f"  slow: {step}" if step else "  slow"), "slow")
     for effect in execution.get("effects", ()):
         verb = "would have been" if execution["dry_run"] else "were" if effect["rows"] != 1 else "was"
         terminal.say(f"  {plural(effect['rows'], effect['entity'])} {verb} {effect['operation']}")
@@ -121,7 +133,8 @@ def _tone(execution: Item) -> str:
 
 def _view(terminal: Terminal) -> View:
     def told(item: Item) -> str:
-        return f"{terminal.marks.of(item['state'])} {item['state']}" + (" (dry run)" if item["dry_run"] else "")
+        remarks = [word for word, applies in (("dry run", item["dry_run"]), ("slow", item["slow"])) if applies]
+        return f"{terminal.marks.of(item['state'])} {item['state']}" + (f" ({', '.join(remarks)})" if remarks else "")
 
     return View(
         (

@@ -66,17 +66,18 @@ class StepFeed:
 
     def poll(self, *, wait_s: int = 0) -> list[dict[str, Any]]:
         """What has ended since the last call; nothing, when nothing ends within `wait_s` seconds or is left to."""
+        # First those with steps inside: what has ended by now has ended after all of them, and those come next.
+        ended = list(self._ended())
         fresh: list[dict[str, Any]] = []
         while True:
             query = {"after": self._last, "limit": _PAGE}
-            page = self.client.get(self._path, query, wait_s=0 if fresh else wait_s)["items"]
+            page = self.client.get(self._path, query, wait_s=0 if fresh or ended else wait_s)["items"]
             for step in page:
                 self._begun.update(range(self._last + 1, step["ordinal"]))
                 self._last = step["ordinal"]
             fresh += page
             if len(page) < _PAGE:
-                break
-        return _as_ended([*fresh, *self._ended()]) if fresh else []
+                return _as_ended([*ended, *fresh])
 
     def remaining(self) -> list[dict[str, Any]]:
         """When the execution is final: what has ended and was not told yet."""

@@ -5,27 +5,24 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED
+from api.cli.note_import import NoteImport
 from api.cli.output import Column, View, list_format, local_time, print_json, show_page
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
-from api.client import ApiRefused, Client
 from dsl.errors import Fault
+from telemetry.errors import WeirError
 
 if TYPE_CHECKING:
     from dsl.note_export import NoteFolder
     from dsl.notes import Note
-
-#: Notes of one request, and characters of their contents together, at most.
-BATCH_NOTES, BATCH_CHARACTERS = 200, 2_000_000
-
-#: Statuses of a batch that may be for one note of it: too large, not storable.
-_OF_NOTES = frozenset({413, 422})
 
 _FIELDS = ("id", "type", "title", "space", "tags", "source", "created_at", "updated_at")
 
@@ -89,32 +86,60 @@ def import_fragments(folder: Path, space: str, form: str) -> None:
     """Import a folder of Markdown notes; a note that was imported before is brought up to date.
 
     Front matter (title, type, tags, created, updated, anything else as metadata) is optional. Files that cannot be
-    read are named at the end; exits with 1 only when nothing could be imported.
+    read, and links that lead out of the folder, are named at the end; exits with 1 only when nothing could be imported.
+    Interrupted, or cut off from the API, it can be run again: what is there already is recognised.
     """
     from dsl.notes import count_notes, read_notes
 
-    counts: Counter[str] = Counter()
     faults: list[Fault] = []
-    with (
-        open_client() as client,
-        click.progressbar(length=count_notes(folder), label="importing", file=sys.stderr) as bar,
-    ):
-        for batch in _batches(read_notes(folder, faults)):
-            _send(client, space, batch, counts, faults)
-            bar.update(len(batch))
-        bar.update(len(faults))
-    imported = counts["created"] + counts["updated"] + counts["unchanged"]
+    with open_client() as client:
+        importing = NoteImport(client, space, faults)
+        try:
+            with tidy(), _listing(folder):
+                _import(importing, count_notes(folder), read_notes(folder, faults), faults)
+        except (KeyboardInterrupt, WeirError):
+            stored = plural(importing.counts.total(), "note")
+            Terminal.of_stderr().say(f"{stored} of {clean(str(folder))} are in; run it again for the rest.")
+            raise
+    _show_imported(folder, importing.counts, faults, form)
+
+
+def _import(importing: NoteImport, length: int, notes: Iterable[Note], faults: list[Fault]) -> None:
+    """Read and send, showing how far it is on a terminal."""
+    with click.progressbar(
+        length=length, label="importing", show_pos=True, file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+        importing.run(notes, lambda: bar.update(min(length, importing.counts.total() + len(faults)) - bar.pos))
+
+
+@contextmanager
+def _listing(folder: Path) -> Iterator[None]:
+    """Turns "the folder itself cannot be listed" into a fault of the command line."""
+    try:
+        yield
+    except OSError as error:
+        raise click.BadParameter(f"{folder}: {error.strerror}", param_hint="DIR") from error
+
+
+def _show_imported(folder: Path, counts: Counter[str], faults: list[Fault], form: str) -> None:
+    imported = counts.total()
     if form == "json":
-        problems = [{"source": fault.path, "code": fault.code, "message": fault.message} for fault in faults]
-        print_json({"created": 0, "updated": 0, "unchanged": 0, **counts, "faults": problems})
+        problems = [
+            {"source": fault.path, "line": fault.line, "code": fault.code, "message": fault.message} for fault in faults
+        ]
+        print_json({**counts, "faults": problems})
+    elif not imported and not faults:
+        print(f"There are no notes (*.md, *.markdown) in {clean(str(folder))}.")
     else:
         print(
             f"{plural(imported, 'note')} in {clean(str(folder))}: {counts['created']} created, "
-            f"{counts['updated']} updated, {counts['unchanged']} unchanged"
+            f"{counts['updated']} updated, {counts['unchanged']} already there"
             + (f", {len(faults)} left out" if faults else "")
         )
     for fault in faults:
-        Terminal.of_stderr().say(f"{clean(fault.path)}: {clean(fault.message)}", "failed")
+        place = f"{fault.path}:{fault.line}" if fault.line else fault.path
+        meant = f" (expected: {fault.expected})" if fault.expected else ""
+        Terminal.of_stderr().say(f"{clean(place)}: {clean(fault.message + meant)}", "failed")
     if faults and not imported:
         raise click.exceptions.Exit(EXPECTED)
 
@@ -143,7 +168,8 @@ def export_fragments(  # noqa: PLR0913 - one argument per option
     with open_client() as client:
         items = client.pages("/api/fragments", query)
         notes = _opened(folder, NoteFolder, force)
-        with click.progressbar(items, label="exporting", show_pos=True, file=sys.stderr) as bar:
+        hidden = not sys.stderr.isatty()
+        with tidy(), click.progressbar(items, label="exporting", show_pos=True, file=sys.stderr, hidden=hidden) as bar:
             for fragment in bar:
                 counts[notes.write(fragment) or "failed"] += 1
     _show_exported(folder, counts, notes.faults, form)
@@ -170,54 +196,3 @@ def _show_exported(folder: Path, counts: Counter[str], faults: list[Fault], form
         Terminal.of_stderr().say(f"{clean(fault.path)}: {clean(fault.message)}", "failed")
     if counts["failed"]:
         raise click.exceptions.Exit(EXPECTED)
-
-
-def _send(client: Client, space: str, batch: list[Note], counts: Counter[str], faults: list[Fault]) -> None:
-    """Import a batch; if the API refuses it, its notes one by one, so that one bad note spoils nothing else."""
-    body = {"space": space, "notes": [_note_json(note) for note in batch]}
-    try:
-        answer = client.post("/api/fragments/import", body).body
-    except ApiRefused as refused:
-        if refused.status not in _OF_NOTES or not _is_about_notes(refused):
-            raise
-        if len(batch) == 1:
-            faults.append(Fault("note.refused", refused.detail, path=batch[0].source))
-            return
-        for note in batch:
-            _send(client, space, [note], counts, faults)
-        return
-    for name in ("created", "updated", "unchanged"):
-        counts[name] += answer[name]
-
-
-def _is_about_notes(refused: ApiRefused) -> bool:
-    """Whether leaving out a note could help: not when something else of the request is wrong."""
-    return all(fault.get("path", "").startswith("notes") for fault in refused.problem.get("errors", ()))
-
-
-def _batches(notes: Iterable[Note]) -> Iterator[list[Note]]:
-    batch: list[Note] = []
-    characters = 0
-    for note in notes:
-        if batch and (len(batch) == BATCH_NOTES or characters + len(note.content) > BATCH_CHARACTERS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(note)
-        characters += len(note.content)
-    if batch:
-        yield batch
-
-
-def _note_json(note: Note) -> dict[str, Any]:
-    return {
-        "source": note.source,
-        "title": note.title,
-        "content": note.content,
-        "type": note.type,
-        "tags": list(note.tags),
-        "metadata": note.metadata,
-        "created_at": note.created.isoformat() if note.created else None,
-        "updated_at": note.updated.isoformat() if note.updated else None,
-        "id": str(note.id) if note.id else None,
-        "state": note.state,
-    }

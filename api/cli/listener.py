@@ -16,6 +16,9 @@ BACKLOG = 1024
 #: Seconds a client may be silent in the middle of a request, or let an answer wait.
 SILENCE_S = 10
 
+#: The addresses that stand for every address of a machine, and where to find what listens on them.
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+
 #: States of /proc/net/tcp (net/tcp_states.h in Linux).
 _LISTENING = "0A"
 
@@ -52,10 +55,25 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
-    """Where clients find it: `http://127.0.0.1:7420`."""
+def address_of(listener: socket.socket) -> tuple[str, int]:
+    """Where clients on this machine find it: the loopback address if it listens on all of them."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return here(host), port
+
+
+def url_of(listener: socket.socket) -> str:
+    """As `address_of`: `http://127.0.0.1:7420`."""
+    return f"http://{netloc(*address_of(listener))}"
+
+
+def netloc(host: str, port: int) -> str:
+    """Host and port as URLs and the Host header have them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def here(host: str) -> str:
+    """Where on this machine to find what listens on `host`."""
+    return _HERE.get(host, host)
 
 
 def find_owner(port: int) -> Owner | None:

@@ -17,6 +17,7 @@ from api.cli.terminal import Terminal
 from api.settings import Settings
 from migrations.runner import migrate
 from telemetry.clock import SystemClock
+from telemetry.connections import require_redis
 from workers.embedded import embedded_servers, server_urls
 from workers.home import Home
 from workers.processes import find_server_user
@@ -50,8 +51,10 @@ class LocalStack:
         self._announce = announce
 
     def migrate(self) -> None:
-        applied = migrate(server_urls(self._settings.servers, self._home).database_url)
+        urls = server_urls(self._settings.servers, self._home)
+        applied = migrate(urls.database_url)
         log.info("migrations_applied", applied=applied)
+        require_redis(urls.redis_url)
 
     def preload(self) -> None:
         preload()
@@ -71,15 +74,15 @@ class LocalStack:
         self._listener.close()
 
 
-def run_in_foreground(settings: Settings, home: Home) -> None:
-    """Supervise until told to stop, showing everything on standard output.
+def run_in_foreground(settings: Settings, home: Home) -> bool:
+    """Supervise until told to stop, showing everything on standard output; whether Ctrl-C told.
 
     Raises:
         WeirError: It could not be started; see `workers.stack.supervisor.Stack.run`.
     """
     sys.stdout.flush()
     console = Console(sys.stdout.fileno(), coloured=Terminal.of_stdout().colour)
-    _run(settings, home, console, lambda banner: f"\n{banner}  Stop      Ctrl-C, or weir down\n\n", [])
+    return _run(settings, home, console, lambda banner: f"\n{banner}  Stop      Ctrl-C, or weir down\n\n", [])
 
 
 def run_detached(settings: Settings, home: Home, reporter: Reporter) -> None:
@@ -102,14 +105,14 @@ def _run(
     console: Console | None,
     announce: Callable[[str], str],
     withheld: Sequence[Reporter],
-) -> None:
+) -> bool:
     clock = SystemClock()
     embeds = settings.servers.database_url is None or settings.servers.redis_url is None
     home.prepare(find_server_user(settings.servers.server_user) if embeds else None)
     with ExitStack() as stack:
         lock = stack.enter_context(SupervisorLock(home.run, home.root, clock))
         listener = stack.enter_context(closing(open_listener(settings.api.host, settings.api.port)))
-        Stack(
+        return Stack(
             settings.servers,
             home,
             LocalStack(settings, home, listener, announce),

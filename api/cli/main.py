@@ -39,6 +39,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "status": Entry("api.cli.stack:status", "Show what runs, since when, and where."),
         "migrate": Entry("api.cli.stack:migrate", "Bring the database's schema up to date."),
         "serve": Entry("api.cli.stack:serve", "Run one process of the stack, for a supervisor of your own."),
+        "health": Entry("api.cli.health:health", "Ask one process of the stack whether it can work."),
         "demo": Entry("api.cli.demo:demo", "Show the main job from nothing: start, import, run, trace, check, stop."),
     },
     "Commands and what they do": {
@@ -133,9 +134,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explain(error: WeirError) -> None:
     from api.cli.terminal import clean
 
-    detail = "\n".join(clean(line) for line in error.detail.splitlines())
-    print(f"weir: {detail}", file=sys.stderr)
-    for fault in getattr(error, "problem", {}).get("errors", ()):
+    first, *more = [clean(line) for line in error.detail.splitlines()] or [""]
+    problem = getattr(error, "problem", {})
+    # Of an answer the API's code counts, of what failed in the background the code it failed with.
+    code = clean(str(problem.get("code") or error.facts.get("cause") or error.code))
+    end = ":" if first.endswith(":") else ""
+    print("\n".join([f"weir: {first.removesuffix(':')} ({code}){end}", *more]), file=sys.stderr)
+    for fault in problem.get("errors", ()):
         print(f"  - {clean(_fault_line(fault))}", file=sys.stderr)
     if error.hint:
         print(f"      {clean(error.hint)}", file=sys.stderr)

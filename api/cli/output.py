@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
@@ -80,6 +80,18 @@ def print_json(body: object) -> None:
     """JSON for programs, indented for people; ASCII only where the terminal has no more."""
     utf8 = (sys.stdout.encoding or "").lower().startswith("utf")
     print(json.dumps(body, indent=2, ensure_ascii=not utf8))
+
+
+def print_items(items: Iterable[Item]) -> None:
+    """A whole list, item by item, as `print_json` prints `{"items": [...], "next_cursor": null}`."""
+    utf8 = (sys.stdout.encoding or "").lower().startswith("utf")
+    before = "\n"
+    print('{\n  "items": [', end="")
+    for item in items:
+        text = json.dumps(item, indent=2, ensure_ascii=not utf8).replace("\n", "\n    ")
+        print(f"{before}    {text}", end="")
+        before = ",\n"
+    print("]" if before == "\n" else "\n  ]", end=',\n  "next_cursor": null\n}\n')
 
 
 def print_csv(items: Sequence[Item], fields: Sequence[str]) -> None:

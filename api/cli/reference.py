@@ -14,7 +14,7 @@ _INTRODUCTION = """\
 *Generated from the commands themselves.*
 
 `weir` talks to the REST API: to `WEIR_URL` if that is set, else to the stack that `weir up` started on this machine,
-else to http://127.0.0.1:7420. Only `up`, `down`, `status`, `migrate`, `serve`, `demo` and `commands
+else to http://127.0.0.1:7420. Only `up`, `down`, `status`, `migrate`, `serve`, `health`, `demo` and `commands
 new|validate|test|schema` and `steps` do without it. Lists and single things are shown as a table by default;
 `--format json` prints exactly what the REST API answers (`{"items": [...], "next_cursor": ...}` for a list),
 `--format csv` one line an item. Colours are only for a terminal, and `NO_COLOR` turns them off.

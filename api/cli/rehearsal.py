@@ -5,26 +5,26 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from api.cli.checking import fault_lines
+from api.cli.command_sources import own_folders
 from api.cli.faults import near
 from api.cli.main import EXPECTED
-from api.cli.output import item_format, print_json
+from api.cli.output import item_format, print_items
 from api.cli.step_types import installed_step_types
-from api.cli.target import commands_folder
 from api.cli.terminal import Terminal, clean, plural
 from api.settings import Settings, load_settings
-from workers.home import find_home
 
 if TYPE_CHECKING:
     from dsl.command import Command
     from dsl.errors import Fault
     from dsl.rehearsal.differences import Difference
+    from dsl.settings import DslSettings
     from dsl.step import Step
 
 
@@ -38,6 +38,7 @@ class Result:
         command: Slug.
         differences: What is not as expected.
         faults: What is wrong with the file, or with the test.
+        text: Of the file that has the faults.
     """
 
     source: str
@@ -45,6 +46,7 @@ class Result:
     command: str | None = None
     differences: tuple[Difference, ...] = ()
     faults: tuple[Fault, ...] = ()
+    text: bytes = field(default=b"", repr=False)
 
     @property
     def passed(self) -> bool:
@@ -52,75 +54,105 @@ class Result:
 
 
 @click.command("test")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="FILE...")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[FILE|FOLDER]...")
 @item_format
 def run_tests(files: tuple[Path, ...], form: str) -> None:
     """Run commands against fixtures, without a server: what is given stands in for their effects.
 
-    Takes fixture files, and folders of them. Exits with 1 when a test fails.
+    Takes fixture files, and folders of them; without any, the folder `tests` beside your command files. Exits with 1
+    when a test fails, and with 2 when there are none.
     """
     settings = load_settings()
-    results = list(_results(_fixture_files(files), settings))
+    results = list(_Tests(settings, installed_step_types()).run(_fixture_files(files or _own_tests(settings))))
     if form == "json":
-        print_json({"items": [_item(result) for result in results], "next_cursor": None})
+        print_items(_item(result) for result in results)
     else:
         _show(results, Terminal.of_stdout())
     if not all(result.passed for result in results):
         raise click.exceptions.Exit(EXPECTED)
 
 
-def _fixture_files(files: Iterable[Path]) -> Iterator[Path]:
-    from dsl.command_files import command_files
+def _own_tests(settings: Settings) -> Sequence[Path]:
+    folders = [folder / "tests" for folder in own_folders(settings)]
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found:
+        raise click.BadParameter(f"there is no folder {near(folders[0])}", param_hint="FILE or FOLDER")
+    return found
 
+
+def _fixture_files(files: Iterable[Path]) -> Sequence[Path]:
+    from dsl.command_files import files_at
+
+    found: list[Path] = []
     for file in files:
-        if file.is_dir():
-            yield from (Path(name) for name, _ in command_files(file))
-        else:
-            yield file
+        inside = [Path(name) for name in files_at(file)]
+        if not inside:
+            raise click.BadParameter(f"there are no fixture files in {near(file)}", param_hint="FILE or FOLDER")
+        found += inside
+    return found
 
 
-def _results(files: Iterable[Path], settings: Settings) -> Iterator[Result]:
-    from dsl.command_files import content_of
-    from dsl.errors import CommandInvalid, UnknownCommand
-    from dsl.rehearsal.fixtures import check_paths, read_fixtures
+class _Tests:
+    """Runs fixture files, one after the other."""
 
-    registry = installed_step_types()
-    for file in files:
+    def __init__(self, settings: Settings, registry: Mapping[str, Step]) -> None:
+        from dsl.library import PACKS, Library
+
+        self._settings = settings.dsl
+        self._registry = registry
+        self._library = Library((PACKS, *own_folders(settings)), registry, settings.dsl)
+
+    def run(self, files: Iterable[Path]) -> Iterator[Result]:
+        """Every test of every file, in order."""
+        for file in files:
+            yield from self._file(file)
+
+    def _file(self, file: Path) -> Iterator[Result]:
+        from dsl.errors import CommandInvalid, UnknownCommand
+        from dsl.rehearsal.fixtures import check_paths, read_fixtures
+
         try:
-            text = content_of(str(file), settings.dsl.max_file_bytes)
-            fixtures = read_fixtures(text, settings.dsl, source=str(file))
-            command = _command(fixtures.file.command, file, settings, registry)
+            text = self._content(file)
+        except OSError as error:
+            raise click.BadParameter(f"{file}: {error.strerror}", param_hint="FILE or FOLDER") from error
+        try:
+            fixtures = read_fixtures(text, self._settings, source=str(file))
+            command = self._command(fixtures.file.command, file)
             check_paths(fixtures, command)
         except CommandInvalid as invalid:
-            yield Result(invalid.source, faults=invalid.faults)
+            at_fault = text if invalid.source == str(file) else self._content(Path(invalid.source))
+            yield Result(invalid.source, faults=invalid.faults, text=at_fault)
         except UnknownCommand as unknown:
-            yield Result(str(file), faults=(_as_fault(unknown),))
+            fault = fixtures.no_command(unknown.detail, cast("str | None", unknown.facts["nearest"]))
+            yield Result(str(file), faults=(fault,), text=text)
         except OSError as error:
-            raise click.BadParameter(f"{error.filename}: {error.strerror}", param_hint="FILE") from error
+            fault = fixtures.no_command(f"the file {near(Path(error.filename))} cannot be read: {error.strerror}")
+            yield Result(str(file), faults=(fault,), text=text)
         else:
             for case in fixtures.cases():
-                yield _run(str(file), command, case, registry, settings)
+                yield _run(str(file), command, case, self._registry, self._settings)
+
+    def _content(self, file: Path) -> bytes:
+        from dsl.command_files import content_of
+
+        return content_of(str(file), self._settings.max_file_bytes)
+
+    def _command(self, name: str, file: Path) -> Command:
+        """The command of a fixture file: a file seen from it, or a slug."""
+        from dsl.check import load
+
+        if os.sep in name or name.endswith((".yaml", ".yml")):
+            path = os.path.normpath(file.parent / name)
+            return load(self._content(Path(path)), self._registry, self._settings, origin=path)
+        return self._library.get(name)
 
 
-def _command(name: str, file: Path, settings: Settings, registry: Mapping[str, Step]) -> Command:
-    """The command of a fixture file: a file seen from it, or a slug."""
-    from dsl.check import load
-    from dsl.command_files import content_of
-    from dsl.library import PACKS, Library
-
-    if os.sep in name or name.endswith((".yaml", ".yml")):
-        path = os.path.normpath(file.parent / name)
-        return load(content_of(path, settings.dsl.max_file_bytes), registry, settings.dsl, origin=path)
-    folders = (PACKS, commands_folder(settings), find_home(settings.servers).commands)
-    return Library(folders, registry, settings.dsl).get(name)
-
-
-def _run(source: str, command: Command, case: Any, registry: Mapping[str, Step], settings: Settings) -> Result:  # noqa: ANN401 - dsl.rehearsal.fixtures.Case
+def _run(source: str, command: Command, case: Any, registry: Mapping[str, Step], settings: DslSettings) -> Result:  # noqa: ANN401 - dsl.rehearsal.fixtures.Case
     from dsl.rehearsal.differences import differences
     from dsl.rehearsal.run import OutputNotGiven, rehearse
 
     try:
-        found = rehearse(command, case, registry, settings.dsl)
+        found = rehearse(command, case, registry, settings)
     except OutputNotGiven as missing:
         return Result(source, case.name, command.slug, faults=(_as_fault(missing),))
     return Result(source, case.name, command.slug, differences(case.expected, found))
@@ -175,7 +207,7 @@ def _particulars(result: Result) -> Iterator[str]:
             if fault.expected:
                 yield clean(fault.expected)
         else:
-            yield from fault_lines(fault, Path(result.source))
+            yield from fault_lines(fault, Path(result.source), result.text)
     for difference in result.differences:
         yield clean(difference.at)
         if difference.at == "path":

@@ -12,6 +12,7 @@ import click
 
 from api.cli.executions import show_outcome
 from api.cli.follow import FINAL_STATES, StepPrinter, follow
+from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
 from api.cli.output import Item, item_format, print_json
 from api.cli.target import open_client
@@ -85,7 +86,8 @@ def _follow(client: Client, execution: Item, wait_s: float | None, form: str) ->
     # JSON has standard output to itself.
     terminal = Terminal.of_stderr() if form == "json" else Terminal.of_stdout()
     try:
-        execution = follow(client, execution, StepPrinter(terminal), wait_s=wait_s)
+        with tidy():
+            execution = follow(client, execution, StepPrinter(terminal), wait_s=wait_s)
     except KeyboardInterrupt:
         Terminal.of_stderr().say(f"\nIt goes on running: weir executions show {execution['id']}")
         return INTERRUPTED

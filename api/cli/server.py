@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -52,7 +51,6 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load_config(self) -> None:
         api = self._settings.api
-        memory = Path("/dev/shm")  # noqa: S108 - gunicorn's unlinked heartbeat files: no disk needs to turn for them
         options = {
             # gunicorn closes the descriptor it is given, and ours must survive.
             "bind": f"fd://{os.dup(self._listener.fileno())}",
@@ -63,7 +61,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "graceful_timeout": int(GRACE.total_seconds()),
             "keepalive": int(KEEP_ALIVE.total_seconds()),
             "control_socket_disable": True,  # it would be in the user's home folder
-            "worker_tmp_dir": str(memory) if memory.is_dir() else None,
+            "worker_tmp_dir": _memory(),
             "logger_class": _Logger,
             "loglevel": "warning",
             "post_fork": _tie_worker,
@@ -83,6 +81,12 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             # gunicorn would print the message, and it may quote what is nobody's business.
             log.critical("api_not_created", exc_info=error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
+
+
+def _memory() -> str | None:
+    """A folder in memory for gunicorn's heartbeat files, which no disk needs to turn for; None if there is none."""
+    folder = "/dev/shm"  # noqa: S108 - its files are unlinked as soon as they are made
+    return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 class _Logger(Logger):  # type: ignore[misc]  # gunicorn has no types

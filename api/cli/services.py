@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from api.cli.listener import address_of, netloc
 from api.settings import Settings
 from workers.home import PSEUDONYM_KEY, Home
 from workers.stack.service import Service
@@ -60,7 +61,7 @@ def make_services(settings: Settings, listener: socket.socket) -> list[Service]:
     # Their lines go to the supervisor, which is not a terminal but shows them on one.
     shown = "json" if settings.servers.log_format == "json" else "console"
     settings = replace(settings, servers=replace(settings.servers, log_format=shown))
-    probe = HealthProbe(listener)
+    probe = HealthProbe(listener, settings.api.allowed_hosts[0])
     return [
         Service(name, partial(run_service, name, settings, listener), is_ready=probe if name == "api" else None)
         for name in SERVICES
@@ -90,10 +91,15 @@ class HealthProbe:
     """Whether the API behind a listener answers `GET /healthz`; asked again and again, it never waits for the answer.
 
     One request is on its way at a time: it waits in the listener's backlog until there is an API to answer it.
+
+    Args:
+        listener: The API's.
+        name: One by which it may be addressed.
     """
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._address = listener.getsockname()[:2]
+    def __init__(self, listener: socket.socket, name: str) -> None:
+        self._address = address_of(listener)
+        self._host = netloc(name, self._address[1])
         self._asked: socket.socket | None = None
 
     def __call__(self) -> bool:
@@ -115,9 +121,7 @@ class HealthProbe:
             self._asked = None
 
     def _ask(self) -> socket.socket:
-        host, port = self._address
-        asked = socket.create_connection((host, port), timeout=_CONNECT_WITHIN)
-        shown = f"[{host}]" if ":" in host else host
-        asked.sendall(f"GET /healthz HTTP/1.1\r\nHost: {shown}:{port}\r\nConnection: close\r\n\r\n".encode())
+        asked = socket.create_connection(self._address, timeout=_CONNECT_WITHIN)
+        asked.sendall(f"GET /healthz HTTP/1.1\r\nHost: {self._host}\r\nConnection: close\r\n\r\n".encode())
         asked.setblocking(False)
         return asked

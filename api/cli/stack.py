@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
-from api.cli.main import EXPECTED
+from api.cli.interrupt import tidy
+from api.cli.main import EXPECTED, INTERRUPTED
 from api.cli.output import Column, View, item_format, list_format, local_time, print_json, show_page, table
 from api.cli.services import SERVICES
 from api.cli.terminal import Terminal
@@ -29,11 +30,23 @@ _REST_OF_STOP_S = 60
 _TONES = {"running": "succeeded", "starting": "running", "backing_off": "failed", "failed": "failed"}
 
 
+class _Folder(click.Path):
+    """A folder that need not exist; not the empty text, which `Path` takes for the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        if value == "":
+            self.fail("expected a folder, and nothing was given.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _home_option(command: F) -> F:
     return click.option(
         "--home",
         "folder",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=_Folder(),
         metavar="DIR",
         help="Folder of all data, instead of WEIR_HOME.",
     )(command)
@@ -64,12 +77,14 @@ def up(detach: bool, port: int | None, folder: Path | None) -> None:
     from workers.stack.detach import run_in_background
 
     if not detach:
-        run_in_foreground(settings, home)
+        if run_in_foreground(settings, home):
+            raise click.exceptions.Exit(INTERRUPTED)
         return
     try:
-        click.echo(run_in_background(partial(run_detached, settings, home)), nl=False)
+        with tidy():
+            click.echo(run_in_background(partial(run_detached, settings, home)), nl=False)
     except KeyboardInterrupt:
-        stop_stack(home.run, 0)
+        stop_stack(home.run, 0)  # it may have been ready just then
         raise
 
 
@@ -157,6 +172,7 @@ def serve(name: str, folder: Path | None) -> None:
 
     from api.cli.listener import open_listener, url_of
     from api.cli.services import complete, run_service
+    from telemetry.connections import require_redis
     from telemetry.logs import configure_logs
     from workers.embedded import ServerUrls
 
@@ -169,6 +185,7 @@ def serve(name: str, folder: Path | None) -> None:
         urls = ServerUrls(servers.database_url, servers.redis_url)
     settings = complete(settings, home, urls)
     configure_logs(servers.log_format, servers.log_level, name)
+    require_redis(urls.redis_url)
     log = structlog.get_logger(__name__)
     if name != "api":
         log.info("service_started", pid=os.getpid())

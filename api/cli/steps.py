@@ -93,21 +93,22 @@ def _item(described: StepType) -> Mapping[str, Any]:
 
 
 def _page(described: StepType, width: int) -> Iterator[str]:
-    for text in (described.summary, described.body, f"Effect: {described.effect_meaning}"):
+    for text in (described.summary, described.body):
         if text:
             yield from (*_wrapped(text, width), "")
+    yield from ("Effect", *_wrapped(described.effect_meaning, width, "  "), "")
     if described.parameters:
         yield "Parameters (with:)"
         for parameter in described.parameters:
             yield from _parameter(parameter, width)
         yield ""
     if described.output:
-        yield from (*_wrapped(f"Output: {described.output}", width), "")
+        yield from ("Output", *_wrapped(described.output, width, "  "), "")
     for title, entries in (("Fails", described.failures), ("Measures", described.measures)):
         if entries:
             yield title
             for name, text in entries.items():
-                yield from _wrapped(f"{name}: {text}", width, "  ")
+                yield from _wrapped(f"{name}: {text}", width, "  ", "  ")
             yield ""
     if described.example:
         yield "Example"
@@ -115,20 +116,20 @@ def _page(described: StepType, width: int) -> Iterator[str]:
 
 
 def _parameter(parameter: Parameter, width: int) -> Iterator[str]:
-    facts = [f"literal: {parameter.kind}" if parameter.reading == "literal" else parameter.kind]
+    facts = [parameter.kind]
     facts += ["required"] if parameter.required else []
     facts += [f"default {parameter.default}"] if parameter.default else []
-    yield from _wrapped(f"{parameter.name}: {'; '.join(facts)}", width, "  ")
+    facts += ["never a template"] if parameter.reading == "literal" else []
+    yield from _wrapped(f"{parameter.name}: {'; '.join(facts)}", width, "  ", "  ")
     yield from _wrapped(parameter.meaning, width, "      ")
 
 
-def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    inner = indent + "  " if indent else ""
+def _wrapped(text: str, width: int, indent: str = "", hang: str = "") -> list[str]:
     return textwrap.wrap(
         clean(" ".join(text.split())),
         width,
         initial_indent=indent,
-        subsequent_indent=indent if len(indent) > 2 else inner,  # noqa: PLR2004 - an entry hangs, its meaning does not
+        subsequent_indent=indent + hang,
         break_long_words=False,
         break_on_hyphens=False,
     )

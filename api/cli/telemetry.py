@@ -9,6 +9,7 @@ import click
 
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.output import item_format as trace_format
+from api.cli.remarks import failed_fields, remarks
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, human_duration
 from api.cli.waterfall import render, summary
@@ -49,6 +50,8 @@ def trace(trace_id: str, show_all: bool, form: str) -> None:
         return
     terminal = Terminal.of_stdout()
     terminal.say(f"trace {found['correlation_id']}: {summary(found['items'], unicode=terminal.unicode)}")
+    for text, tone in remarks(found["items"], unicode=terminal.unicode):
+        terminal.say(text, tone)
     for line in render(found["items"], terminal.width, unicode=terminal.unicode, show_all=show_all):
         terminal.say(line.text, line.tone)
 
@@ -116,7 +119,9 @@ def list_events(form: str, **query: object) -> None:
 
 
 def _where(item: Item) -> str:
-    return item["step_path"] or (item["operation"] if item["component"] == "http" else "")
+    place = item["step_path"] or (item["operation"] if item["component"] == "http" else "")
+    fields = failed_fields(item)
+    return f"{place}: {fields}" if place and fields else place or fields
 
 
 def _view(terminal: Terminal) -> View:

@@ -46,7 +46,7 @@ class Marks:
 UNICODE = Marks(succeeded="✓", failed="✗", skipped="○", running="▸", ellipsis="…", dot="·")
 ASCII = Marks(succeeded="+", failed="x", skipped="-", running=">", ellipsis="...", dot="-")
 
-_COLOURS = {"failed": "red", "skipped": "yellow", "succeeded": "green", "running": "cyan"}
+_COLOURS = {"failed": "red", "skipped": "yellow", "succeeded": "green", "running": "cyan", "slow": "yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Terminal:
         return UNICODE if self.unicode else ASCII
 
     def paint(self, text: str, tone: str) -> str:
-        """The text in the colour of a tone: an outcome, `dim` or `bold`."""
+        """The text in the colour of a tone: an outcome, `slow`, `dim` or `bold`."""
         if not self.colour:
             return text
         if tone in {"dim", "bold"}:
@@ -111,6 +111,41 @@ class Terminal:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         shown = text.encode(encoding, "replace").decode(encoding)
         print(self.paint(shown, tone), file=stream, flush=True)
+
+
+class Counter:
+    """How many there are so far, on the last line of a terminal that a person looks at; nothing anywhere else.
+
+    Args:
+        terminal: Where.
+        what: What is counted, in the plural.
+    """
+
+    #: Every how many the line changes: often enough to see that it goes on.
+    _STEP = 50
+
+    def __init__(self, terminal: Terminal, what: str) -> None:
+        self._terminal = terminal
+        self._what = what
+        self._count = 0
+        self._shown = ""
+
+    def add(self) -> None:
+        """One more."""
+        self._count += 1
+        if self._terminal.interactive and self._count % self._STEP == 0:
+            self._write(f"{self._count:,} {self._what}")
+
+    def clear(self) -> None:
+        """Take the line away, before something else is said."""
+        if self._shown:
+            self._write("")
+
+    def _write(self, text: str) -> None:
+        stream = self._terminal.stream or sys.stderr
+        stream.write(f"\r{pad(text, cells(self._shown))}" + ("" if text else "\r"))
+        stream.flush()
+        self._shown = text
 
 
 def clean(text: str) -> str:

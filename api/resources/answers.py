@@ -47,7 +47,7 @@ def page_limit(given: int | None) -> int:
         return telemetry.query_default_limit
     if given > telemetry.query_max_limit:
         message = f"limit: at most {telemetry.query_max_limit}"
-        raise RequestInvalid([Fault("request.invalid_value", message, path="limit")])
+        raise RequestInvalid([Fault("request.limit", message, path="limit")])
     return given
 
 

@@ -38,12 +38,11 @@ _SUBMISSION_HEADERS = {
 class Submissions(MethodView):
     """Executions to be."""
 
-    @blueprint.doc(parameters=[PREFER_HEADER])
+    @blueprint.takes(PREFER_HEADER)
     @blueprint.arguments(SubmissionShape, required=False)
     @blueprint.response(202, ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
     @blueprint.alt_response(200, schema=ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
-    @blueprint.alt_response(404, "NOT_FOUND")
-    @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
+    @blueprint.refuses(404, 503)
     def post(self, body: Mapping[str, Any], slug: str) -> Response:
         """Submit a command; 202 means that it will run."""
         held, trace = resources(), current_trace()
@@ -83,7 +82,9 @@ def _check(command: Command, inputs: Mapping[str, Any], trace: RequestTrace) -> 
         if held.recorder.enabled:
             now_us = held.clock.unix_us()
             held.recorder.record(
-                CommandValidationFailed(mint(now_us), now_us, trace.scope(), faults_count=len(invalid.faults))
+                CommandValidationFailed(
+                    mint(now_us), now_us, trace.scope(), len(invalid.faults), failed_fields=invalid.failed_fields
+                )
             )
         raise
 
@@ -108,7 +109,7 @@ class Executions(MethodView):
 
     @blueprint.arguments(ExecutionQuery, location="query")
     @blueprint.response(200, ExecutionPage)
-    @blueprint.alt_response(400, "BAD_REQUEST")
+    @blueprint.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List executions, newest first; without their inputs and results."""
         limit = page_limit(query["limit"])
@@ -118,16 +119,17 @@ class Executions(MethodView):
             state=query["state"],
             command=query["command"],
             correlation_id=query["correlation_id"],
+            slow=query["slow"],
         )
         return json_answer(page(rows, limit, _listed, lambda row: make_cursor("execution", row.id)))
 
 
-@blueprint.route("/executions/<uuid:execution_id>")
+@blueprint.route("/executions/<id:execution_id>")
 class OneExecution(MethodView):
     """One execution."""
 
     @blueprint.response(200, ExecutionDetailShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(404, 503)
     def get(self, execution_id: UUID) -> Response:
         """Show one execution: inputs, result or error, and what it changed."""
         executions = resources().executions
@@ -135,22 +137,21 @@ class OneExecution(MethodView):
         return json_answer(execution_json(execution, effects=executions.effects(execution_id)))
 
 
-@blueprint.route("/executions/<uuid:execution_id>/steps")
+@blueprint.route("/executions/<id:execution_id>/steps")
 class Steps(MethodView):
     """Steps of one execution."""
 
-    @blueprint.doc(parameters=[PREFER_HEADER])
+    @blueprint.takes(PREFER_HEADER)
     @blueprint.arguments(StepQuery, location="query")
     @blueprint.response(200, StepPage)
-    @blueprint.alt_response(400, "BAD_REQUEST")
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(400, 404, 503)
     def get(self, query: Mapping[str, Any], execution_id: UUID) -> Response:
         """List the steps that have ended, in the order in which they began.
 
         With `Prefer: wait=N`, an empty page is held back until a step has ended, or the execution is final.
         """
         if query["after"] is not None and query["cursor"] is not None:
-            raise RequestInvalid([Fault("request.invalid_value", "after and cursor exclude each other", path="after")])
+            raise RequestInvalid([Fault("request.exclusive", "after and cursor exclude each other", path="after")])
         executions = resources().executions
         limit = page_limit(query["limit"])
         after = query["after"] or number_from_cursor("step", query["cursor"]) or 0
@@ -225,7 +226,19 @@ def _listed(execution: ExecutionSummary) -> dict[str, Any]:
         "steps_failed": execution.steps_failed,
         "steps_skipped": execution.steps_skipped,
         "mutations_count": execution.mutations_count,
+        "slow": execution.slow,
+        "slowest_step": _slowest_step(execution),
         "links": _links(execution.id),
+    }
+
+
+def _slowest_step(execution: ExecutionSummary) -> dict[str, Any] | None:
+    if execution.slowest_step_us is None:
+        return None
+    return {
+        "path": execution.slowest_step,
+        "step_type": execution.slowest_step_type,
+        "duration_ms": execution.slowest_step_us / 1000,
     }
 
 

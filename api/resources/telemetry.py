@@ -36,7 +36,7 @@ class OneTrace(MethodView):
     """One trace."""
 
     @blueprint.response(200, TraceShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(404, 503)
     def get(self, trace_id: str) -> Response:
         """Show all events of a correlation id, or of the one that an execution id belongs to, as they occurred."""
         wanted = parse_correlation_id(trace_id)
@@ -53,7 +53,7 @@ class Events(MethodView):
 
     @blueprint.arguments(EventQuery, location="query")
     @blueprint.response(200, EventPage)
-    @blueprint.alt_response(400, "BAD_REQUEST")
+    @blueprint.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List stored events, newest first."""
         limit = page_limit(query["limit"])
@@ -73,6 +73,7 @@ class Events(MethodView):
                 correlation_id=query["correlation_id"],
                 execution_id=query["execution_id"],
                 command=query["command"],
+                step_type=query["step_type"],
                 user_id=None if query["user"] is None else resources().pseudonyms.user(query["user"]),
                 space_id=space_id,
                 outcome=query["outcome"],
@@ -105,16 +106,15 @@ def _period(query: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]
     """From when, until when; either may be open.
 
     Raises:
-        RequestInvalid: `time_range` is no duration, or comes with `start`.
+        RequestInvalid: `time_range` comes with `start`.
     """
     start, end, time_range = query["start"], query["end"], query["time_range"]
     if time_range is not None:
         if start is not None:
-            raise _fault("time_range and start exclude each other")
+            message = "time_range and start exclude each other"
+            raise RequestInvalid([Fault("request.exclusive", message, path="time_range")])
         try:
             start = resources().clock.now() - parse_duration(time_range)
-        except ValueError as error:
-            raise _fault(f"time_range: expected {error}") from error
         except OverflowError:
             start = _EARLIEST
     return _bounded(start), _bounded(end)
@@ -122,7 +122,3 @@ def _period(query: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]
 
 def _bounded(instant: datetime | None) -> datetime | None:
     return None if instant is None else min(max(instant, _EARLIEST), _LATEST)
-
-
-def _fault(message: str) -> RequestInvalid:
-    return RequestInvalid([Fault("request.invalid_value", message, path="time_range")])

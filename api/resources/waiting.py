@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from flask import request
+from werkzeug.http import parse_list_header
 
 from api.resources.context import settings, waiters
 
@@ -21,7 +22,7 @@ PREFER_HEADER = {
     "description": "`wait=N`: answer when there is something to say, or after N seconds.",
 }
 
-_WAIT = re.compile(r'\s*wait\s*=\s*"?(?P<seconds>\d{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+_SECONDS = re.compile(r'"?([0-9]{1,9})"?')
 
 #: Seconds between two looks at a row somebody waits for: a share of the time it took so far, so that an answer is late
 #: by that share at most, within these bounds.
@@ -29,10 +30,16 @@ _SHARE, _LEAST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 0.002, 0.1
 
 
 def wished_wait_s() -> int:
-    """Whole seconds the caller would wait, as far as they are granted; 0 if it did not say."""
-    wishes = [_WAIT.fullmatch(wish) for header in request.headers.getlist("Prefer") for wish in header.split(",")]
-    longest = int(settings().api.max_wait.total_seconds())
-    return next((min(int(wish["seconds"]), longest) for wish in wishes if wish is not None), 0)
+    """Whole seconds the caller would wait, as far as they are granted; 0 if it did not say.
+
+    Of a preference that is given twice the first one counts; one that makes no sense is as none (RFC 7240 § 2).
+    """
+    for wish in parse_list_header(",".join(request.headers.getlist("Prefer"))):
+        name, _, value = wish.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            seconds = _SECONDS.fullmatch(value.strip())
+            return 0 if seconds is None else min(int(seconds[1]), int(settings().api.max_wait.total_seconds()))
+    return 0
 
 
 def wait_until(look: Callable[[], T], is_enough: Callable[[T], bool], wait_s: int) -> T:

@@ -38,6 +38,19 @@ class ProblemShape(Shape):
     checks = fields.Dict(keys=fields.String(), values=fields.String())
 
 
+class VerdictShape(Shape):
+    """What is to be said of a command file, as `weir commands validate --format json` says it."""
+
+    valid = fields.Boolean(required=True, metadata={"description": "Whether it would load."})
+    source = fields.String(required=True, metadata={"description": "What the request called it."})
+    slug = fields.String(required=True, allow_none=True, metadata={"description": "That it has, or claims to have."})
+    errors = fields.List(fields.Nested(FaultShape), required=True)
+    warnings = fields.List(fields.Nested(FaultShape), required=True, metadata={"description": "What it holds in vain."})
+    in_place_of = fields.String(
+        required=True, allow_none=True, metadata={"description": "The built-in command that it would replace."}
+    )
+
+
 class FileFaultsShape(Shape):
     """A command file that does not load."""
 
@@ -81,6 +94,14 @@ class LinksShape(Shape):
     trace = fields.String(required=True)
 
 
+class SlowestStepShape(Shape):
+    """The step that made an execution slow."""
+
+    path = fields.String(required=True)
+    step_type = fields.String(required=True)
+    duration_ms = fields.Float(required=True)
+
+
 class ExecutionShape(Shape):
     """An execution as the list shows it. Counts of steps are of distinct paths by their last run."""
 
@@ -112,6 +133,15 @@ class ExecutionShape(Shape):
     steps_failed = fields.Integer(required=True)
     steps_skipped = fields.Integer(required=True)
     mutations_count = fields.Integer(required=True)
+    slow = fields.Boolean(
+        required=True, metadata={"description": "Whether it ran longer than WEIR_WORKER_SLOW_COMMAND_THRESHOLD."}
+    )
+    slowest_step = fields.Nested(
+        SlowestStepShape,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Of a slow one: the step run that took longest, of those with no steps inside."},
+    )
     links = fields.Nested(LinksShape, required=True)
 
 

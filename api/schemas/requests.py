@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, get_args
 from uuid import UUID
 
@@ -10,6 +12,8 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.shape import Shape
+from dsl.errors import RecordInvalid
+from dsl.records import MAX_CONTENT, MAX_TAG, MAX_TAGS, MAX_TITLE, NAME, checked_tags, json_text
 from telemetry.events import Level
 from telemetry.query import component_name
 from workers.executions import STATES
@@ -20,11 +24,11 @@ MAX_LIMIT = 10_000
 #: Notes of one import request.
 MAX_NOTES = 500
 
+#: Ordinal of a step, whatever its execution; the column holds no higher one.
+MAX_ORDINAL = 2**31 - 1
+
 #: Characters of a user's name.
 MAX_USER = 200
-
-#: Form of a space's name and of a fragment's type, as the schema of the database has it.
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 
 _COMPONENTS = ("command", "dsl", "tool", "llm", "chat", "fragment", "schedule", "http", "alert", "telemetry")
 _LEVELS = get_args(Level)
@@ -38,6 +42,24 @@ class StrictBoolean(fields.Boolean):
         if not isinstance(value, bool):
             raise self.make_error("invalid", input=value)
         return value
+
+
+class WordBoolean(fields.Boolean):
+    """`true` or `false` in a query string, and nothing else."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:  # noqa: ANN401 - marshmallow's
+        if value not in {"true", "false"}:
+            raise self.make_error("invalid", input=value)
+        return bool(value == "true")
+
+
+class WholeNumber(fields.Integer):
+    """A whole number of JSON, where 5.0 is one (JSON Schema 2020-12, § 4.2.3); true is none, and neither is "5"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:  # noqa: ANN401 - marshmallow's
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+            raise self.make_error("invalid", input=value)
+        return int(value)
 
 
 class DigitsInteger(fields.Integer):
@@ -58,10 +80,77 @@ class AnyId(fields.UUID):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class Instant(fields.AwareDateTime):
+    """An instant, in UTC whatever offset it comes with: Postgres does not know all that there are."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:  # noqa: ANN401 - marshmallow's
+        found = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return found.astimezone(UTC)
+        except OverflowError as error:
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
+
+
+class WholePattern(validate.Regexp):
+    """A pattern that the whole value has; `$` alone would let a line break follow."""
+
+    def __call__(self, value: Any) -> Any:  # noqa: ANN401 - marshmallow's
+        if self.regex.fullmatch(value) is None:
+            raise ma.ValidationError(self.error)
+        return value
+
+
 def name_field(**facts: Any) -> fields.String:  # noqa: ANN401 - as fields.String
-    """The name of a space, or of a type of fragments."""
-    rule = validate.Regexp(_NAME, error="Expected 1 to 63 lower case letters, digits, `.`, `_` or `-`.")
-    return fields.String(validate=rule, **facts)
+    """The name of a space or the type of a fragment."""
+    error = "Expected 1 to 63 lower case letters, digits, `.`, `_` or `-`, with a letter or digit first."
+    return fields.String(validate=WholePattern(f"^{NAME.pattern}$", error=error), **facts)
+
+
+#: How a tag is described; that it is not blank is checked with the record.
+_TAG = {"pattern": r"[^\s\x1c-\x1f\x85]"}
+
+
+def _storable(check: Callable[[Any], object]) -> Callable[[Any], None]:
+    """A validator that asks what a record is asked before it is stored."""
+
+    def ask(value: Any) -> None:  # noqa: ANN401 - of any field
+        try:
+            check(value)
+        except RecordInvalid as error:
+            raise ma.ValidationError(error.detail) from error
+
+    return ask
+
+
+def _check_tags(tags: Sequence[str]) -> None:
+    """As a record's, and no more of them, whichever are the same."""
+    validate.Length(max=MAX_TAGS)(tags)
+    _storable(checked_tags)(tags)
+
+
+def _tags(description: str, **facts: Any) -> fields.List[Any]:  # noqa: ANN401 - as fields.List
+    tag: fields.Field[Any] = fields.String(validate=validate.Length(1, MAX_TAG), metadata=_TAG)
+    metadata = {"maxItems": MAX_TAGS, "description": description}
+    return fields.List(tag, validate=_check_tags, metadata=metadata, **facts)
+
+
+def _json(what: str, **facts: Any) -> fields.Dict:  # noqa: ANN401 - as fields.Dict
+    return fields.Dict(keys=fields.String(), validate=_storable(lambda value: json_text(what, value)), **facts)
+
+
+def tags_of(given: str | None) -> list[str]:
+    """The tags of a query parameter, which holds one, or several with commas."""
+    return [tag.strip() for tag in (given or "").split(",") if tag.strip()]
+
+
+def user_field(load_default: Any = "local-default", **facts: Any) -> fields.String:  # noqa: ANN401 - as fields.String
+    """On whose behalf something is done."""
+    return fields.String(
+        load_default=load_default,
+        validate=validate.Length(1, MAX_USER),
+        metadata={"description": "On whose behalf; telemetry keeps only its keyed hash."},
+        **facts,
+    )
 
 
 def limit_field() -> DigitsInteger:
@@ -102,17 +191,12 @@ class SubmissionShape(Shape):
         keys=fields.String(), load_default=dict, metadata={"description": "As the command's `inputs` schema says."}
     )
     dry_run = StrictBoolean(load_default=False, metadata={"description": "Do everything, then roll all of it back."})
-    priority = fields.Integer(
-        strict=True,
+    priority = WholeNumber(
         load_default=5,
         validate=validate.Range(0, 9),
         metadata={"description": "0 is the most urgent, 9 the least."},
     )
-    user = fields.String(
-        load_default="local-default",
-        validate=validate.Length(1, MAX_USER),
-        metadata={"description": "On whose behalf; telemetry keeps only its keyed hash."},
-    )
+    user = user_field()
     space = name_field(load_default="default", metadata={"description": "Made when it is new."})
 
 
@@ -123,10 +207,14 @@ class NoteShape(Shape):
     title = fields.String(load_default="")
     content = fields.String(load_default="")
     type = name_field(load_default="note")
-    tags = fields.List(fields.String(), load_default=list)
+    tags = fields.List(
+        fields.String(validate=validate.Length(1, MAX_TAG), metadata=_TAG),
+        load_default=list,
+        validate=validate.Length(max=MAX_TAGS),
+    )
     metadata = fields.Dict(keys=fields.String(), load_default=dict)
-    created_at = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
-    updated_at = fields.AwareDateTime(format="iso", load_default=None, allow_none=True)
+    created_at = Instant(format="iso", load_default=None, allow_none=True)
+    updated_at = Instant(format="iso", load_default=None, allow_none=True)
     id = fields.UUID(
         load_default=None,
         allow_none=True,
@@ -141,8 +229,46 @@ class ImportShape(Shape):
     """Body of an import."""
 
     space = name_field(load_default="default", metadata={"description": "Made when it is new."})
-    user = fields.String(load_default="local-default", validate=validate.Length(1, MAX_USER))
+    user = user_field()
     notes = fields.List(fields.Nested(NoteShape), required=True, validate=validate.Length(0, MAX_NOTES))
+
+
+class DraftShape(Shape):
+    """Body of a fragment to be made."""
+
+    type = name_field(required=True, metadata={"description": "What kind of record it is: `todo`, `note`, `digest`."})
+    title = fields.String(load_default="", validate=validate.Length(max=MAX_TITLE))
+    content = fields.String(load_default="", validate=validate.Length(max=MAX_CONTENT))
+    state = _json("state", load_default=dict, metadata={"description": "What commands track of it."})
+    tags = _tags("Words to find it by; each is kept once.", load_default=list)
+    metadata = _json("metadata", load_default=dict, metadata={"description": "Anything else that is known of it."})
+    space = name_field(load_default="default", metadata={"description": "Made when it is new."})
+    user = user_field()
+
+
+class ChangeShape(Shape):
+    """Body of a change to a fragment; what is not given stays as it is."""
+
+    type = name_field(metadata={"description": "Another kind of record."})
+    title = fields.String(validate=validate.Length(max=MAX_TITLE))
+    content = fields.String(validate=validate.Length(max=MAX_CONTENT))
+    state = _json("state", metadata={"description": "Merged into what it has (RFC 7396): null removes a key."})
+    metadata = _json("metadata", metadata={"description": "Merged likewise."})
+    tags = _tags("In place of those it has.")
+    add_tags = _tags("Added to those it has.", load_default=list)
+    remove_tags = _tags("Taken away, after adding.", load_default=list)
+    user = user_field()
+
+
+class TextShape(Shape):
+    """Body of a command file to be looked at."""
+
+    text = fields.String(required=True, metadata={"description": "The file."})
+    origin = fields.String(
+        load_default="text",
+        validate=validate.Length(1, 1000),
+        metadata={"description": "What the answer calls it: its path, for example."},
+    )
 
 
 class ExecutionQuery(QueryShape):
@@ -151,6 +277,7 @@ class ExecutionQuery(QueryShape):
     state = fields.String(validate=validate.OneOf(STATES))
     command = fields.String(metadata={"description": "Slug."})
     correlation_id = AnyId()
+    slow = WordBoolean(metadata={"description": "Only those that were slow, or only those that were not."})
     limit = limit_field()
     cursor = cursor_field()
 
@@ -158,7 +285,10 @@ class ExecutionQuery(QueryShape):
 class StepQuery(QueryShape):
     """Which steps of an execution."""
 
-    after = DigitsInteger(metadata={"description": "Only steps with a higher `ordinal`; not together with `cursor`."})
+    after = DigitsInteger(
+        validate=validate.Range(0, MAX_ORDINAL),
+        metadata={"description": "Only steps with a higher `ordinal`; not together with `cursor`."},
+    )
     limit = limit_field()
     cursor = cursor_field()
 
@@ -166,10 +296,15 @@ class StepQuery(QueryShape):
 class FragmentQuery(QueryShape):
     """Which fragments."""
 
-    type = fields.String()
-    tag = fields.String(metadata={"description": "One tag, or several with commas: all of them."})
-    space = fields.String()
-    q = fields.String(metadata={"description": "Text in the title or content."})
+    type = name_field()
+    tag = fields.String(
+        validate=_storable(lambda given: checked_tags(tags_of(given))),
+        metadata={"description": "One tag, or several with commas: all of them."},
+    )
+    space = name_field()
+    q = fields.String(
+        validate=validate.Length(max=MAX_TITLE), metadata={"description": "Text in the title or content."}
+    )
     contents = fields.String(
         validate=validate.OneOf(("excerpt", "whole")),
         metadata={
@@ -178,6 +313,12 @@ class FragmentQuery(QueryShape):
     )
     limit = limit_field()
     cursor = cursor_field()
+
+
+class AuthorQuery(Shape):
+    """Who asks for something that has no body to say it in."""
+
+    user = user_field()
 
 
 class EventQuery(QueryShape):
@@ -189,10 +330,17 @@ class EventQuery(QueryShape):
     correlation_id = AnyId()
     execution_id = AnyId()
     command = fields.String(metadata={"description": "Slug."})
+    step_type = fields.String(metadata={"description": "Name of a step type: `fragment.create`."})
     user = fields.String(metadata={"description": "The plain name; its hash is looked for."})
     space = fields.String(metadata={"description": "Name of the space."})
     outcome = fields.String(validate=validate.OneOf(_OUTCOMES))
-    time_range = fields.String(metadata={"description": "As far back as this: `15m`, `1h`, `90d`."})
+    time_range = fields.String(
+        validate=WholePattern(
+            r"^[0-9]{1,9}(\.[0-9]{1,6})?(us|ms|s|m|h|d)$",
+            error="Expected a number and a unit (us, ms, s, m, h, d), such as 15m.",
+        ),
+        metadata={"description": "As far back as this: `15m`, `1h`, `90d`."},
+    )
     start = fields.AwareDateTime(
         format="iso", metadata={"description": "From this instant; not together with time_range."}
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +10,16 @@ from marshmallow import fields, validate
 
 from api.schemas.answers import page_of
 from api.schemas.requests import (
-    MAX_USER,
     DigitsInteger,
+    Instant,
     QueryShape,
     StrictBoolean,
+    WholeNumber,
+    WholePattern,
     cursor_field,
     limit_field,
     name_field,
+    user_field,
 )
 from api.schemas.shape import Shape
 from dsl.checking.shape import MAX_SLUG, SLUG
@@ -61,14 +63,16 @@ class ScheduleWords(Shape):
     """What a schedule says; of `cron`, `every` and `at` exactly one. What is not given stays, or is the default."""
 
     command = fields.String(
-        validate=validate.Regexp(re.compile(rf"(?=.{{1,{MAX_SLUG}}}\Z){SLUG.pattern}\Z"), error="Expected a slug."),
+        validate=[validate.Length(1, MAX_SLUG), WholePattern(f"^{SLUG.pattern}$", error="Expected a slug.")],
         metadata=_said("Slug."),
     )
     name = fields.String(
-        validate=validate.Regexp(re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?\Z"), error="Expected 1 to 100 "
-                                 "lower case letters, digits, `.`, `_` or `-`."),
+        validate=WholePattern(
+            "^[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?$",
+            error="Expected 1 to 100 lower case letters, digits, `.`, `_` or `-`, with a letter or digit at both ends.",
+        ),
         metadata=_said("What it is called; no other schedule is."),
-    )  # fmt: skip
+    )
     cron = fields.String(metadata=_said("Five fields, six with the second first, or an alias such as `@daily`."))
     every = _duration("Or an interval of elapsed time, at least `1s`.")
     anchor = fields.String(metadata=_said("From where intervals are counted; 1970-01-01 UTC unless given."))
@@ -84,8 +88,7 @@ class ScheduleWords(Shape):
         validate=validate.OneOf(OVERLAPS),
         metadata=_said(f"For a due time while an execution is not final; `{_STANDARD.overlap}` unless given."),
     )
-    pause_after = fields.Integer(
-        strict=True,
+    pause_after = WholeNumber(
         allow_none=True,
         validate=validate.Range(1, 1000),
         metadata=_said("Failures in a row that pause it; null is never."),
@@ -93,11 +96,9 @@ class ScheduleWords(Shape):
     inputs = fields.Dict(
         keys=fields.String(), metadata=_said("Of the command; texts may be templates with `due_at` and `schedule`.")
     )
-    user = fields.String(validate=validate.Length(1, MAX_USER), metadata=_said("On whose behalf."))
+    user = user_field(ma.missing)
     space = name_field(metadata=_said("Made when it is new."))
-    priority = fields.Integer(
-        strict=True, validate=validate.Range(0, 9), metadata=_said("0 is the most urgent, 9 the least.")
-    )
+    priority = WholeNumber(validate=validate.Range(0, 9), metadata=_said("0 is the most urgent, 9 the least."))
 
 
 class NewSchedule(ScheduleWords):
@@ -120,8 +121,8 @@ def _is_near(instant: datetime) -> None:
 class BackfillShape(Shape):
     """Body of a backfill."""
 
-    start = fields.AwareDateTime(required=True, format="iso", validate=_is_near, metadata=_said("From this instant."))
-    end = fields.AwareDateTime(
+    start = Instant(required=True, format="iso", validate=_is_near, metadata=_said("From this instant."))
+    end = Instant(
         format="iso", load_default=None, validate=_is_near, metadata=_said("Before this instant; now unless given.")
     )
     preview = StrictBoolean(load_default=False, metadata=_said("Only say which due times it would run."))

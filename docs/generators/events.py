@@ -15,7 +15,19 @@ from docs.generators.markdown import code, document, fenced, table
 from docs.generators.stored_rows import as_json
 from dsl.reference.docstrings import docstring_of
 from telemetry.clock import to_unix_us
-from telemetry.events import CATALOGUE, MEASURES, Category, ErrorFacts, Event, Level, Scope, Source, event_type
+from telemetry.events import (
+    CATALOGUE,
+    MEASURES,
+    Category,
+    ErrorFacts,
+    Event,
+    FieldFault,
+    Level,
+    Rule,
+    Scope,
+    Source,
+    event_type,
+)
 from telemetry.testing import NOON
 
 INTRODUCTION = """
@@ -67,13 +79,40 @@ _SAMPLES: dict[str, Any] = {
     "last_due_at_us": to_unix_us(NOON),
     "lateness_us": 4150,
     "due_times": 1,
+    "slow": False,
+    "slowest_step": None,
+    "slowest_step_type": None,
+    "slowest_step_us": None,
 }
 
 #: Events of executions that no worker has claimed.
 _UNCLAIMED = {"command.execution.queued", "schedule.triggered", "schedule.missed", "schedule.skipped"}
 
-#: What differs in an event that tells of a failure.
-_FAILED_SAMPLES = {"steps_successful": 2, "steps_failed": 1, "mutations_count": 0}
+#: What differs in the examples of some types: a failure, and one that was slow too.
+_OWN_SAMPLES: dict[str, dict[str, Any]] = {
+    "command.validation.failed": {
+        "failed_fields": (FieldFault("inputs.body", "required"), FieldFault("inputs.<unknown>", "unknown"))
+    },
+    "dsl.step.failed": {
+        "step_path": "check",
+        "step_type": "validate",
+        "mutations_count": 0,
+        "fragment_id": None,
+        "measures": {"faults": 1},
+        "failed_fields": (FieldFault("rules[0]", "pattern"),),
+    },
+    "command.execution.failed": {
+        "total_duration_us": 6_120_400,
+        "elapsed_us": 6_123_900,
+        "steps_successful": 2,
+        "steps_failed": 1,
+        "mutations_count": 0,
+        "slow": True,
+        "slowest_step": "find",
+        "slowest_step_type": "fragment.query",
+        "slowest_step_us": 5_981_000,
+    },
+}
 
 
 def page() -> str:
@@ -86,7 +125,7 @@ def example_of(cls: type[Event]) -> Event:
     """An instance with plausible values; always the same."""
     hints = get_type_hints(cls)
     own = [name for name in cls.__struct_fields__ if name not in Event.__struct_fields__]
-    samples = _SAMPLES | (_FAILED_SAMPLES if cls.level == "error" else {})
+    samples = _SAMPLES | _OWN_SAMPLES.get(event_type(cls), {})
     values = {name: samples[name] if name in samples else _sample(hints[name], name) for name in own}
     # Within the millisecond of NOON, which the sample ids are of.
     return cls(event_id=_sample_id(event_type(cls)), occurred_at_us=to_unix_us(NOON) + 123, scope=_scope(cls), **values)
@@ -119,7 +158,7 @@ def _common() -> str:
 
 
 def _vocabulary() -> str:
-    words = {"level": Level, "request_source": Source, "error_category": Category}
+    words = {"level": Level, "request_source": Source, "error_category": Category, "rule": Rule}
     rows = [(code(name), ", ".join(map(code, get_args(kind)))) for name, kind in words.items()]
     components = sorted({cls.component for cls in CATALOGUE})
     rows.append(("`component`", ", ".join(map(code, components))))
@@ -194,6 +233,8 @@ def _kind(kind: Any) -> str:  # noqa: ANN401 - any annotation
         return " or ".join(_kind(each) for each in get_args(kind))
     if kind is ErrorFacts:
         return "`error_type`, `error_category`, `error_fingerprint`"
+    if get_origin(kind) is tuple:
+        return "list of `field` and `rule`"
     names = {int: "whole number", str: "registered name", bytes: "bytes", bool: "boolean", type(None): "null"}
     return names.get(kind, "map of measures")
 

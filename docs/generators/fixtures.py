@@ -9,7 +9,9 @@ from dsl.step import ParamsModel
 
 INTRODUCTION = f"""
 What a file for `weir commands test` may say; [how to test a command](../how-to/test-a-command.md) shows it in use. It
-is YAML as in [command files](language.md#yaml), without templates; every fault of it is told with line and column.
+is YAML as in [command files](language.md#yaml), without templates; every [fault](errors.md#faults-test) of it is told
+with line and column. `weir commands schema --fixtures` prints its JSON
+Schema, for [editors](../how-to/edit-commands.md).
 
 Steps are named by their paths: `create`, `each[0].save` for the first item of a map, `sort.open` for a step in a
 branch. In `given`, `each[*].save` stands for every item; what is given for one item comes first. Without a `now`, tests

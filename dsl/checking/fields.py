@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
@@ -24,7 +24,18 @@ def kind_of(node: Node) -> str:
     value = node.value()
     if value is None:
         return "nothing"
-    return f"the text {shown(value)!r}" if isinstance(value, str) else shown(value)
+    return f"'{shown(value)}'" if isinstance(value, str) else shown(value)
+
+
+def found_in(node: Node) -> str:
+    """What a fault says was there."""
+    value = node.value() if isinstance(node, ScalarNode) else None
+    return kind_of(node) if value is None else shown(value)
+
+
+def cannot_be(name: str, node: Node) -> str:
+    """What is said of a value that is not allowed: `limit` cannot be 0."""
+    return f"`{shown(name)}` cannot be {kind_of(node)}"
 
 
 class Fields:
@@ -41,23 +52,42 @@ class Fields:
         self.node = node
         self.path = path
         self.faults = faults
+        #: Keys that are misspelt: one mistake is one fault, so they are not missed.
+        self.meant: set[str] = set()
         self._shape = shape
 
     @classmethod
-    def of(cls, node: MappingNode, path: Path, faults: Faults, shape: Shape) -> Fields:
-        """Begin to read a mapping: what is not a key of its shape, and what is missing, is noted."""
+    def of(cls, node: MappingNode, path: Path, faults: Faults, shape: Shape, *, told: Collection[str] = ()) -> Fields:
+        """Begin to read a mapping: what is not a key of its shape, and what is missing, is noted.
+
+        Args:
+            node: The mapping.
+            path: Where it is in the document.
+            faults: Where what is wrong goes.
+            shape: Its keys.
+            told: Other keys, of which nothing more is said.
+        """
         fields = cls(node, path, faults, shape)
-        fields.only(shape.keys, of=shape.name)
-        for name, key in shape.keys.items():
-            if key.required:
-                fields.required(name, of=shape.name)
+        fields.keys({name: key.required for name, key in shape.keys.items()}, of=shape.name, told=told)
         return fields
 
-    def only(self, known: Collection[str], *, of: str) -> None:
-        """Every key must be a known one."""
+    def keys(self, known: Mapping[str, bool], *, of: str, told: Collection[str] = ()) -> None:
+        """Every key must be a known one, and those that are required must be there.
+
+        Args:
+            known: Keys, and whether each is required.
+            of: What the mapping is called.
+            told: Other keys, of which nothing more is said.
+        """
+        self._note_unknown(known, of, told)
+        for name, is_required in known.items():
+            if is_required and name not in self.meant:
+                self.required(name, of=of)
+
+    def _note_unknown(self, known: Collection[str], of: str, told: Collection[str]) -> None:
         for name, entry in self.node.entries.items():
-            if name not in known:
-                self.faults.add(
+            if name not in known and name not in told:
+                suggestion = self.faults.add(
                     "command.unknown_key",
                     f"`{shown(name)}` is not a key of {of}",
                     (*self.path, name),
@@ -66,6 +96,8 @@ class Fields:
                     expected=listed(tuple(known)),
                     known=known,
                 )
+                if suggestion is not None:
+                    self.meant.add(suggestion)
 
     def required(self, name: str, *, of: str) -> Node | None:
         """A value that must be there."""
@@ -91,7 +123,7 @@ class Fields:
             self.wrong_type(name, node, f"a text{hint}")
             return None
         if not rule.allows(value):
-            self.fault("command.wrong_value", f"`{name}` is not allowed", name, node.position, value, rule.expected)
+            self.fault("command.wrong_value", cannot_be(name, node), name, node.position, value, rule.expected)
             return None
         return value
 
@@ -107,7 +139,7 @@ class Fields:
             duration = None
         if duration is None or not timedelta(0) < duration <= MAX_DURATION:
             expected = f"a number and a unit (us, ms, s, m, h, d) such as 30s, at most {format_duration(MAX_DURATION)}"
-            found = shown(value) if isinstance(node, ScalarNode) else kind_of(node)
+            found = found_in(node)
             self.fault("command.wrong_value", f"`{name}` is not a duration", name, node.position, found, expected)
             return None
         return duration
@@ -120,7 +152,7 @@ class Fields:
         value = node.value()
         if not isinstance(value, int) or isinstance(value, bool) or not rule.least <= value <= rule.most:
             expected = f"a whole number from {rule.least} to {rule.most}"
-            self.fault("command.wrong_value", f"`{name}` is not allowed", name, node.position, kind_of(node), expected)
+            self.fault("command.wrong_value", cannot_be(name, node), name, node.position, found_in(node), expected)
             return None
         return value
 
@@ -133,10 +165,10 @@ class Fields:
         if not isinstance(value, str) or value not in rule.options:
             self.faults.add(
                 "command.wrong_value",
-                f"`{name}` is not allowed",
+                cannot_be(name, node),
                 (*self.path, name),
                 node.position,
-                found=value if isinstance(value, str) else kind_of(node),
+                found=found_in(node),
                 expected=listed(rule.options),
                 known=rule.options,
             )
@@ -167,8 +199,7 @@ class Fields:
 
     def wrong_type(self, name: str, node: Node, expected: str) -> None:
         """Note a value of the wrong type."""
-        message = f"`{name}` is {kind_of(node)}"
-        self.fault("command.wrong_type", message, name, node.position, kind_of(node), expected)
+        self.fault("command.wrong_type", cannot_be(name, node), name, node.position, found_in(node), expected)
 
     def fault(  # noqa: PLR0913 - what a fault can say
         self,

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jsonschema_rs
 
+from dsl.checking.fields import cannot_be, found_in
 from dsl.faults import Faults, listed, shown
 from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode, find
+
+#: A part of a schema: what it says, and where.
+Part: TypeAlias = tuple[dict[str, Any], Node]
 
 #: A name that templates can write behind a dot.
 INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -38,6 +42,33 @@ LISTS = ("enum", "examples", "required")
 MAPPINGS = ("dependentRequired", "$vocabulary")
 ANYTHING = ("const", "default")
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+
+#: Formats that are checked.
+FORMATS = (
+    *("date", "date-time", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6"),
+    *("uri", "uri-reference", "iri", "iri-reference", "uri-template", "uuid", "json-pointer"),
+    *("relative-json-pointer", "regex"),
+)
+
+_REFERENCES = ("$ref", "$dynamicRef")
+
+_EXPECTED_TARGETS = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "a URI"}
+
+#: Words that a keyword takes, and what others hold, for people.
+_WORDS_OF = {"type": TYPES, "format": FORMATS}
+_EXPECTED: Mapping[str, str] = {
+    **dict.fromkeys(TEXTS, "a text"),
+    **dict.fromkeys(COUNTS, "a whole number, at least 0"),
+    **dict.fromkeys(NUMBERS, "a number"),
+    **dict.fromkeys(FLAGS, "true or false"),
+    **dict.fromkeys(SCHEMA_LISTS, "a list of at least one schema"),
+    **dict.fromkeys(LISTS, "a list"),
+    **dict.fromkeys((*SCHEMAS_BY_NAME, *MAPPINGS), "a mapping"),
+    "enum": "a list of values, each once",
+    "multipleOf": "a number above 0",
+    "pattern": "a regular expression without look-around and back-references",
+    "required": "a list of names, each once",
+}
 
 #: Every keyword of JSON Schema 2020-12. Others are most likely misspelled, and would be ignored.
 KEYWORDS = frozenset(
@@ -80,27 +111,30 @@ def read_inputs(node: Node | None, path: Path, faults: Faults) -> dict[str, Any]
         faults.add("command.wrong_type", message, path, node.position, expected="a mapping")
         return {"type": "object"}
     before = len(faults)
-    if _is_whole_schema(node):
+    if is_whole_schema(node):
         schema, properties = node.value(), node.get("properties")
-        _check_keywords(node, path, faults)
-        _check_compiles(schema, node, path, faults)
         properties_path: Path = (*path, "properties")
+        _check_keywords(node, path, faults)
+        if len(faults) == before:
+            _check_compiles(schema, {path: (schema, node)}, node, path, faults, before)
     else:
-        schema, properties = _from_properties(node, path, faults), node
-        properties_path = path
+        schema, properties, properties_path = _from_properties(node, path, faults), node, path
     if len(faults) == before and isinstance(properties, MappingNode):
         _check_defaults(schema, properties, properties_path, faults)
     return schema
 
 
-def _is_whole_schema(node: MappingNode) -> bool:
+def is_whole_schema(node: MappingNode) -> bool:
+    """Whether `inputs:` is a JSON Schema of an object, and no map of properties."""
     declared, version = node.get("type"), node.get("$schema")
     return (declared is not None and declared.value() == "object") or isinstance(version, ScalarNode)
 
 
 def _from_properties(node: MappingNode, path: Path, faults: Faults) -> dict[str, Any]:
+    before = len(faults)
     properties: dict[str, Any] = {}
     required: list[str] = []
+    parts: dict[Path, Part] = {}
     for name, entry in node.entries.items():
         place = (*path, name)
         properties[name] = {}  # however it is declared, templates may name it
@@ -117,33 +151,87 @@ def _from_properties(node: MappingNode, path: Path, faults: Faults) -> dict[str,
         schema = entry.value.value()
         if isinstance(schema.get("required"), bool):
             required += [name] * schema.pop("required")
-        before = len(faults)
+        faults_so_far = len(faults)
         _check_keywords(entry.value, place, faults)
-        if len(faults) == before:
-            _check_compiles(schema, entry.value, place, faults)
         properties[name] = schema
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        if len(faults) == faults_so_far:
+            parts[place] = (schema, entry.value)
+    whole = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    _check_compiles(whole, parts, node, path, faults, before)
+    return whole
 
 
-def _check_compiles(schema: dict[str, Any], node: Node, path: Path, faults: Faults) -> None:
+def _check_compiles(  # noqa: PLR0913 - a schema, its parts, and where they are
+    whole: dict[str, Any], parts: Mapping[Path, Part], node: Node, path: Path, faults: Faults, before: int
+) -> None:
+    """Note what is no JSON Schema: the first mistake of each part, else what is wrong with how they hang together.
+
+    Args:
+        whole: The schema.
+        parts: What it is made of, each with its place.
+        node: Where it was written.
+        path: Where that is.
+        faults: Where what is wrong goes.
+        before: How many faults there were before anything was said of it.
+    """
+    fault = _fault_of(whole)
+    if fault is None:
+        return
+    for place, (schema, part) in parts.items():
+        error = _fault_of(_without_references(schema))
+        if error is not None:
+            _note(error, part, place, faults)
+    if len(faults) == before:
+        _blame(fault, parts, node, path, faults)
+
+
+def _fault_of(schema: dict[str, Any]) -> jsonschema_rs.ValidationError | ValueError | None:
     try:
         validator(schema)
-    except jsonschema_rs.ValidationError as error:
-        inner = _inside(node, error.instance_path)
-        at = find(node, inner)
-        found = shown(at.value()) if isinstance(at, ScalarNode) else None
-        message = f"this is not a JSON Schema: {error.message}"
-        known: tuple[str, ...] = ()
-        expected = "a JSON Schema"
-        if inner[-1:] == ("type",):
-            message, known, expected = f"`{found}` is not a type of JSON Schema", TYPES, listed(TYPES)
-        elif inner[-1:] == ("pattern",):
-            expected = "a regular expression without look-around and back-references"
-            message = f"this is not {expected}"
-        faults.add("inputs.schema", message, (*path, *inner), at.position, found=found, expected=expected, known=known)
-    except ValueError as error:
-        message = f"this is not a JSON Schema: {error}"
-        faults.add("inputs.schema", message, path, node.position, expected="a JSON Schema")
+    except (jsonschema_rs.ValidationError, ValueError) as error:
+        return error
+    return None
+
+
+def _without_references(schema: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """A schema alone: what it refers to may be beside it."""
+    if isinstance(schema, list):
+        return [_without_references(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _without_references(value) for key, value in schema.items() if key not in _REFERENCES}
+
+
+def _note(error: jsonschema_rs.ValidationError | ValueError, node: Node, path: Path, faults: Faults) -> None:
+    """What a part of a schema is not."""
+    inner = _inside(node, error.instance_path) if isinstance(error, jsonschema_rs.ValidationError) else ()
+    if not inner:
+        _blame(error, {path: ({}, node)}, node, path, faults)
+        return
+    at = find(node, inner)
+    keyword = next(str(part) for part in reversed(inner) if isinstance(part, str))
+    is_name = len(inner) > 1 and inner[-2] in SCHEMAS_BY_NAME
+    known = () if is_name else _WORDS_OF.get(keyword, ())
+    if keyword == "type" and isinstance(at, ListNode):
+        at = next((item for item in at.items if item.value() not in TYPES), at)
+    expected = listed(known) if known else "a schema" if is_name else _EXPECTED.get(keyword, "a schema")
+    found = found_in(at)
+    message = cannot_be(keyword if isinstance(inner[-1], str) else f"{keyword}[]", at)
+    faults.add("inputs.schema", message, (*path, *inner), at.position, found=found, expected=expected, known=known)
+
+
+def _blame(error: Exception, parts: Mapping[Path, Part], node: Node, path: Path, faults: Faults) -> None:
+    """What is wrong with no single value: a reference to nowhere, most likely, which the error then quotes."""
+    message = getattr(error, "message", str(error))
+    for place, schema in (inner for at, (_, part) in parts.items() for inner in _schemas(part, at)):
+        for name in (*_REFERENCES, *_EXPECTED_TARGETS):
+            target = schema.get(name)
+            if target is not None and f"'{str(target.value()).lstrip('#')}'" in message:
+                expected = _EXPECTED_TARGETS.get(name, "`#/` and where it is in the schema of all inputs")
+                message, found = message[:1].lower() + message.partition(". ")[0][1:], str(target.value())
+                faults.add("inputs.schema", message, (*place, name), target.position, found=found, expected=expected)
+                return
+    faults.add("inputs.schema", message, path, node.position, expected="a JSON Schema")
 
 
 def _inside(node: Node, path: list[str | int]) -> Path:
@@ -173,7 +261,7 @@ def _check_keywords(node: Node, path: Path, faults: Faults) -> None:
                     expected="a keyword of JSON Schema, or x-…",
                     known=KEYWORDS,
                 )
-        for name in ("$ref", "$dynamicRef"):
+        for name in _REFERENCES:
             target = schema.get(name)
             if target is not None and not str(target.value()).startswith("#"):
                 message = "a schema may only refer to itself"
@@ -228,6 +316,24 @@ def defaults_of(schema: Mapping[str, Any]) -> dict[str, Any]:
         for name, declared in properties.items()
         if isinstance(declared, Mapping) and "default" in declared
     }
+
+
+def property_names(schema: object) -> Iterator[str]:
+    """Every name of a property that a schema, or one inside it, mentions."""
+    if not isinstance(schema, Mapping):
+        return
+    for name, value in schema.items():
+        if name in SCHEMAS_BY_NAME and isinstance(value, Mapping):
+            yield from value if name in {"properties", "dependentSchemas"} else ()
+            for inner in value.values():
+                yield from property_names(inner)
+        elif name in SCHEMA_LISTS and isinstance(value, list):
+            for inner in value:
+                yield from property_names(inner)
+        elif name in SCHEMAS:
+            yield from property_names(value)
+        elif name == "required" and isinstance(value, list):
+            yield from (each for each in value if isinstance(each, str))
 
 
 def declared_names(schema: Mapping[str, Any]) -> frozenset[str] | None:

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dsl.checking.fields import cannot_be, found_in
 from dsl.command import Position
 from dsl.faults import Faults, listed, shown
-from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode
+from dsl.nodes import ListNode, MappingNode, Node, Path
 
 _QUOTED = re.compile(r"'([^']*)'")
-#: How pydantic begins to say what a value should be.
-_EXPECTED = re.compile(r"^.*? should (?:be |have |match )?")
+#: How pydantic begins to say what a value should be, where it is not put into words below.
+_SHOULD = re.compile(r"^.*? should (?:be |have |match )?")
+#: What should be there, by pydantic's name of the error.
+_WORDS = {
+    **dict.fromkeys(("string_type", "string_sub_type"), "a text"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type"), "a list"),
+    **dict.fromkeys(("dict_type", "model_type", "mapping_type"), "a mapping"),
+    **dict.fromkeys(("uuid_type", "uuid_parsing", "uuid_version"), "a UUID"),
+    "none_required": "nothing",
+    "string_pattern_mismatch": "a text that matches {pattern}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "too_short": "at least {min_length}",
+    "too_long": "at most {max_length}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+}
 
 
 @lru_cache(maxsize=1024)
@@ -51,13 +72,30 @@ def check_values(
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
+        for detail in _merged(error.errors(include_url=False), nodes):
             _note(detail, model, nodes, templates, path, faults)
     except Exception as error:  # noqa: BLE001 - a user's step type must not keep other files from being loaded
         if not templates and nodes:
             message = f"the step type could not check its parameters: {type(error).__name__}"
             faults.add("command.wrong_parameter", message, path, next(iter(nodes.values())).position)
     return None
+
+
+def _merged(details: Sequence[Any], nodes: Mapping[str, Node]) -> Iterator[Any]:
+    """One error for each place. Pydantic has one for every alternative of a union, whichever was meant."""
+    by_place: dict[Path, list[Any]] = {}
+    for detail in details:
+        by_place.setdefault(_place(nodes, detail["loc"])[0] or detail["loc"], []).append(detail)
+    inner = {place[:length] for place in by_place for length in range(1, len(place))}
+    for place, found in by_place.items():
+        types = [detail for detail in found if detail["type"].endswith("_type")]
+        if place in inner and len(types) == len(found):
+            continue  # another alternative fits this far, and is told of further inside
+        if len(types) < 2:  # noqa: PLR2004 - alternatives
+            yield from found
+            continue
+        yield {**types[0], "expected": " or ".join(dict.fromkeys(map(_expected, types)))}
+        yield from (detail for detail in found if detail not in types)
 
 
 def _note(  # noqa: PLR0913 - what there is to know of an error
@@ -74,9 +112,9 @@ def _note(  # noqa: PLR0913 - what there is to know of an error
     place, whole = _place(nodes, location[:-1] if kind == "missing" else location)
     if not place:
         if not templates and nodes:
-            message = detail["msg"].removeprefix("Value error, ")
             position = next(iter(nodes.values())).position
-            faults.add("command.wrong_parameter", message, path, position, expected=message)
+            message = "the parameters do not go together"
+            faults.add("command.wrong_parameter", message, path, position, expected=_expected(detail))
         return
     if not whole and _any_within(templates, place[:1]):
         return
@@ -95,19 +133,31 @@ def _note(  # noqa: PLR0913 - what there is to know of an error
         name = location[-1]
         faults.add("command.missing_key", f"`{name}` is missing", (*path, *place), node.position, expected=str(name))
     else:
-        message = detail["msg"].removeprefix("Value error, ").replace("Input should", "the value should")
-        found = shown(node.value()) if isinstance(node, ScalarNode) else None
+        name = next(str(part) for part in reversed(place) if isinstance(part, str))
         known = _QUOTED.findall(detail["ctx"]["expected"]) if kind == "literal_error" else ()
-        expected = listed(known) if known else _EXPECTED.sub("", message)
+        name = name if isinstance(place[-1], str) else f"{name}[]"
+        is_whole = kind == "value_error" and isinstance(node, MappingNode)
         faults.add(
             "command.wrong_parameter",
-            message,
+            f"the keys of `{name}` do not go together" if is_whole else cannot_be(name, node),
             (*path, *place),
             node.position,
-            found=found,
-            expected=expected,
+            found=found_in(node),
+            expected=listed(known) if known else _expected(detail),
             known=known,
         )
+
+
+def _expected(detail: Any) -> str:  # noqa: ANN401 - pydantic_core.ErrorDetails
+    """What should be there, in the words of command files."""
+    if "expected" in detail:
+        return str(detail["expected"])
+    words = _WORDS.get(detail["type"])
+    if words is not None and detail.get("ctx", {}).get("min_length") == 1:
+        return "one that is not empty"
+    if words is not None:
+        return words.format(**detail.get("ctx", {}))
+    return _SHOULD.sub("", detail["msg"].removeprefix("Value error, "))
 
 
 def _place(nodes: Mapping[str, Node], location: tuple[str | int, ...]) -> tuple[Path, bool]:

@@ -119,7 +119,7 @@ class References:
             self._unknown("command.unknown_secret", message, name, path, str(name), (), "secrets.NAME")
         elif rest[0] not in self.secrets:
             message = f"the secret `{rest[0]}` is not listed in `requires.secrets`"
-            self._unknown("command.unknown_secret", message, name, path, rest[0], self.secrets, "a listed secret")
+            self._unknown("command.unknown_secret", message, name, path, rest[0], self.secrets, "a secret of that list")
 
     def _step(self, name: Name, path: Path, scope: Scope, step_id: str) -> None:
         if step_id in scope.ready:
@@ -129,14 +129,14 @@ class References:
                 self._unknown("command.unknown_name", message, name, path, found, ("output",))
         elif step_id in scope.pending:
             message = f"the step `{step_id}` has not run by then: it is this one, around it, or defined later"
-            expected = "a step before this one"
+            expected = "a step before this one" if scope.ready else "no step: none has run by then"
             self._unknown("command.step_not_run_yet", message, name, path, step_id, _few(scope.ready), expected)
         elif step_id in self.step_ids:
             message = f"the step `{step_id}` is in another list of steps, which cannot be seen from here"
             self._unknown("command.unknown_step", message, name, path, step_id, (), "a step of this list, or around it")
         else:
             message = f"there is no step `{step_id}`"
-            expected = "a step before this one"
+            expected = "a step before this one" if scope.ready else "no step: none has run by then"
             self._unknown("command.unknown_step", message, name, path, step_id, _few(scope.ready), expected)
 
     def _unknown(  # noqa: PLR0913 - what a fault can say

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from dsl.checking.fields import Fields, kind_of
+from dsl.checking.fields import Fields, found_in
 from dsl.checking.parameters import check_values, default_of, keys_of
 from dsl.checking.references import ROOTS, References, Scope
 from dsl.checking.shape import STEP, Text
@@ -105,12 +105,13 @@ class StepChecker:
             if not isinstance(item, MappingNode):
                 message = "a step is a mapping with `id` and `type`"
                 self._faults.add(
-                    "command.wrong_type", message, place, item.position, found=kind_of(item), expected="a mapping"
+                    "command.wrong_type", message, place, item.position, found=found_in(item), expected="a mapping"
                 )
                 continue
-            fields = Fields.of(item, place, self._faults, STEP)
+            misplaced = self._misplaced(item, place)
+            fields = Fields.of(item, place, self._faults, STEP, told=misplaced)
             step_id = self._id(fields, taken)
-            spec = self._step(fields, step_id, inside)
+            spec = self._step(fields, step_id, inside, misplaced)
             if step_id is not None:
                 taken |= {step_id}
                 inside = inside.after(step_id)
@@ -125,7 +126,9 @@ class StepChecker:
         if not isinstance(node, ScalarNode) or not isinstance(node.scalar, str):
             message = "a condition is an expression without braces, such as `inputs.count > 3`"
             expected = "true, false, or an expression"
-            self._faults.add("command.wrong_type", message, path, node.position, found=kind_of(node), expected=expected)
+            self._faults.add(
+                "command.wrong_type", message, path, node.position, found=found_in(node), expected=expected
+            )
             return None
         try:
             condition = self._compiler.condition(node)
@@ -155,7 +158,20 @@ class StepChecker:
             fields.fault("command.duplicate_id", message, "id", position, step_id, "an id of its own")
         return step_id
 
-    def _step(self, fields: Fields, step_id: str | None, scope: Scope) -> StepSpec | None:
+    def _misplaced(self, item: MappingNode, path: Path) -> frozenset[str]:
+        """Parameters that stand beside `with:` instead of in it, which everybody writes once."""
+        node = item.get("type")
+        step_type = self._registry.get(str(node.value())) if node is not None else None
+        if node is None or step_type is None:
+            return frozenset()
+        misplaced = frozenset(item.entries) & frozenset(keys_of_with(step_type)) - frozenset(STEP.keys)
+        for name in sorted(misplaced):
+            message = f"`{name}` is a parameter of `{node.value()}`, and not a key of a step"
+            position, expected = item.entries[name].key.position, f"`with: {{{name}: …}}`"
+            self._faults.add("command.misplaced_key", message, (*path, name), position, found=name, expected=expected)
+        return misplaced
+
+    def _step(self, fields: Fields, step_id: str | None, scope: Scope, misplaced: frozenset[str]) -> StepSpec | None:
         name, step_type = self._type(fields)
         condition_node = fields.get("if")
         condition = None if condition_node is None else self.condition(condition_node, (*fields.path, "if"), scope)
@@ -163,7 +179,8 @@ class StepChecker:
         given = self._given(fields)
         if step_type is None or given is None:
             return None
-        self._check_keys(given, name, step_type)
+        if "with" not in fields.meant:
+            self._check_keys(given, name, step_type, misplaced)
         self._check_further(given, step_type)
         item = self._item_name(given, step_type)
         return StepSpec(
@@ -203,13 +220,11 @@ class StepChecker:
         nothing = MappingNode(fields.node.source, fields.node.start, fields.node.end, MappingProxyType({}))
         return Fields(nothing, (*fields.path, "with"), self._faults)
 
-    def _check_keys(self, given: Fields, name: str, step_type: StepType) -> None:
-        required = keys_of_with(step_type)
-        if not takes_any_key(step_type):
-            given.only(required, of=f"`{name}`")
-        for key, is_required in required.items():
-            if is_required:
-                given.required(key, of=f"`with` of `{name}`")
+    def _check_keys(self, given: Fields, name: str, step_type: StepType, misplaced: frozenset[str]) -> None:
+        keys = keys_of_with(step_type)
+        known = {key: is_required and key not in misplaced for key, is_required in keys.items()}
+        others = given.node.entries if takes_any_key(step_type) else ()
+        given.keys(known, of=f"`{name}`", told=others)
 
     def _check_further(self, given: Fields, step_type: StepType) -> None:
         """What only the step type knows to be wrong."""
@@ -231,7 +246,7 @@ class StepChecker:
                 path,
                 node.position,
                 found=wrong.found,
-                expected=listed(wrong.known) if wrong.known else None,
+                expected=wrong.expected or (listed(wrong.known) if wrong.known else None),
                 known=wrong.known,
             )
 
@@ -244,7 +259,7 @@ class StepChecker:
             value = node.value()
             if isinstance(value, str) and ("{{" in value or "{%" in value):
                 message = f"`{key}` is never a template"
-                given.fault("command.wrong_value", message, key, node.position, value, "a value")
+                given.fault("command.wrong_value", message, key, node.position, value, "a value that is written out")
                 return {}
         values = check_values(model, nodes, (), given.path, self._faults)
         return {} if values is None else values.model_dump(by_alias=True)

@@ -43,6 +43,8 @@ _BOUNDS = {
     "maxLength": "at most {} characters",
     "minItems": "at least {} items",
     "maxItems": "at most {} items",
+    "minProperties": "at least {} keys",
+    "maxProperties": "at most {} keys",
     "minimum": "at least {}",
     "maximum": "at most {}",
     "exclusiveMinimum": "more than {}",
@@ -83,10 +85,15 @@ def _kind(shape: Schema, definitions: Schema) -> str:
         return " or ".join(dict.fromkeys(kinds))
     if "enum" in shape or "const" in shape:
         return " or ".join(f"`{value}`" for value in shape.get("enum", [shape.get("const")]))
-    bounds = [text.format(shape[bound]) for bound, text in _BOUNDS.items() if bound in shape]
+    bounds = [_bound(bound, shape[bound]) for bound in _BOUNDS if bound in shape]
     bounds += [f"like `{shape['pattern']}`"] if "pattern" in shape else []
     bounds += [shape["format"]] if "format" in shape else []
     return ", ".join([_plain_kind(shape, definitions), *bounds])
+
+
+def _bound(name: str, value: object) -> str:
+    is_size = name in {"minLength", "minItems", "minProperties"}
+    return "not empty" if is_size and value == 1 else _BOUNDS[name].format(value)
 
 
 def _plain_kind(shape: Schema, definitions: Schema) -> str:

@@ -47,7 +47,7 @@ def _differences(expected: Expected, found: Rehearsal) -> Iterator[Difference]:
         if found.error is not None and found.outcome == "failed":
             yield Difference("error", MISSING, {"step": found.failed_path, "message": found.error_message})
     yield from _of_path(expected, found)
-    if "result" in expected.model_fields_set:
+    if "result" in expected.model_fields_set and found.outcome == expected.how:
         yield from compare("result", expected.result, found.result)
     for path, value in expected.outputs.items():
         yield from compare(f"outputs.{path}", value, found.outputs.get(path, MISSING))

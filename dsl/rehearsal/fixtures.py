@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
-from dsl.checking.fields import Fields, kind_of
+from dsl.checking.fields import Fields, found_in
 from dsl.checking.parameters import check_values, keys_of
 from dsl.command import Command, StepSpec
 from dsl.document import read
-from dsl.errors import CommandInvalid
+from dsl.errors import CommandInvalid, Fault
 from dsl.faults import Faults, TooManyFaults, listed
-from dsl.nodes import ListNode, MappingNode, Node, Path
+from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode, find
 from dsl.rehearsal.paths import without_items
 from dsl.settings import DslSettings
 from dsl.step import StepParams
@@ -36,6 +36,13 @@ class Given(StepParams):
     mutations: int | None = Field(
         default=None, ge=0, description="Rows it changes; by default 1 for a step whose effect is in the database."
     )
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if self.error is not None and self.output is not None:
+            message = "either `output` or `error`"
+            raise ValueError(message)
+        return self
 
 
 class ExpectedError(StepParams):
@@ -131,6 +138,12 @@ class Fixtures:
     root: MappingNode
     source: str
 
+    def no_command(self, message: str, nearest: str | None = None) -> Fault:
+        """What is said of a file whose command is not there."""
+        where = find(self.root, ("command",)).position
+        found, expected = self.file.command, "the slug of a command, or the path of its file, seen from this one"
+        return Fault("test.unknown_command", message, "command", where.line, where.column, found, expected, nearest)
+
     def cases(self) -> Iterator[Case]:
         """Its tests, what the file says for all of them filled in."""
         for case in self.file.tests:
@@ -139,7 +152,11 @@ class Fixtures:
 
 def instant_of(text: str) -> datetime:
     """A time of a fixture file. Raises `ValueError` if it is none."""
-    instant = datetime.fromisoformat(text)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"a time such as {NOW}"
+        raise ValueError(message) from None
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
@@ -159,7 +176,8 @@ def read_fixtures(text: bytes, settings: DslSettings, *, source: str) -> Fixture
             file = None
     elif document.root is not None:
         message = "a fixture file is a mapping with `command` and `tests`"
-        faults.add("test.wrong_type", message, (), document.root.position, found=kind_of(document.root))
+        found = found_in(document.root)
+        faults.add("test.wrong_type", message, (), document.root.position, found=found, expected="a mapping")
     if file is None or len(faults) or not isinstance(document.root, MappingNode):
         raise CommandInvalid(source, tuple(_of_tests(faults)))
     return Fixtures(file, document.root, source)
@@ -185,15 +203,27 @@ def check_paths(fixtures: Fixtures, command: Command) -> None:
 
 
 def _file(root: MappingNode, faults: Faults) -> FixtureFile | None:
-    fields = Fields(root, (), faults)
     keys = keys_of(FixtureFile)
-    fields.only(keys, of="a fixture file")
-    for key, is_required in keys.items():
-        if is_required:
-            fields.required(key, of="a fixture file")
+    Fields(root, (), faults).keys(keys, of="a fixture file")
     nodes = {name: entry.value for name, entry in root.entries.items() if name in keys}
     checked = check_values(FixtureFile, nodes, (), (), faults)
+    _check_names(root, faults)
     return checked if isinstance(checked, FixtureFile) else None
+
+
+def _check_names(root: MappingNode, faults: Faults) -> None:
+    """Tests are told apart by their names."""
+    tests = root.get("tests")
+    names: set[object] = set()
+    for index, test in enumerate(tests.items if isinstance(tests, ListNode) else ()):
+        name = test.get("name") if isinstance(test, MappingNode) else None
+        if not isinstance(name, ScalarNode):
+            continue
+        if name.scalar in names:
+            message, place = f"a test named {found_in(name)} is here already", ("tests", index, "name")
+            expected = "a name of its own"
+            faults.add("test.duplicate_name", message, place, name.position, found=found_in(name), expected=expected)
+        names.add(name.scalar)
 
 
 def _of_tests(faults: Faults) -> Iterator[Any]:

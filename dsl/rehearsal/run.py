@@ -26,7 +26,18 @@ from dsl.plan import Plan
 from dsl.rehearsal.fixtures import NOW, Case, Given, Outcome, instant_of
 from dsl.rehearsal.paths import of_every_item
 from dsl.settings import DslSettings
-from dsl.step import Effect, ExecutionInfo, Mutation, Operation, Step, StepContext, StepResult, StepRow, Submitter
+from dsl.step import (
+    Child,
+    Effect,
+    ExecutionInfo,
+    Mutation,
+    Operation,
+    Step,
+    StepContext,
+    StepResult,
+    StepRow,
+    Submitter,
+)
 from dsl.tables import Tables
 from telemetry.clock import to_unix_us
 from telemetry.errors import WeirError
@@ -190,6 +201,9 @@ class _Transaction:
     def add(self, row: StepRow) -> None:
         self.rows.append(row)
 
+    def accept(self, child: Child) -> None:
+        """No other command runs in a rehearsal."""
+
 
 class _StandIn(Step):
     """A step type as a rehearsal has it: what is given in place of what it does."""
@@ -292,3 +306,6 @@ class _NoSubmitter:
     def prepare(self, *_: object, **__: object) -> NoReturn:
         message = "a rehearsal runs no other commands"
         raise RuntimeError(message)
+
+    def find(self, *_: object) -> None:
+        """Nothing was asked for."""

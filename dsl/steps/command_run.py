@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, JsonValue, field_validator
+from dataclasses import replace
 
-from dsl.step import Effect, Step, StepContext, StepParams, StepResult
+from pydantic import Field, JsonValue
+
+from dsl.errors import ChildFailed
+from dsl.step import Effect, Step, StepContext, StepParams, StepResult, child_output
 
 
 class CommandRunParams(StepParams):
@@ -19,31 +22,25 @@ class CommandRunLiterals(StepParams):
 
     command: str = Field(min_length=1, max_length=100, description="Slug of the command.")
     await_: bool = Field(
-        default=False, alias="await", description="Must be false: commands run on their own, nobody waits for them."
+        default=False, alias="await", description="Whether to wait for its end, and fail if it does not succeed."
     )
-
-    @field_validator("await_")
-    @classmethod
-    def _is_false(cls, wanted: bool) -> bool:
-        if wanted:
-            message = "a command cannot be waited for yet; without `await` it runs on its own"
-            raise ValueError(message)
-        return wanted
 
 
 class CommandRun(Step):
-    """Has another command run on its own, for the same user and in the same space, as part of the same trace.
+    """Has another command run, for the same user and in the same space, as part of the same trace.
 
-    The new execution is linked to this one (`follows`). It is accepted together with the result of the step, or not at
-    all: never twice, whatever happens. Commands may run commands ten deep.
+    The new execution is linked to this one: it `follows`, and runs on its own, or it is a `child`, which is waited for.
+    It is accepted once for each try of the step, whatever happens. An execution that waits takes no worker's place.
+    Commands may run commands ten deep, and none may wait for itself.
 
     Output:
         {"execution_id": of the new execution, null in a dry run, "command": its slug, "inputs": as it gets them,
-        "submitted": false in a dry run}.
+        "submitted": false in a dry run}; with `await`, {"execution_id", "command", "state", "result": its answer}.
 
     Raises:
-        StepFailed: There is no such command, its file is faulty, the inputs are not what it declares, or commands have
-            run commands ten deep already.
+        StepFailed: There is no such command, its file is faulty, the inputs are not what it declares, commands have
+            run commands ten deep already, or it would wait for itself.
+        ChildFailed: With `await`: the other execution did not succeed.
 
     Example:
         {id: more, type: command.run, with: {command: note.add, inputs: {content: "{{ inputs.body }}"}}}
@@ -56,6 +53,8 @@ class CommandRun(Step):
 
     def run(self, params: CommandRunParams, context: StepContext) -> StepResult:
         literals = CommandRunLiterals.model_validate(dict(context.spec.literals))
+        if literals.await_:
+            return self._await(literals.command, params, context)
         execution = context.execution
         child = context.tools.submitter.prepare(
             context.database(), execution, literals.command, params.inputs, link="follows", priority=params.priority
@@ -67,3 +66,18 @@ class CommandRun(Step):
             "submitted": not execution.dry_run,
         }
         return StepResult(output, children=() if execution.dry_run else (child,))
+
+    def _await(self, command: str, params: CommandRunParams, context: StepContext) -> StepResult:
+        submitter, execution = context.tools.submitter, context.execution
+        found = submitter.find(context.database(), execution, context.path, context.step_try)
+        if found is None:
+            child = submitter.prepare(
+                context.database(), execution, command, params.inputs, link="child", priority=params.priority
+            )
+            child = replace(child, path=context.path, step_try=context.step_try)
+            return StepResult(children=(child,), waits=True)
+        if not found.is_final:
+            return StepResult(waits=True)
+        if found.state != "succeeded":
+            raise ChildFailed(f"the command {command} has {found.state}", execution_id=str(found.id), state=found.state)
+        return StepResult(child_output(command, found.id, found.state, found.result))

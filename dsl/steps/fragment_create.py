@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import Field, JsonValue
 
 from dsl import fragments
+from dsl.fragment_mutations import created
 from dsl.records import MAX_CONTENT, MAX_TITLE, NAME
-from dsl.step import Effect, Mutation, Step, StepContext, StepParams, StepResult
+from dsl.step import Effect, Step, StepContext, StepParams, StepResult
 
 
 class FragmentCreateParams(StepParams):
@@ -61,12 +64,6 @@ class FragmentCreate(Step):
         fragment = fragments.insert(connection, draft, space, context.tools.now())
         # What a dry run creates is gone when anybody could look for it: its id would lead nowhere.
         lasting_id = None if context.execution.dry_run else fragment.id
-        mutation = Mutation(
-            entity="fragment",
-            operation="created",
-            entity_id=lasting_id,
-            changed_fields=tuple(name for name, value in fragment.body().items() if value),
-            after=context.tools.hash_content(fragment.body()),
-        )
+        mutation = replace(created(fragment, context.tools.hash_content), entity_id=lasting_id)
         output = {"fragment_id": str(fragment.id), **fragment.to_json()}
         return StepResult(output, (mutation,), fragment_id=lasting_id)

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from dsl import fragments
 from dsl.errors import FragmentNotFound
 from dsl.fragment_filter import FragmentFilterParams
-from dsl.step import Effect, Mutation, Step, StepContext, StepResult
+from dsl.fragment_mutations import deleted
+from dsl.step import Effect, Step, StepContext, StepResult
 
 
 class FragmentDeleteParams(FragmentFilterParams):
@@ -74,13 +75,7 @@ class FragmentDelete(Step):
             which = params.filter(context.execution, text=params.text)
             ids = fragments.lock(connection, which, limit=context.limit(params.limit or 1))
         mutations = tuple(
-            Mutation(
-                entity="fragment",
-                operation="deleted",
-                entity_id=fragment.id,
-                before=context.tools.hash_content(fragment.body()),
-            )
-            for fragment in fragments.delete(connection, ids)
+            deleted(fragment, context.tools.hash_content) for fragment in fragments.delete(connection, ids)
         )
         if params.id is not None and not mutations:
             raise FragmentNotFound(f"no fragment {params.id}", fragment_id=str(params.id))

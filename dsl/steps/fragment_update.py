@@ -7,8 +7,9 @@ from uuid import UUID
 from pydantic import Field, JsonValue
 
 from dsl import fragments
+from dsl.fragment_mutations import updated
 from dsl.records import MAX_CONTENT, MAX_TITLE, NAME
-from dsl.step import Effect, Mutation, Step, StepContext, StepParams, StepResult
+from dsl.step import Effect, Step, StepContext, StepParams, StepResult
 
 
 class FragmentUpdateParams(StepParams):
@@ -61,15 +62,5 @@ class FragmentUpdate(Step):
         )
         changed = fragments.update(context.database(), params.id, change, context.tools.now())
         output = {"fragment_id": str(params.id), "changed": list(changed.fields)}
-        mutations: tuple[Mutation, ...] = ()
-        if changed.fields:
-            mutation = Mutation(
-                entity="fragment",
-                operation="updated",
-                entity_id=params.id,
-                changed_fields=changed.fields,
-                before=context.tools.hash_content(changed.before.body()),
-                after=context.tools.hash_content(changed.after.body()),
-            )
-            mutations = (mutation,)
+        mutations = updated(changed, context.tools.hash_content)
         return StepResult(output, mutations, fragment_id=params.id, measures={"fields": len(changed.fields)})

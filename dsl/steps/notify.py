@@ -56,6 +56,7 @@ class Notify(Step):
         return CHANNELS[params.channel].effect
 
     def run(self, params: NotifyParams, context: StepContext) -> StepResult:
+        context.measures.update(_measures(params))
         message = Message(
             level=params.level,
             text=params.message,

@@ -10,6 +10,8 @@ from pydantic import Field, JsonValue, field_validator
 
 from dsl.errors import StepFailed
 from dsl.step import Effect, Step, StepContext, StepParams, StepResult
+from telemetry.events import MAX_FAILED_FIELDS, FieldFault
+from telemetry.events import Rule as RuleName
 
 #: The engine without look-around and back-references: its time is linear in the text, whatever the pattern.
 _LINEAR = jsonschema_rs.RegexOptions()
@@ -47,11 +49,11 @@ class Rule(StepParams):
             try:
                 jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=_LINEAR)
             except jsonschema_rs.ValidationError as error:
-                message = "not a regular expression without look-around and back-references"
+                message = "a regular expression without look-around and back-references"
                 raise ValueError(message) from error
         return pattern
 
-    def broken(self) -> Iterator[str]:
+    def broken(self) -> Iterator[RuleName]:
         """Names of the checks the value does not pass, in the order of the fields above."""
         if self.value is None or self.value == "":
             if self.required:
@@ -99,15 +101,13 @@ class Validate(Step):
     Params = ValidateParams
 
     def run(self, params: ValidateParams, context: StepContext) -> StepResult:
-        faults = [
-            {"index": index, "rule": check, "message": rule.message}
-            for index, rule in enumerate(params.rules)
-            for check in rule.broken()
-        ]
+        broken = [(index, check) for index, rule in enumerate(params.rules) for check in rule.broken()]
+        faults = [{"index": index, "rule": check, "message": params.rules[index].message} for index, check in broken]
         context.measures["faults"] = len(faults)
         if faults:
             listed = "; ".join(f"rules[{fault['index']}] {fault['rule']}: {fault['message']}" for fault in faults)
-            raise StepFailed(f"{len(faults)} check(s) failed: {listed}", faults=faults)
+            failed = tuple(FieldFault(f"rules[{index}]", check) for index, check in broken[:MAX_FAILED_FIELDS])
+            raise StepFailed(f"{len(faults)} check(s) failed: {listed}", faults=faults, failed_fields=failed)
         return StepResult({"checked": len(params.rules)}, measures=context.measures)
 
 

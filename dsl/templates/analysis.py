@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from liquid import RenderContext
-from liquid.ast import BlockNode, Node
+from liquid.ast import Node
 from liquid.builtin.expressions import FilteredExpression, Path, TernaryFilteredExpression
 from liquid.builtin.expressions.filtered import Filter
 from liquid.expression import Expression
 
 from dsl.command import Position
 from dsl.nodes import format_path
-from dsl.templates.metering import cost_of, meter
+from dsl.templates.costs import NODE
+from dsl.templates.metering import Block, PathOfPaths, cost_of, meter
 
 #: From the index of a character of a template to its place in the file.
 Locate: TypeAlias = Callable[[int], Position]
@@ -105,14 +106,14 @@ class _Walk:
     def node(self, node: Node, inner_names: frozenset[str]) -> int:
         """Walk a node; returns what it costs. A block costs nothing here: it pays whenever it is rendered."""
         meter(node)
-        work = cost_of(node)
+        work = NODE
         self.assigned.update(map(str, node.template_scope()))
         for expression in node.expressions():
             work += self.expression(expression, inner_names)
         inner_names = inner_names.union(map(str, node.block_scope()))
         for child in node.children(self.context, include_partials=False):
             work += self.node(child, inner_names)
-        if isinstance(node, BlockNode):
+        if type(node) is Block:
             self.blocks[id(node)] = work
             return 0
         return work
@@ -121,16 +122,21 @@ class _Walk:
         """Walk an expression; returns what it costs."""
         meter(expression)
         work = cost_of(expression)
-        if isinstance(expression, Path):
+        if type(expression) is Path or type(expression) is PathOfPaths:
             segments = tuple(None if isinstance(part, Path) else part for part in expression.path)
             if segments[0] not in inner_names:
                 self.names.append(Name(segments, expression.token.start_index, self.locate))
         for use in _filters_of(expression):
             self.filters.append(FilterUse(use.name, use.token.start_index, self.locate))
-        return work + sum(self.expression(child, inner_names) for child in expression.children())
+        for child in expression.children():
+            work += self.expression(child, inner_names)
+        return work
 
 
-def _filters_of(expression: Expression) -> list[Filter]:
-    if isinstance(expression, TernaryFilteredExpression):
-        return [*(expression.left.filters or ()), *(expression.filters or ()), *(expression.tail_filters or ())]
-    return list(expression.filters or ()) if isinstance(expression, FilteredExpression) else []
+def _filters_of(expression: Expression) -> Iterable[Filter]:
+    # Compared by type: python-liquid's classes are abstract, for which `isinstance` is slow.
+    if type(expression) is FilteredExpression:
+        return expression.filters or ()
+    if type(expression) is TernaryFilteredExpression:
+        return (*(expression.left.filters or ()), *(expression.filters or ()), *(expression.tail_filters or ()))
+    return ()

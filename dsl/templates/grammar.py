@@ -25,7 +25,10 @@ from liquid.token import (
     TOKEN_DOT,
     TOKEN_EOF,
     TOKEN_EXPRESSION,
+    TOKEN_FLOAT,
+    TOKEN_IDENTINDEX,
     TOKEN_ILLEGAL,
+    TOKEN_INTEGER,
     TOKEN_OUTPUT,
     TOKEN_TAG,
     TOKEN_WORD,
@@ -35,7 +38,7 @@ from liquid.undefined import FalsyStrictUndefined
 
 from dsl.settings import DslSettings
 from dsl.templates.context import Context, Limited
-from dsl.templates.filters import LEFT_OUT, OWN_FILTERS, guarded
+from dsl.templates.filters import LEFT_OUT, OWN_FILTERS, arguments, guarded
 from dsl.templates.native import to_text
 
 #: Tags of a template. Left out: those that load files, print HTML, count across the text or run other tags in a line.
@@ -73,9 +76,13 @@ WORDS = frozenset(
 _MAX_EXPRESSION = 4096
 _MAX_BRACKETS = 64
 
-#: Bytes that assigned names may hold together, in characters of the largest text.
-_MAX_HELD = 4
+#: Characters of the longest number that is written out.
+_MAX_NUMBER = 20
 
+#: Bytes that a template may take, for each character it may make.
+_MEMORY = 12
+
+_NUMBERS = frozenset((TOKEN_INTEGER, TOKEN_FLOAT, TOKEN_IDENTINDEX))
 _OPENING = re.compile(r"\{\{|\{%")
 _TAG_NAME = re.compile(r"\s*(#|\w*)\s*")
 _ENDS = {name: re.compile(rf"\{{%-?\s*end{name}\s*(-?)%\}}") for name in ("raw", "comment")}
@@ -93,7 +100,7 @@ class Grammar(Limited):
         self.max_text = settings.max_render_bytes
         self.max_turns = settings.max_loop_iterations
         self.max_work = settings.max_template_work / timedelta(microseconds=1) * 1000  # in ns
-        self.max_held = _MAX_HELD * settings.max_render_bytes
+        self.max_memory = _MEMORY * settings.max_render_bytes
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:
         super().setup_tags_and_filters(extra=extra)
@@ -102,6 +109,7 @@ class Grammar(Limited):
         self.add_tag(_Output)
         filters = {name: function for name, function in self.filters.items() if name not in LEFT_OUT} | OWN_FILTERS
         self.filters = {name: guarded(name, function) for name, function in filters.items()}
+        self.arguments = {name: arguments(function) for name, function in filters.items()}
 
     def parse_template(self, text: str) -> list[Node]:
         """The nodes of a template.
@@ -126,7 +134,7 @@ class _OutputNode(OutputNode):
     __slots__ = ()
 
     def render_to_output(self, context: Context, buffer: TextIO) -> int:  # type: ignore[override] # it is always ours
-        return buffer.write(to_text(self.expression.evaluate(context), context.max_text, context))
+        return buffer.write(to_text(self.expression.evaluate(context), context))
 
 
 class _Output(Output):
@@ -160,13 +168,15 @@ def _expression_tokens(token: Token) -> _Tokens:
     if text.count("(") + text.count("[") > _MAX_BRACKETS:
         raise LiquidSyntaxError(f"the expression has more than {_MAX_BRACKETS} brackets", token=token)
     end = Token(TOKEN_EOF, TOKEN_EOF, token.start_index + len(text), token.source)
-    return _Tokens(_with_any_property(tokenize(text, token)), end)
+    return _Tokens(_mended(tokenize(text, token)), end)
 
 
-def _with_any_property(tokens: Iterator[Token]) -> Iterator[Token]:
-    """Behind a dot any word is a property: `output.limit`, `output.empty`."""
+def _mended(tokens: Iterator[Token]) -> Iterator[Token]:
+    """Behind a dot any word is a property: `output.limit`, `output.empty`. Numbers are short: reading them is slow."""
     after_dot = False
     for token in tokens:
+        if token.kind in _NUMBERS and len(token.value) > _MAX_NUMBER:
+            raise LiquidSyntaxError(f"the number is longer than {_MAX_NUMBER} characters", token=token)
         yield token._replace(kind=TOKEN_WORD) if after_dot and token.value in WORDS else token
         after_dot = token.kind == TOKEN_DOT
 

@@ -9,19 +9,35 @@ than that is refused: back-references, look-around, atomic groups and possessive
 from __future__ import annotations
 
 import re
+import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from re import _constants as sre  # type: ignore[attr-defined] # not in typeshed; tests pin what is used of it
-from re import _parser as parser  # type: ignore[attr-defined] # likewise
+from re import _constants as sre  # not in typeshed; tests pin what is used of it
+from re import _parser as parser  # likewise
 from typing import Any, NamedTuple, TypeAlias
 
 #: Characters of a pattern, and instructions it may become (`a{500}` is 500).
 MAX_PATTERN = 500
 _MAX_INSTRUCTIONS = 2000
 
-#: Called with the steps taken since the last call; raises to stop.
-Count: TypeAlias = Callable[[int], None]
+#: Groups that are remembered: as many as a replacement can name.
+_MAX_GROUPS = 9
+
+#: Called with the steps taken since the last call, and the bytes that matching takes by now; raises to stop.
+Count: TypeAlias = Callable[[int, int], None]
 _STEPS_BETWEEN_COUNTS = 1000
+
+#: Bytes of a state that failed, of one to come back to, and of each end of a group in it. Steps that a character
+#: takes of which it is not known whether it matches; characters of which that is remembered.
+_FAILED_BYTES, _STATE_BYTES, _SPAN_BYTES = 100, 150, 20
+_LEARNING_STEPS = 6
+_MAX_LEARNED = 500
+#: Steps that a match takes beside its own, and that a place does where there may be one.
+_FOUND_STEPS, _PLACE_STEPS = 6, 3
+
+# `[[]` and its like may mean something else to a later Python; whoever wrote them need not know that now.
+warnings.filterwarnings("ignore", r"Possible (nested set|set)", FutureWarning)
 
 _CHAR, _SPLIT, _JUMP, _SAVE, _AT, _MATCH = range(6)
 
@@ -54,17 +70,20 @@ class _Instruction(NamedTuple):
 
 
 class _Set(dict[str, bool]):
-    """Which characters match, remembering the answer for each."""
+    """Which characters match, remembering the answer for some."""
 
     def __init__(self, matches: Callable[[str], bool], *, ignore_case: bool) -> None:
         super().__init__()
         self._matches = matches
         self._ignore_case = ignore_case
 
-    def __missing__(self, char: str) -> bool:
+    def learn(self, char: str) -> bool:
+        """Whether one matches that is not remembered."""
         forms = {char, char.lower(), char.upper()} if self._ignore_case else {char}
-        self[char] = any(self._matches(form) for form in forms if len(form) == 1)
-        return self[char]
+        answer = any(self._matches(form) for form in forms if len(form) == 1)
+        if len(self) < _MAX_LEARNED:
+            self[char] = answer
+        return answer
 
 
 class Pattern:
@@ -77,11 +96,13 @@ class Pattern:
             tree = parser.parse(text)
         except (re.error, OverflowError, RecursionError) as error:
             raise PatternError(f"is not a regular expression: {error}") from error
-        self.groups: int = tree.state.groups
+        self.groups: int = min(tree.state.groups, _MAX_GROUPS + 1)
         compiler = _Compiler()
         compiler.sequence(tree, tree.state.flags)
         compiler.emit(_MATCH)
         self._program = tuple(compiler.program)
+        self._splits = tuple(pc for pc, instruction in enumerate(self._program) if instruction.op == _SPLIT)
+        self._state_bytes = _STATE_BYTES + 2 * _SPAN_BYTES * self.groups
 
     @property
     def size(self) -> int:
@@ -102,11 +123,17 @@ class Pattern:
         """Whether it matches anywhere in a text."""
         return next(self._matches(text, count), None) is not None
 
-    def replace(self, text: str, replacement: str, count: Count, limit: int) -> str:
+    def replace(self, text: str, replacement: str, count: Count, check: Callable[[int], None]) -> str:
         r"""The text with every match replaced; `\1` in the replacement is the first group, `\0` the whole match.
 
+        Args:
+            text: Where to look.
+            replacement: What to put there.
+            count: Counts.
+            check: Called with the length of the result as it grows; raises to stop.
+
         Raises:
-            PatternError: The replacement names a group that is not there, or the result is longer than `limit`.
+            PatternError: The replacement names a group that is not there.
         """
         parts = self._parts(replacement)
         made: list[str] = []
@@ -117,8 +144,7 @@ class Pattern:
                 part if isinstance(part, str) else text[spans[2 * part] : spans[2 * part + 1]] for part in parts
             )
             length += sum(map(len, made[-len(parts) - 1 :]))
-            if length > limit:
-                raise PatternError(f"makes a text longer than {limit} characters")
+            check(length)
             at = spans[1]
         return "".join((*made, text[at:]))
 
@@ -146,21 +172,28 @@ class Pattern:
                 continue
             yield spans
             # What failed further on fails again; at the end of the match stand states of the match itself.
-            failed.difference_update(pc * width + spans[1] for pc in range(len(self._program)))
+            failed.difference_update(pc * width + spans[1] for pc in self._splits)
+            count(_FOUND_STEPS + len(self._splits) // 2, 0)
             at = spans[1] + (spans[1] == spans[0])
 
-    def _match(self, text: str, start: int, failed: set[int], count: Count) -> Sequence[int] | None:  # noqa: C901 - one branch for each instruction
+    def _match(self, text: str, start: int, failed: set[int], count: Count) -> Sequence[int] | None:  # noqa: C901, PLR0912 - one branch for each instruction
         """A match that begins at `start`: depth first, never twice through the same state."""
         program, width, end = self._program, len(text) + 1, len(text)
         stack: list[tuple[int, int, tuple[int, ...]]] = [(0, start, (start, start) + (0, 0) * (self.groups - 1))]
-        steps = 1
+        steps = _PLACE_STEPS
         while stack:
             pc, at, spans = stack.pop()
             while True:
                 steps += 1
                 op, argument, second = program[pc]
                 if op == _CHAR:
-                    if at == end or not argument[text[at]]:
+                    if at == end:
+                        break
+                    matches = argument.get(text[at])
+                    if matches is None:
+                        matches = argument.learn(text[at])
+                        steps += _LEARNING_STEPS
+                    if not matches:
                         break
                     at += 1
                 elif op == _SPLIT:
@@ -169,7 +202,7 @@ class Pattern:
                         break
                     failed.add(state)
                     if steps > _STEPS_BETWEEN_COUNTS:
-                        count(steps)
+                        count(steps, _FAILED_BYTES * len(failed) + self._state_bytes * len(stack))
                         steps = 0
                     stack.append((second, at, spans))
                     pc = argument - 1
@@ -178,12 +211,12 @@ class Pattern:
                 elif op == _SAVE:
                     spans = (*spans[:argument], at, *spans[argument + 1 :])
                 elif op == _MATCH:
-                    count(steps)
+                    count(steps, 0)
                     return (start, at, *spans[2:])
                 elif not argument(text, at):
                     break
                 pc += 1
-        count(steps)
+        count(steps, 0)
         return None
 
 
@@ -211,10 +244,11 @@ class _Compiler:
             self.branch(argument[1], flags)
         elif op is sre.SUBPATTERN:
             group, added, removed, items = argument
-            if group is not None:
+            remembered = group is not None and group <= _MAX_GROUPS
+            if remembered:
                 self.emit(_SAVE, 2 * group)
             self.sequence(items, (flags | added) & ~removed)
-            if group is not None:
+            if remembered:
                 self.emit(_SAVE, 2 * group + 1)
         elif op in {sre.MAX_REPEAT, sre.MIN_REPEAT}:
             self.repeat(argument, flags, greedy=op is sre.MAX_REPEAT)
@@ -251,7 +285,10 @@ class _Compiler:
     def repeat(self, argument: Any, flags: int, *, greedy: bool) -> None:  # noqa: ANN401 - as above
         least, most, items = argument
         for _ in range(least):
+            before = len(self.program)
             self.sequence(items, flags)
+            if len(self.program) == before:
+                break  # nothing, however often
         splits: list[int] = []
         unbounded = most is sre.MAXREPEAT
         for _ in range(1 if unbounded else most - least):
@@ -272,15 +309,28 @@ def _matcher(op: Any, argument: Any, flags: int) -> Callable[[str], bool]:  # no
     if op is sre.ANY:
         return (lambda _: True) if flags & sre.SRE_FLAG_DOTALL else "\n".__ne__
     negated = argument[0][0] is sre.NEGATE
-    tests = [_member(*item) for item in argument[negated:]]
-    return lambda char: any(test(char) for test in tests) != negated
+    return _member_of(argument[negated:], negated=negated)
 
 
-def _member(op: Any, argument: Any) -> Callable[[str], bool]:  # noqa: ANN401 - as above
-    if op is sre.RANGE:
-        low, high = argument
-        return lambda char: low <= ord(char) <= high
-    return _CATEGORIES[argument] if op is sre.CATEGORY else chr(argument).__eq__
+def _member_of(items: Any, *, negated: bool) -> Callable[[str], bool]:  # noqa: ANN401 - as above
+    """Whether a character is in a class; found at once, however much stands between the brackets."""
+    single = {chr(argument) for op, argument in items if op is sre.LITERAL}
+    categories = [_CATEGORIES[name] for name in {argument for op, argument in items if op is sre.CATEGORY}]
+    starts: list[int] = []
+    ends: list[int] = []
+    for low, high in sorted(argument for op, argument in items if op is sre.RANGE):
+        if ends and low <= ends[-1]:
+            ends[-1] = max(ends[-1], high)
+        else:
+            starts.append(low)
+            ends.append(high)
+
+    def matches(char: str) -> bool:
+        at = bisect_right(starts, ord(char)) - 1
+        inside = char in single or (at >= 0 and ord(char) <= ends[at]) or any(test(char) for test in categories)
+        return inside != negated
+
+    return matches
 
 
 def _assertion(kind: Any, flags: int) -> Callable[[str, int], bool]:  # noqa: ANN401 - as above

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
 from typing import Any
 
 from liquid.exceptions import FilterArgumentError
@@ -12,22 +11,18 @@ from liquid.filter import with_context
 from liquid.limits import to_int
 
 from dsl.templates.context import Context
-from dsl.templates.costs import PATTERN, PATTERN_INSTRUCTION, PATTERN_STEP
-from dsl.templates.patterns import Pattern, PatternError
+from dsl.templates.costs import (
+    PATTERN,
+    PATTERN_INSTRUCTION,
+    PATTERN_STEP,
+    SHORT_TEXT_BYTES,
+    WIDE,
+    bytes_of,
+)
+from dsl.templates.patterns import Count, Pattern, PatternError
 
 #: What is left out with everything inside it.
 _HIDDEN = (("<!--", "-->"), ("<script", "</script>"), ("<style", "</style>"))
-
-
-def too_long(limit: int) -> FilterArgumentError:
-    """The error of a text that is longer than a template may make."""
-    # python-liquid gives an error of this class the place of the filter.
-    return FilterArgumentError(f"the text is longer than {limit} characters", token=None)
-
-
-def too_many(limit: int) -> FilterArgumentError:
-    """The error of a list that has more items than a filter may make."""
-    return FilterArgumentError(f"the list is longer than {limit} items", token=None)
 
 
 def slug(value: str) -> str:
@@ -48,42 +43,46 @@ def regex_replace(value: str, pattern: object, replacement: object = "", *, cont
     r"""`regex_replace`: each place the pattern is found, replaced; `\1` is what its first group matched."""
     compiled = _compiled(pattern, context)
     try:
-        return compiled.replace(value, str(replacement), _counter(context), context.max_text)
+        return compiled.replace(value, str(replacement), _counter(context), context.check_text)
     except PatternError as error:
         raise FilterArgumentError(f"the pattern {error}", token=None) from error
 
 
-def _counter(context: Context) -> Callable[[int], None]:
-    return lambda steps: context.spend(steps * PATTERN_STEP)
+def _counter(context: Context) -> Count:
+    def count(steps: int, size: int) -> None:
+        context.spend(steps * PATTERN_STEP)
+        context.need(size)
+
+    return count
 
 
 def _compiled(pattern: object, context: Context) -> Pattern:
     """A pattern; whether it was kept or not, it is paid for once in an evaluation."""
     text = str(pattern)
     if text not in context.patterns:
+        context.spend(PATTERN)
         try:
             context.patterns[text] = Pattern.of(text)
         except PatternError as error:
             raise FilterArgumentError(f"the pattern {error}", token=None) from error
-        context.spend(PATTERN + PATTERN_INSTRUCTION * context.patterns[text].size)
+        context.spend(PATTERN_INSTRUCTION * context.patterns[text].size)
     return context.patterns[text]
 
 
 @with_context
 def append(value: str, more: object, *, context: Context) -> str:
     """`append`, measured before it is made."""
-    return _joined(value, str(more), context.max_text)
+    return _joined(value, str(more), context)
 
 
 @with_context
 def prepend(value: str, more: object, *, context: Context) -> str:
     """`prepend`, measured before it is made."""
-    return _joined(str(more), value, context.max_text)
+    return _joined(str(more), value, context)
 
 
-def _joined(left: str, right: str, limit: int) -> str:
-    if len(left) + len(right) > limit:
-        raise too_long(limit)
+def _joined(left: str, right: str, context: Context) -> str:
+    context.check_text(len(left) + len(right))
     return left + right
 
 
@@ -91,8 +90,9 @@ def _joined(left: str, right: str, limit: int) -> str:
 def replace(value: str, old: object, new: object = "", *, context: Context) -> str:
     """`replace`: every occurrence, unless that would make the text too long."""
     before, after = str(old), str(new)
-    if len(value) + value.count(before) * (len(after) - len(before)) > context.max_text:
-        raise too_long(context.max_text)
+    length = len(value) + value.count(before) * (len(after) - len(before))
+    context.check_text(length)
+    context.need(length * (1 if value.isascii() and after.isascii() else WIDE))
     return value.replace(before, after)
 
 
@@ -113,15 +113,14 @@ def replace_last(value: str, old: object, new: object) -> str:
 
 @with_context
 def split(value: str, separator: object, *, context: Context) -> list[str]:
-    """`split`, counted before it is made."""
-    by, most = str(separator), context.max_items
+    """`split`, counted before it is made; its parts are held, wherever they go."""
+    by = str(separator)
     if not value or value == by:
         return []
-    parts = [] if by else list(value[: most + 1])
-    if by:
-        parts = value.split(None if by == " " else by, most)
-    if len(parts) > most:
-        raise too_many(most)
+    most = len(value) // 2 + 1 if by == " " else value.count(by) + 1
+    context.hold(bytes_of(value) + SHORT_TEXT_BYTES * min(most, context.max_items))
+    parts = value.split(None if by == " " else by, context.max_items) if by else list(value[: context.max_items + 1])
+    context.check_items(len(parts))
     return parts
 
 
@@ -129,12 +128,13 @@ def split(value: str, separator: object, *, context: Context) -> list[str]:
 def truncatewords(value: str, count: Any = 15, end: object = "...", *, context: Context) -> str:  # noqa: ANN401 - a number
     """`truncatewords`, without taking apart the words that it leaves off."""
     asked = max(to_int(count), 1)
-    most = min(asked, context.max_items)
+    most = min(asked, context.max_items, len(value) // 2 + 1)
+    context.need(SHORT_TEXT_BYTES * most + 2 * bytes_of(value))
     words = value.split(None, most)
     if len(words) > most < asked:
-        raise too_many(most)
+        context.check_items(len(words))
     # As many words as asked for count as one too many, as in Liquid.
-    return " ".join(words) if len(words) < most else " ".join(words[:most]) + str(end)
+    return " ".join(words) if len(words) < asked else " ".join(words[:asked]) + str(end)
 
 
 def strip_html(value: str) -> str:

@@ -106,19 +106,14 @@ def misspelt_slug(text: str) -> Broken | None:
     match = re.search(r"^(slug):", text, re.MULTILINE)
     assert match is not None
     broken, at = _replaced(text, match, "slgu")
-    return Broken(
-        broken, (("command.unknown_key", at, _COMMAND_KEYS, "slug"), ("command.missing_key", at, "slug", None))
-    )
+    return Broken(broken, (("command.unknown_key", at, _COMMAND_KEYS, "slug"),))
 
 
 def misspelt_step_type_key(text: str) -> Broken | None:
     """The last step has no step after it that would miss its output."""
-    match = list(re.finditer(r"^  - (id): answer\n    (type):", text, re.MULTILINE))[-1]
-    broken, at = _replaced(text, match, "tpye", 2)
-    return Broken(
-        broken,
-        (("command.missing_key", match.start(1), "type", None), ("command.unknown_key", at, _STEP_KEYS, "type")),
-    )
+    match = list(re.finditer(r"^  - id: answer\n    (type):", text, re.MULTILINE))[-1]
+    broken, at = _replaced(text, match, "tpye")
+    return Broken(broken, (("command.unknown_key", at, _STEP_KEYS, "type"),))
 
 
 def missing_id(text: str) -> Broken | None:
@@ -133,7 +128,7 @@ def missing_parameter(text: str) -> Broken | None:
     if match is None:
         return None
     broken, at = _replaced(text, match, "vlaue")
-    return Broken(broken, (("command.unknown_key", at, "value", "value"), ("command.missing_key", at, "value", None)))
+    return Broken(broken, (("command.unknown_key", at, "value", "value"),))
 
 
 def duplicate_step(text: str) -> Broken | None:
@@ -190,7 +185,7 @@ def later_step(text: str) -> Broken | None:
     added = '  - {id: early, type: respond, with: {value: "{{ steps.answer.output }}"}}\n'
     broken = text[: match.end()] + added + text[match.end() :]
     at = match.end() + added.index("steps.answer")
-    return Broken(broken, (("command.step_not_run_yet", at, "a step before this one", None),))
+    return Broken(broken, (("command.step_not_run_yet", at, "no step: none has run by then", None),))
 
 
 def undeclared_secret(text: str) -> Broken | None:
@@ -202,7 +197,7 @@ def undeclared_secret(text: str) -> Broken | None:
         return None
     broken = text[: match.end()] + added + text[match.end() :]
     at = match.end() + added.index("secrets.")
-    return Broken(broken, (("command.unknown_secret", at, "a listed secret", None),))
+    return Broken(broken, (("command.unknown_secret", at, "a secret of that list", None),))
 
 
 def anchor(text: str) -> Broken | None:
@@ -285,9 +280,6 @@ def _placed(name: str, broken: Broken) -> Broken:
         while broken.text[at] == " ":
             at += 1
         return Broken(broken.text, ((code, at, expected, nearest),))
-    if name == "number-too-large":
-        (first,) = broken.faults
-        return Broken(broken.text, (first, ("command.wrong_value", first[1], "a whole number from 1 to 100", None)))
     return broken
 
 

@@ -12,7 +12,8 @@ from dsl.rehearsal.run import rehearse
 from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 
-PAGE = (Path(__file__).parents[2] / "docs/how-to/test-a-command.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/how-to/test-a-command.md").read_text(encoding="utf-8")
 
 
 def test_the_fixtures_on_the_page_pass_as_the_page_says() -> None:

@@ -16,7 +16,7 @@ HOOKS: dict[str, Any] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_t
 @pytest.mark.req("D-02")
 def test_the_top_level_holds_what_people_look_for_there() -> None:
     folders = {"api", "workers", "dsl", "telemetry", "migrations", "tests", "docs", "benchmarks"}
-    files = {"pyproject.toml", "requirements.lock", "docker-compose.yml", "Makefile", "LICENSE"}
+    files = {"pyproject.toml", "requirements.lock", "Dockerfile", "docker-compose.yml", "Makefile", "LICENSE"}
     pages = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md"}
     assert {name for name in folders if not (ROOT / name).is_dir()} == set()
     assert {name for name in files | pages if not (ROOT / name).is_file()} == set()

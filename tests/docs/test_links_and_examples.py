@@ -115,7 +115,7 @@ def test_commands_in_pages_load_and_fit_the_published_schema(page: Path, text: s
     assert load(text, REGISTRY, DslSettings(), origin=str(page)).steps
     root = read(text, DslSettings()).root
     assert root is not None
-    jsonschema_rs.validate(command_schema(REGISTRY), root.value())
+    jsonschema_rs.validate(command_schema(REGISTRY, DslSettings()), root.value())
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))

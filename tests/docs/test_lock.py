@@ -31,6 +31,9 @@ def name_of(requirement: str) -> str:
 def direct() -> Iterator[str]:
     """Everything that pyproject.toml itself asks for."""
     yield from PROJECT["project"]["dependencies"]
+    yield from PROJECT["build-system"]["requires"]
+    for extra in PROJECT["project"]["optional-dependencies"].values():
+        yield from extra
     for group in PROJECT["dependency-groups"].values():
         yield from (entry for entry in group if isinstance(entry, str))
 

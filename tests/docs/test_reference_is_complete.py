@@ -13,6 +13,8 @@ import pytest
 from api import problems
 from api.cli.main import weir
 from api.settings import SECTIONS
+from docs.generators import errors
+from dsl.library import PACKS
 from dsl.steps import REGISTRY
 from telemetry.events import CATALOGUE, event_type
 from telemetry.settings import settings_of, variable_of
@@ -85,3 +87,24 @@ def _commands(command: click.Command, path: str) -> Iterator[str]:
                     yield from _commands(inner, f"{path} {name}")
     else:
         yield path
+
+
+def test_every_code_in_the_source_is_documented() -> None:
+    page = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    # What looks like a code and is a type of step, a pack, or a file.
+    others = set(REGISTRY) | {path.stem for path in PACKS.glob("*.yaml")} | {"note.md"}
+
+    codes = errors.written_codes() | {each.code for each in errors.errors_of(set())}
+
+    assert len(codes) > 100
+    assert {name for name in codes - others if f"`{name}`" not in page and f"### {name}\n" not in page} == set()
+
+
+def test_nothing_is_documented_that_no_source_has() -> None:
+    given = errors.read()
+    source = "\n".join(path.read_text(encoding="utf-8") for path in errors.sources())
+    names = [*given["errors"], *(name for group in given["faults"].values() for name in group if name != "about")]
+
+    # Put together of two words.
+    made = {"inputs.number", "file.unreadable", "folder.unreadable"}
+    assert [name for name in names if f'"{name}"' not in source and name not in made] == []

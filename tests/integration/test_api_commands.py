@@ -87,7 +87,12 @@ def test_an_unknown_command_is_answered_with_the_nearest(api: Api) -> None:
     ("method", "path", "status", "code"),
     [
         ("GET", "/nowhere", 404, "route.not_found"),
-        ("GET", "/api/executions/not-an-id", 404, "route.not_found"),
+        ("GET", "/api/executions/not-an-id", 404, "request.id_malformed"),
+        ("GET", "/api/executions/not-an-id/steps", 404, "request.id_malformed"),
+        ("GET", f"/api/executions/{ID.replace('-', '')}", 404, "request.id_malformed"),
+        ("PATCH", "/api/fragments/%00", 404, "request.id_malformed"),
+        ("GET", "/api/fragments/import", 405, "method.not_allowed"),
+        ("DELETE", "/api/fragments/import", 405, "method.not_allowed"),
         ("DELETE", "/api/commands", 405, "method.not_allowed"),
         ("GET", f"/api/executions/{ID}", 404, "execution.not_found"),
         ("GET", f"/api/executions/{ID}/steps", 404, "execution.not_found"),
@@ -103,7 +108,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(api: Api) -> None:
         ("GET", "/api/executions?cursor=nonsense", 400, "request.cursor_invalid"),
         ("GET", "/api/executions?cursor=%C3%BC", 400, "request.cursor_invalid"),
         ("GET", "/api/fragments?q=%00", 422, "request.invalid"),
-        ("GET", "/api/fragments?type=%20", 422, "record.invalid"),
+        ("GET", "/api/fragments?type=%20", 422, "request.invalid"),
         ("GET", "/api/telemetry/events?component=nothing", 422, "request.invalid"),
         ("GET", "/api/telemetry/events?time_range=soon", 422, "request.invalid"),
         ("GET", "/api/telemetry/events?time_range=1h&start=2026-01-01T00:00:00Z", 422, "request.invalid"),
@@ -116,6 +121,13 @@ def test_what_cannot_be_served_is_a_problem_of_its_kind(
     refused = problem(api.open(method, path))
 
     assert (refused["status"], refused["code"]) == (status, code)
+
+
+def test_an_address_that_holds_no_id_is_told_what_one_looks_like(api: Api) -> None:
+    refused = problem(api.get("/api/executions/latest"))
+
+    assert "'latest'" in str(refused["detail"])
+    assert "UUID" in str(refused["hint"])
 
 
 def test_a_cursor_of_another_list_is_refused(api: Api) -> None:
@@ -157,6 +169,7 @@ def test_the_api_describes_itself(api: Api) -> None:
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == {
         "/api/commands",
+        "/api/commands/validate",
         "/api/commands/{slug}",
         "/api/commands/{slug}/executions",
         "/api/executions",

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
+from datetime import timedelta
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ import pytest
 from fixtures.apis import Answer, Api
 from psycopg import sql
 
+from api.resources import context
 from api.resources.context import Context
 from api.schemas.answers import ExecutionDetailShape, ExecutionPage, StepPage
 from telemetry.ids import new_id
@@ -138,9 +141,69 @@ def test_a_wait_that_is_too_short_ends_in_202(api: Api) -> None:
     assert "Preference-Applied" not in answer.headers
 
 
-@pytest.mark.parametrize("prefer", ["wait", "wait=x", "wait=-1", "wait=99999999999999999999", "return=minimal"])
-def test_a_preference_that_makes_no_sense_is_ignored(api: Api, prefer: str) -> None:
-    assert api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer=prefer).status_code == 202
+@pytest.mark.parametrize(
+    "prefer",
+    [
+        "wait",
+        "wait=",
+        "wait=x",
+        "wait=-1",
+        "wait=1.5",
+        "wait=99999999999999999999",
+        "wait=\u00b2",
+        "return=minimal",
+        "return=minimal; wait=20",
+        'note="a, wait=20"',
+        "wait=x, wait=20",
+        ",;=",
+    ],
+)
+def test_a_preference_that_makes_no_sense_is_ignored(busy_api: Api, prefer: str) -> None:
+    answer = busy_api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer=prefer)
+
+    assert answer.status_code == 202
+    assert "Preference-Applied" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "prefer", ["wait=20", "WAIT = 20", 'wait="20"', "respond-async, wait=20", "wait=20; foo=bar", "wait=20, wait=0"]
+)
+def test_a_preference_may_be_written_in_any_way_that_is_sound(busy_api: Api, prefer: str) -> None:
+    answer = busy_api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer=prefer)
+
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, "wait=20")
+
+
+def test_nobody_waits_longer_than_the_settings_grant(busy_api: Api) -> None:
+    given = context_of(busy_api)
+    granted = replace(given.settings.api, max_wait=timedelta(seconds=20))
+    context.give(busy_api.app, replace(given, settings=replace(given.settings, api=granted)))
+
+    answer = busy_api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer="wait=86400")
+
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, "wait=20")
+
+
+def test_a_wait_that_is_granted_in_part_ends_in_202_too(api: Api) -> None:
+    given = context_of(api)
+    granted = replace(given.settings.api, max_wait=timedelta(seconds=1))
+    context.give(api.app, replace(given, settings=replace(given.settings, api=granted)))
+
+    answer = api.post("/api/commands/todo.add/executions", {"inputs": {"body": "x"}}, Prefer="wait=86400")
+
+    assert (answer.status_code, answer.json["state"], answer.json["result"]) == (202, "queued", None)
+    assert "Preference-Applied" not in answer.headers
+
+
+def test_a_caller_that_waits_gets_the_whole_result(busy_api: Api) -> None:
+    value = "x" * 50_000
+    busy_api.write("large", f"  - {{id: a, type: respond, with: {{value: {{large: {value}}}}}}}\n")
+
+    answer = busy_api.post("/api/commands/large/executions", {}, Prefer="wait=20")
+
+    assert (answer.status_code, answer.json["result"]) == (200, {"large": value})
+    assert ExecutionDetailShape().validate(answer.json) == {}
+    assert answer.json == busy_api.get(answer.headers["Location"]).json
 
 
 @pytest.mark.req("C-10")
@@ -149,6 +212,7 @@ def test_a_dry_run_says_what_it_would_have_changed_and_changes_nothing(busy_api:
         "/api/commands/todo.add/executions", {"inputs": {"body": "x"}, "dry_run": True}, Prefer="wait=20"
     )
 
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (200, "wait=20")
     assert (answer.json["state"], answer.json["dry_run"]) == ("succeeded", True)
     assert {"entity": "fragment", "operation": "created", "rows": 1} in answer.json["effects"]
     assert busy_api.get("/api/fragments").json["items"] == []
@@ -160,10 +224,12 @@ def test_a_failed_execution_shows_its_owner_what_went_wrong(busy_api: Api) -> No
     answer = busy_api.post("/api/commands/fails/executions", {}, Prefer="wait=20")
 
     assert (answer.status_code, answer.json["state"]) == (200, "failed")
+    assert answer.headers["Preference-Applied"] == "wait=20"
     assert answer.json["error"]["message"]
+    assert answer.json["result"] is None
 
 
-@pytest.mark.req("C-01")
+@pytest.mark.req("C-01", "C-06")
 def test_refused_inputs_are_answered_with_every_fault_and_leave_an_event(api: Api) -> None:
     answer = api.submit("todo.add", {"priority": "urgent", "bdoy": "x"})
 
@@ -172,8 +238,50 @@ def test_refused_inputs_are_answered_with_every_fault_and_leave_an_event(api: Ap
     [refused] = api.get("/api/telemetry/events", event_type="command.validation.failed").json["items"]
     assert refused["command_slug"] == "todo.add"
     assert refused["correlation_id"] == answer.headers["X-Correlation-ID"]
-    assert refused["measures"] == {"faults_count": 3}
+    assert refused["measures"] == {
+        "faults_count": 3,
+        "failed_fields": [
+            {"field": "inputs.<unknown>", "rule": "unknown"},
+            {"field": "inputs.priority", "rule": "enum"},
+            {"field": "inputs.body", "rule": "required"},
+        ],
+    }
     assert api.get("/api/executions").json["items"] == []
+
+
+@pytest.mark.req("C-06", "C-14")
+def test_of_refused_inputs_telemetry_knows_declared_fields_and_rules_and_nothing_else(api: Api) -> None:
+    api.write(
+        "nested",
+        "  - {id: a, type: respond, with: {value: hi}}\n",
+        "{items: {type: array, items: {type: object, properties: {name: {type: string, pattern: '^[a-z]+$'}}}},"
+        " free: {type: object, additionalProperties: {type: integer}}}",
+    )
+
+    refused = api.submit(
+        "nested",
+        {"items": [{"name": "kraken-1"}, {"name": "kraken-2"}], "free": {"kraken-3": "kraken-4"}, "kraken-5": 1},
+    )
+
+    assert refused.status_code == 422
+    [event] = api.get("/api/telemetry/events", event_type="command.validation.failed").json["items"]
+    assert sorted((fault["field"], fault["rule"]) for fault in event["measures"]["failed_fields"]) == [
+        ("inputs.<unknown>", "unknown"),
+        ("inputs.free.<unknown>", "type"),
+        ("inputs.items[0].name", "pattern"),
+        ("inputs.items[1].name", "pattern"),
+    ]
+    assert "kraken" not in json.dumps(event)
+
+
+def test_fields_that_telemetry_is_told_of_are_bounded(api: Api) -> None:
+    declared = ", ".join(f"f{number}: {{type: integer}}" for number in range(50))
+    api.write("wide", "  - {id: a, type: respond, with: {value: hi}}\n", f"{{{declared}}}")
+
+    api.submit("wide", {f"f{number}": "x" for number in range(50)})
+
+    [event] = api.get("/api/telemetry/events", event_type="command.validation.failed").json["items"]
+    assert (event["measures"]["faults_count"], len(event["measures"]["failed_fields"])) == (50, 20)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +293,7 @@ def test_refused_inputs_are_answered_with_every_fault_and_leave_an_event(api: Ap
         ({"dry_run": 1}, 422, "dry_run"),
         ({"priority": True}, 422, "priority"),
         ({"priority": "5"}, 422, "priority"),
-        ({"priority": 5.0}, 422, "priority"),
+        ({"priority": 5.5}, 422, "priority"),
         ({"priority": 2.5e-42}, 422, "priority"),
         ({"priority": 10}, 422, "priority"),
         ({"user": ""}, 422, "user"),
@@ -220,6 +328,10 @@ def test_a_body_that_is_not_sound_json_is_refused(api: Api, data: bytes, content
     answer = api.open("POST", "/api/commands/todo.add/executions", data=data, content_type=content_type)
 
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+
+
+def test_a_whole_number_may_be_written_with_a_point(api: Api) -> None:
+    assert api.submit("todo.add", {"body": "x"}, priority=7.0).json["priority"] == 7
 
 
 def test_no_body_at_all_submits_without_inputs(api: Api) -> None:
@@ -333,6 +445,30 @@ def test_events_are_found_by_what_they_are_about(api: Api) -> None:
     assert count(end="2020-01-01T00:00:00Z") == 0
     first = api.get("/api/telemetry/events", limit=1).json
     assert count(cursor=first["next_cursor"]) == everything - 1
+
+
+@pytest.mark.req("C-16")
+def test_rates_of_success_of_commands_and_step_types_are_read_from_telemetry_alone(api: Api) -> None:
+    api.write("fails", FAILS)
+    for _ in range(3):
+        api.submit("todo.add", {"body": "x"})
+    for _ in range(2):
+        api.submit("fails")
+    api.run()
+    with api.resources.pool.connection() as connection:
+        connection.execute("delete from command_executions")
+
+    def rate(event_type: str, **query: str) -> tuple[int, int]:
+        counts = [
+            len(api.get("/api/telemetry/events", event_type=event_type, outcome=outcome, **query).json["items"])
+            for outcome in ("succeeded", "failed")
+        ]
+        return counts[0], counts[1]
+
+    assert rate("command.execution", command="todo.add") == (3, 0)
+    assert rate("command.execution", command="fails") == (0, 2)
+    assert rate("dsl.step", step_type="validate") == (3, 2)
+    assert rate("dsl.step", step_type="fragment.create") == (3, 0)
 
 
 @pytest.mark.req("C-14")

@@ -59,7 +59,7 @@ def test_a_large_import_is_told_in_one_event_per_operation_and_kept_in_one_row_p
 
 
 def test_one_bad_note_keeps_the_others_of_its_request_out(api: Api) -> None:
-    answer = api.post("/api/fragments/import", {"notes": [note("good"), note("bad", tags=[""])]})
+    answer = api.post("/api/fragments/import", {"notes": [note("good"), note("bad", tags=[" "])]})
 
     assert (answer.status_code, answer.json["code"]) == (422, "record.invalid")
     assert "bad" in answer.json["detail"]
@@ -72,6 +72,8 @@ def test_one_bad_note_keeps_the_others_of_its_request_out(api: Api) -> None:
         ({}, "notes"),
         ({"notes": [{}]}, "notes[0].source"),
         ({"notes": [note("a", created_at="2020-01-01")]}, "notes[0].created_at"),
+        ({"notes": [note("a", created_at="0001-01-01T00:00:00+05:00")]}, "notes[0].created_at"),
+        ({"notes": [note("a", updated_at="9999-12-31T23:59:59-05:00")]}, "notes[0].updated_at"),
         ({"notes": [note("a", tgas=[])]}, "notes[0].tgas"),
         ({"notes": [note("a", tags="x")]}, "notes[0].tags"),
         ({"notes": [note(str(number)) for number in range(501)]}, "notes"),
@@ -82,6 +84,23 @@ def test_an_import_of_another_shape_is_refused_by_name(api: Api, body: object, p
 
     assert answer.status_code == 422
     assert [fault["path"] for fault in answer.json["errors"]] == [path]
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("2020-02-03T04:05:06+23:59", "2020-02-02T04:06:06Z"),
+        ("2020-02-03T04:05:06-23:59", "2020-02-04T04:04:06Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59.999999+00:00", "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_a_note_may_be_of_any_time_and_offset(api: Api, written: str, kept: str) -> None:
+    answer = api.post("/api/fragments/import", {"notes": [note("a", created_at=written, updated_at=written)]})
+
+    assert answer.json["created"] == 1
+    [stored] = api.get("/api/fragments").json["items"]
+    assert (stored["created_at"], stored["updated_at"]) == (kept, kept)
 
 
 def test_fragments_are_listed_newest_first_in_pages_with_the_beginning_of_their_content(api: Api) -> None:

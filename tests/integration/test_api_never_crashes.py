@@ -11,7 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.schemas.answers import ProblemShape
-from api.schemas.requests import EventQuery, ExecutionQuery, FragmentQuery, ImportShape, StepQuery, SubmissionShape
+from api.schemas.requests import (
+    ChangeShape,
+    DraftShape,
+    EventQuery,
+    ExecutionQuery,
+    FragmentQuery,
+    ImportShape,
+    StepQuery,
+    SubmissionShape,
+    TextShape,
+)
 from api.schemas.schedules import NextQuery, OccurrenceQuery, ScheduleQuery, ScheduleWords
 
 PATHS = (
@@ -20,7 +30,8 @@ PATHS = (
 )
 QUERIES = (EventQuery, ExecutionQuery, FragmentQuery, StepQuery, ScheduleQuery, OccurrenceQuery, NextQuery)
 NAMES = sorted({name for shape in QUERIES for name in shape().fields})
-FIELDS = sorted({*SubmissionShape().fields, *ImportShape().fields})
+SHAPES = (SubmissionShape, ImportShape, DraftShape, ChangeShape, TextShape)
+FIELDS = sorted({name for shape in SHAPES for name in shape().fields})
 ID = "0198a000-0000-7000-8000-0000000000aa"
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
@@ -59,7 +70,9 @@ def test_any_path_is_answered(api: Api, method: str, parts: list[str]) -> None:
 
 @SOME
 @given(
-    path=st.sampled_from(["/api/commands/todo.add/executions", "/api/fragments/import"]),
+    path=st.sampled_from(
+        ["/api/commands/todo.add/executions", "/api/fragments/import", "/api/fragments", "/api/commands/validate"]
+    ),
     body=VALUES | st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4),
 )
 def test_any_body_is_answered(api: Api, path: str, body: object) -> None:
@@ -96,6 +109,20 @@ def test_any_backfill_is_answered(api: Api, start: str, end: str) -> None:
     api.post("/api/schedules", {"name": "there", "command": "todo.add", "every": "365d", "inputs": {"body": "x"}})
     data = json.dumps({"start": start, "end": end, "preview": True}).encode()
     answered(api, "POST", "/api/schedules/there/backfill", data=data, content_type="application/json")
+
+
+@SOME
+@given(change=st.dictionaries(st.sampled_from(sorted(ChangeShape().fields)) | TEXTS, VALUES, max_size=4))
+def test_any_change_is_answered(api: Api, change: dict[str, Any]) -> None:
+    fragment_id = api.post("/api/fragments", {"type": "note"}).json["id"]
+    data = json.dumps(change).encode()
+    answered(api, "PATCH", f"/api/fragments/{fragment_id}", data=data, content_type="application/json")
+
+
+@SOME
+@given(text=st.binary(max_size=200))
+def test_any_text_is_validated(api: Api, text: bytes) -> None:
+    answered(api, "POST", "/api/commands/validate", data=text, content_type="application/yaml")
 
 
 @SOME

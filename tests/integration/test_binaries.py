@@ -15,7 +15,7 @@ from workers.embedded.binaries import Program, find_postgres, find_valkey, withi
 from workers.embedded.postgres import EmbeddedPostgres
 from workers.embedded.valkey import EmbeddedValkey
 from workers.home import Home
-from workers.processes import ServerUnfit, ServerUser, find_server_user
+from workers.processes import ServerFailed, ServerUnfit, ServerUser, find_server_user
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="a plain user's servers reach what the user reaches")
 
@@ -182,3 +182,12 @@ def test_a_server_that_was_named_is_not_copied_but_refused(
 
     with pytest.raises(ServerUnfit, match=f"{server_user.name}, .* cannot execute {path}"):
         within_reach(find_valkey(str(path)), home, server_user)
+
+
+def test_a_postgres_that_is_killed_when_it_is_asked_is_not_passed_over_for_another(tmp_path: Path) -> None:
+    """Another version would make data that this one cannot read."""
+    for name in ("postgres", "initdb"):
+        fake(tmp_path, name, "postgres (PostgreSQL) 18.1").write_text("#!/bin/sh\nkill -9 $$\n", encoding="utf-8")
+
+    with pytest.raises(ServerFailed, match="was killed when it was asked for its version"):
+        find_postgres(str(tmp_path))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
 
 import dramatiq
 import pytest
 from redis import Redis
 
+from telemetry.clock import SystemClock
+from telemetry.testing import ManualClock
 from workers.broker import MAX_RINGS, BellBroker, queue_of
-from workers.hints import RUN_LANE, Hints
+from workers.hints import REST, RUN_LANE, Hints, lane_hint
+
+NOWHERE = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
@@ -47,13 +54,13 @@ class _Lane:
 def test_a_hint_wakes_an_idle_worker(broker: BellBroker, lane: _Lane) -> None:
     lane.proceed.release()
 
-    assert Hints(broker).wake("default")
+    assert Hints(broker, SystemClock()).wake("default")
 
     assert lane.began.acquire(timeout=5)
 
 
 def test_a_worker_at_its_limit_takes_no_more_until_it_is_done(broker: BellBroker, lane: _Lane) -> None:
-    hints = Hints(broker)
+    hints = Hints(broker, SystemClock())
     for _ in range(3):
         hints.wake("default")
     assert lane.began.acquire(timeout=5)
@@ -67,7 +74,7 @@ def test_a_worker_at_its_limit_takes_no_more_until_it_is_done(broker: BellBroker
 
 
 def test_rings_without_listeners_are_bounded(broker: BellBroker, redis: Redis) -> None:
-    hints = Hints(broker)
+    hints = Hints(broker, SystemClock())
     for _ in range(MAX_RINGS + 10):
         hints.wake("default")
 
@@ -77,7 +84,7 @@ def test_rings_without_listeners_are_bounded(broker: BellBroker, redis: Redis) -
 
 def test_an_idle_worker_asks_redis_a_few_times_a_second_at_most(broker: BellBroker, lane: _Lane, redis: Redis) -> None:
     lane.proceed.release()
-    Hints(broker).wake("default")
+    Hints(broker, SystemClock()).wake("default")
     assert lane.began.acquire(timeout=5)
     before = redis.info("stats")["total_commands_processed"]
 
@@ -89,8 +96,73 @@ def test_an_idle_worker_asks_redis_a_few_times_a_second_at_most(broker: BellBrok
 
 
 def test_a_queue_that_is_away_loses_no_submission_and_raises_nothing() -> None:
-    broker = BellBroker("redis://127.0.0.1:1/0", [])
+    broker = BellBroker(NOWHERE, [])
 
-    assert Hints(broker).wake("default") is False
+    assert Hints(broker, SystemClock()).wake("default") is False
 
     broker.close()
+
+
+def test_a_queue_that_hangs_is_not_asked_again_for_a_while(clock: ManualClock) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        broker = BellBroker(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", [])
+        hints = Hints(broker, clock)
+
+        asked = []
+        for passed in (timedelta(0), timedelta(0), REST, timedelta(0)):
+            clock.advance(passed)
+            assert hints.wake("default") is False
+            asked.append(_was_asked(silent))
+
+        broker.close()
+    assert asked == [True, False, True, False]
+
+
+def _was_asked(silent: socket.socket) -> bool:
+    try:
+        connection, _ = silent.accept()
+    except BlockingIOError:
+        return False
+    connection.close()
+    return True
+
+
+@pytest.mark.req("D-01")
+def test_while_redis_is_away_a_worker_looks_for_work_by_itself() -> None:
+    broker = BellBroker(NOWHERE, [])
+    broker.own_hints[queue_of("default")] = partial(lane_hint, "default")
+    lane = _Lane(broker)
+    for _ in range(2):
+        lane.proceed.release()
+
+    assert lane.began.acquire(timeout=10)
+    assert lane.began.acquire(timeout=10)
+
+    lane.worker.stop()
+    broker.close()
+
+
+def test_a_message_that_was_done_while_redis_was_away_is_acknowledged_when_it_is_back(
+    broker: BellBroker, redis: Redis
+) -> None:
+    dramatiq.actor(broker=broker, actor_name=RUN_LANE, queue_name=queue_of("default"))(lambda _lane: None)
+    Hints(broker, SystemClock()).wake("default")
+    consumer = broker.consume(queue_of("default"), prefetch=2)
+    message = next(consumer)
+    assert message is not None
+    away = BellBroker(NOWHERE, [])
+    here, broker.scripts = broker.scripts, away.scripts
+
+    consumer.ack(message)
+    assert _unacknowledged(redis) == 1
+    broker.scripts = here
+    assert next(consumer) is None
+
+    assert _unacknowledged(redis) == 0
+    consumer.close()
+    away.close()
+
+
+def _unacknowledged(redis: Redis) -> int:
+    return sum(int(redis.scard(key)) for key in redis.keys("weir:queue:__acks__.*"))

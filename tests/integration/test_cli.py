@@ -70,7 +70,7 @@ def test_every_line_of_the_help_is_what_the_command_says_of_itself() -> None:
         (["commands", "list"], 1, "nothing answers at http://127.0.0.1:1"),
         (["telemetry", "trace", "x"], 1, "nothing answers"),
         (["commands", "new", "Not A Slug"], 2, "lower case"),
-        (["commands", "validate", "nothing"], 1, "there is no command nothing"),
+        (["commands", "validate", "nothing"], 2, "there is neither a command nor a file 'nothing'"),
     ],
 )
 def test_what_goes_wrong_is_said_in_a_line_with_its_exit_code(
@@ -181,7 +181,8 @@ def test_faults_as_json_have_the_shape_the_api_gives_them(offline_weir: Weir) ->
     assert (typed.code, typed.json["next_cursor"]) == (1, None)
     assert broken["source"] == "broken.yaml"
     assert {"code", "message", "path", "line", "column"} <= set(broken["errors"][0])
-    assert fine == {"source": "todo.add (pack)", "slug": "todo.add", "errors": [], "warnings": []}
+    nothing_wrong: dict[str, object] = {"errors": [], "warnings": [], "in_place_of": None}
+    assert fine == {"source": "todo.add (pack)", "slug": "todo.add", **nothing_wrong}
 
 
 def test_a_folder_is_checked_whole(offline_weir: Weir) -> None:
@@ -380,7 +381,7 @@ def test_a_folder_of_notes_comes_in_and_a_bad_one_is_named_at_the_end(weir: Weir
     again = weir("fragments", "import", "notes", "--space", "lab", "--format", "json")
 
     assert typed.code == 0
-    assert "2 notes in notes: 2 created, 0 updated, 0 unchanged" in typed.out
+    assert "2 notes in notes: 2 created, 0 updated, 0 already there, 1 left out" in typed.out
     assert "inner/bad.md: " in typed.err
     assert again.json["unchanged"] == 2
     assert [fault["source"] for fault in again.json["faults"]] == ["inner/bad.md"]
@@ -401,7 +402,7 @@ def test_a_note_the_api_refuses_does_not_keep_the_others_out(weir: Weir, monkeyp
     Path("notes/two.md").write_text("# Two")
     # A newer API may refuse what this command line takes for a note.
     monkeypatch.setattr(
-        "api.cli.fragments._note_json", lambda note: {"source": note.source if note.title == "One" else ""}
+        "api.cli.note_import._note_json", lambda note: {"source": note.source if note.title == "One" else ""}
     )
 
     typed = weir("fragments", "import", "notes")
@@ -409,6 +410,64 @@ def test_a_note_the_api_refuses_does_not_keep_the_others_out(weir: Weir, monkeyp
     assert typed.code == 0
     assert "1 note in notes: 1 created" in typed.out
     assert typed.err.splitlines()[-1].startswith("two.md: ")
+
+
+def test_many_bad_notes_of_a_batch_cost_only_themselves(weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("notes").mkdir()
+    bad = {3, 4, 17, 39}
+    for number in range(40):
+        Path(f"notes/{number:02}.md").write_text(f"# {number}")
+    monkeypatch.setattr(
+        "api.cli.note_import._note_json",
+        lambda note: {"source": "" if int(note.title) in bad else note.source, "title": note.title},
+    )
+
+    typed = weir("fragments", "import", "notes", "--format", "json")
+
+    assert typed.json["created"] == 36
+    assert [fault["source"] for fault in typed.json["faults"]] == [f"{number:02}.md" for number in sorted(bad)]
+
+
+def test_an_empty_folder_is_said_to_be_one(weir: Weir) -> None:
+    Path("notes/.hidden").mkdir(parents=True)
+    Path("notes/.hidden/one.md").write_text("# One")
+    Path("notes/picture.png").write_text("")
+
+    typed = weir("fragments", "import", "notes")
+
+    assert (typed.code, typed.out, typed.err) == (0, "There are no notes (*.md, *.markdown) in notes.\n", "")
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "a-file.md"])
+def test_what_is_no_folder_is_refused(offline_weir: Weir, folder: str) -> None:
+    Path("a-file.md").write_text("# One")
+
+    typed = offline_weir("fragments", "import", folder)
+
+    assert (typed.code, typed.out) == (2, "")
+    assert folder in typed.err
+
+
+def test_an_import_that_nobody_answers_says_what_is_in_and_how_to_go_on(offline_weir: Weir) -> None:
+    Path("notes").mkdir()
+    Path("notes/one.md").write_text("# One")
+
+    typed = offline_weir("fragments", "import", "notes")
+
+    assert (typed.code, typed.out) == (1, "")
+    assert "0 notes of notes are in; run it again for the rest." in typed.err
+    assert "nothing answers" in typed.err
+
+
+def test_a_fault_of_a_note_has_its_line_and_what_was_expected(weir: Weir) -> None:
+    Path("notes").mkdir()
+    Path("notes/one.md").write_text("---\na: 1\na: 2\n---\n")
+    Path("notes/two.md").write_text("---\ntype: not one\n---\n")
+
+    typed = weir("fragments", "import", "notes")
+
+    assert "one.md:3: `a` is given twice" in typed.err
+    assert "two.md: 'not one' cannot be the type (expected: 1 to 63 lower case letters" in typed.err
 
 
 def test_an_import_into_something_that_cannot_be_a_space_is_refused_once(weir: Weir) -> None:

@@ -16,6 +16,7 @@ from redis import Redis
 from dsl.check import load
 from dsl.library import PACKS
 from dsl.steps import REGISTRY
+from telemetry.clock import SystemClock
 from telemetry.events import ExecutionQueued, StepFailed, event_type
 from telemetry.testing import ManualClock
 from workers.broker import BellBroker, queue_of
@@ -192,7 +193,7 @@ def test_only_what_steps_asked_for_counts_as_depth(world: World, connection: Con
 def test_the_lane_is_woken_once_the_child_is_committed(world: World, redis_url: str, redis: Redis) -> None:
     broker = BellBroker(redis_url, [CausingIds()])
     try:
-        world.runner(Hints(broker)).run(claimed(world))
+        world.runner(Hints(broker, SystemClock())).run(claimed(world))
         assert broker.depth(queue_of("default")) == 1
     finally:
         broker.close()
@@ -203,7 +204,7 @@ def test_a_queue_that_is_away_keeps_nothing_from_being_accepted(world: World, co
     claim = claimed(world)
     broker = BellBroker("redis://127.0.0.1:1/0", [CausingIds()])
     try:
-        world.runner(Hints(broker)).run(claim)
+        world.runner(Hints(broker, SystemClock())).run(claim)
     finally:
         broker.close()
     assert world.executions.get(claim.id).state == "succeeded"

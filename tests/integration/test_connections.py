@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import ExitStack, closing
 from datetime import timedelta
+from threading import Thread
 
 import psycopg
 import pytest
 from psycopg_pool import PoolTimeout
 from redis import Redis
 from redis.exceptions import RedisError
+from structlog.testing import capture_logs
 
-from telemetry.connections import connect, open_blocking_redis, open_pool, open_redis
-from telemetry.errors import StoreUnavailable
+from telemetry.connections import connect, open_blocking_redis, open_pool, open_redis, require_redis
+from telemetry.errors import RedisRefused, SettingsInvalid, StoreUnavailable
 
 #: Port 1 of the loopback: refuses at once.
 NOBODY_POSTGRES = "postgresql://weir@127.0.0.1:1/weir"
@@ -136,3 +139,48 @@ def test_a_statement_that_runs_too_long_is_ended(database_url: str) -> None:
         pytest.raises(psycopg.errors.QueryCanceled),
     ):
         connection.execute("select pg_sleep(10)")
+
+
+def test_a_redis_that_is_fit_is_told_from_one_that_is_away(redis_url: str) -> None:
+    with capture_logs() as lines:
+        assert require_redis(redis_url) is True
+        assert require_redis("redis://:planted-secret@127.0.0.1:1/0") is False
+
+    assert [(line["event"], line["code"], line["address"]) for line in lines] == [
+        ("redis_away", "telemetry.stream_unavailable", "127.0.0.1:1")
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"-NOAUTH Authentication required.\r\n"],
+    ids=["no Redis", "password"],
+)
+def test_what_will_never_do_as_a_redis_is_refused(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Thread(target=_answer_everything, args=(server, answer), daemon=True).start()
+
+        with pytest.raises(RedisRefused, match=r"what answers as Redis at 127\.0\.0\.1:"):
+            require_redis(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+
+
+def _answer_everything(server: socket.socket, answer: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        while connection.recv(4096):
+            connection.sendall(answer)
+
+
+@pytest.mark.parametrize("url", ["http://host", "planted-secret", "redis://host:99999"])
+def test_what_is_no_address_of_redis_is_a_wrong_setting(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match="WEIR_REDIS_URL: expected redis://") as refused:
+        open_redis(url)
+
+    assert "planted-secret" not in str(refused.value)
+
+
+def test_what_is_no_address_of_postgres_is_a_wrong_setting() -> None:
+    with pytest.raises(SettingsInvalid, match="WEIR_DATABASE_URL: expected postgresql://") as refused:
+        connect("planted-secret", name="weir test")
+
+    assert "planted-secret" not in str(refused.value)

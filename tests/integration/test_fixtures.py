@@ -31,7 +31,7 @@ def test_it_has_yet_another_database(connection):
 
 def run_pytest(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("WEIR_", "PYTEST_")) and name != "CI"
+        name: value for name, value in os.environ.items() if not name.startswith(("WEIR", "PYTEST_")) and name != "CI"
     }
     plugins = [part for name in ("clock", "folders", "servers", "databases") for part in ("-p", f"fixtures.{name}")]
     return subprocess.run(  # noqa: S603 - ours
@@ -54,13 +54,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def given(servers: Servers) -> dict[str, str]:
     redis_url = urlunsplit(urlsplit(servers.redis_url)._replace(query="db=15"))  # away from our own
-    return {"WEIR_TEST_DATABASE_URL": servers.database_url, "WEIR_TEST_REDIS_URL": redis_url}
+    return {"WEIRTEST_DATABASE_URL": servers.database_url, "WEIRTEST_REDIS_URL": redis_url}
 
 
 @pytest.mark.req("D-05")
 @pytest.mark.parametrize("options", [(), ("-n", "2")])
 def test_every_test_has_a_database_of_its_own_and_an_empty_redis(folder: Path, options: tuple[str, ...]) -> None:
-    done = run_pytest(folder, *options, WEIR_TEST_SERVERS="embedded")
+    done = run_pytest(folder, *options, WEIRTEST_SERVERS="embedded")
 
     assert "3 passed" in done.stdout, done.stdout
 
@@ -68,8 +68,8 @@ def test_every_test_has_a_database_of_its_own_and_an_empty_redis(folder: Path, o
 @pytest.mark.parametrize(
     ("options", "variables"),
     [
-        ((), {"WEIR_TEST_DATABASE_URL": "postgresql://127.0.0.1:1/x", "WEIR_TEST_REDIS_URL": "redis://127.0.0.1:1"}),
-        (("-n", "2"), {"WEIR_TEST_DATABASE_URL": "postgresql://127.0.0.1:1/x"}),
+        ((), {"WEIRTEST_DATABASE_URL": "postgresql://127.0.0.1:1/x", "WEIRTEST_REDIS_URL": "redis://127.0.0.1:1"}),
+        (("-n", "2"), {"WEIRTEST_DATABASE_URL": "postgresql://127.0.0.1:1/x"}),
     ],
 )
 def test_without_servers_tests_are_skipped_here_and_fail_in_ci(

@@ -96,3 +96,9 @@ def test_a_guardian_stops_its_server_when_its_own_parent_is_gone() -> None:
         parent.kill()
         assert select.select([parent.stdout], [], [], 20)[0]
         assert parent.stdout.read() == b"stopped\n"
+
+
+def test_ctrl_c_at_a_terminal_does_not_reach_a_short_program() -> None:
+    done = run("/bin/sh", "-c", "cut -d ' ' -f 5 /proc/self/stat; exit 0", user=None)
+
+    assert int(done.stdout) != os.getpgrp()

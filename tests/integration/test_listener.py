@@ -43,6 +43,18 @@ def test_a_url_of_an_ipv6_address_has_brackets() -> None:
         assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
 
 
+def test_a_listener_on_every_address_is_found_on_this_machine() -> None:
+    with closing(open_listener("0.0.0.0", 0)) as listener:  # noqa: S104 - for a moment, and nobody answers
+        port = listener.getsockname()[1]
+        assert url_of(listener) == f"http://127.0.0.1:{port}"
+
+        with closing(HealthProbe(listener, "weir.example")) as probe:
+            assert not probe()
+            asked, _ = listener.accept()
+            with asked:
+                assert f"\r\nHost: weir.example:{port}\r\n".encode() in asked.recv(1000)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells who listens")
 def test_an_address_in_use_is_refused_naming_the_process_and_the_remedy() -> None:
     with subprocess.Popen(  # noqa: S603 - our own interpreter
@@ -91,7 +103,7 @@ def _answer(listener: socket.socket, probe: HealthProbe, answer: bytes) -> bool:
 
 
 def test_nobody_answering_is_not_ready_and_costs_one_connection(listener: socket.socket) -> None:
-    with closing(HealthProbe(listener)) as probe:
+    with closing(HealthProbe(listener, "127.0.0.1")) as probe:
         assert [probe() for _ in range(3)] == [False] * 3
 
     listener.setblocking(False)
@@ -101,7 +113,7 @@ def test_nobody_answering_is_not_ready_and_costs_one_connection(listener: socket
 
 
 def test_only_200_is_ready(listener: socket.socket) -> None:
-    probe = HealthProbe(listener)
+    probe = HealthProbe(listener, "127.0.0.1")
 
     assert not _answer(listener, probe, b"HTTP/1.1 503 SERVICE UNAVAILABLE\r\n\r\n")
     assert not _answer(listener, probe, b"")
@@ -109,7 +121,7 @@ def test_only_200_is_ready(listener: socket.socket) -> None:
 
 
 def test_a_closed_listener_is_not_ready(listener: socket.socket) -> None:
-    probe = HealthProbe(listener)
+    probe = HealthProbe(listener, "127.0.0.1")
     listener.close()
 
     assert not probe()

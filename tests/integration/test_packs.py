@@ -6,11 +6,9 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from dsl import fragments, notifications
 from dsl.check import load
@@ -363,91 +361,3 @@ def test_what_is_done_is_archived_and_in_the_end_purged(
     assert done(world, "fragments.purge") == {"removed": 3}
     assert [todo.title for todo in stored(connection)] == ["todo 3"]
     assert Counter(world.recorder.types)["fragment.deleted"] == 3
-
-
-# Dry runs, of every pack
-
-#: What each pack is run with, on what `_furnish` leaves behind.
-INPUTS: dict[str, dict[str, Any]] = {
-    "digest.daily": {"type": "todo", "since": "90d"},
-    "fragments.archive": {},
-    "fragments.purge": {"older_than": "10d"},
-    "fragments.retag": {"from": "reading", "to": "books"},
-    "inbox.triage": {},
-    "note.add": {"content": "a note", "tags": ["x"]},
-    "recall": {"about": "some text"},
-    "remind": {},
-    "search": {"text": "note or todo"},
-    "todo.add": {"body": "now", "priority": "high"},
-    "todo.done": {"text": "todo 9"},
-}
-
-#: Every table of the database that is not telemetry.
-OPERATIONAL = """
-    select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
-    and relname not like 'telemetry%' order by relname
-"""
-
-
-def _furnish(world: World, connection: Connection, clock: ManualClock) -> None:
-    """Something to do for every pack."""
-    import_many(connection, 30, clock)
-    for number in range(10):
-        done(world, "todo.add", body=f"todo {number}")
-    for number in range(8):
-        done(world, "todo.done", text=f"todo {number}")
-    clock.advance(timedelta(days=31))
-    done(world, "fragments.archive")
-    for number in range(8):
-        done(world, "todo.add", body=f"later {number}")
-        done(world, "todo.done", text=f"later {number}")
-    clock.advance(timedelta(days=31))
-
-
-def _rows(connection: Connection, own: object) -> dict[str, list[Any]]:
-    """Every row of every operational table with the transaction that wrote it, but what belongs to one execution."""
-    found: dict[str, list[Any]] = {}
-    for (table,) in connection.execute(OPERATIONAL).fetchall():
-        columns = {
-            name
-            for (name,) in connection.execute(
-                "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0", [table]
-            )
-        }
-        key = "execution_id" if "execution_id" in columns else "id" if table == "command_executions" else None
-        condition = sql.SQL("where {} is distinct from %(own)s").format(sql.Identifier(key)) if key else sql.SQL("")
-        statement = sql.SQL("select xmin::text, t::text from {} t {} order by 2")
-        found[table] = connection.execute(statement.format(sql.Identifier(table), condition), {"own": own}).fetchall()
-    return found
-
-
-def _counts(world: World, execution_id: UUID) -> tuple[Any, ...]:
-    """What an execution says of itself, and what it changed by entity and operation."""
-    row = world.executions.get(execution_id)
-    counts = (row.steps_executed, row.steps_successful, row.steps_failed, row.steps_skipped, row.mutations_count)
-    steps = world.executions.steps(execution_id, limit=10_000)
-    by_step = [(step.path, step.outcome, step.mutations_count, step.measures) for step in steps]
-    return row.state, counts, world.executions.effects(execution_id), by_step
-
-
-@pytest.mark.req("C-10")
-@pytest.mark.parametrize("slug", FILES)
-def test_a_dry_run_changes_nothing_and_counts_what_the_real_run_that_follows_changes(
-    world: World, connection: Connection, clock: ManualClock, slug: str
-) -> None:
-    _furnish(world, connection, clock)
-    command = pack(slug)
-    inputs = check_inputs(command, INPUTS[slug])
-    dry_id = world.submit(command, inputs, dry_run=True)
-    before = _rows(connection, dry_id)
-
-    world.runner().run_lane("default")
-
-    assert _rows(connection, dry_id) == before
-    real_id = world.submit(command, inputs)
-    world.runner().run_lane("default")
-    assert _counts(world, dry_id) == _counts(world, real_id)
-    assert _counts(world, real_id)[0] == "succeeded"
-    if slug not in {"recall", "search"}:
-        assert world.executions.get(real_id).mutations_count > 0
-        assert _rows(connection, real_id) != before

@@ -12,6 +12,7 @@ import pytest
 from fixtures.stacks import eventually
 from psycopg import Connection
 
+from telemetry.clock import SystemClock
 from telemetry.errors import StoreUnavailable
 from telemetry.testing import ManualClock
 from workers.broker import BellBroker, queue_of
@@ -147,7 +148,7 @@ def test_a_scheduler_that_does_not_lead_looks_again_after_its_interval_and_no_so
 def test_a_lane_whose_hint_was_lost_is_hinted_once_more(
     world: World, broker: BellBroker, connection: Connection[Any]
 ) -> None:
-    sweeper = Sweeper(world.executions, broker, Hints(broker))
+    sweeper = Sweeper(world.executions, broker, Hints(broker, SystemClock()))
     execution_id = world.submit()
 
     assert sweeper.run_once() == SweepResult((), ())  # its own hint may still be on its way
@@ -161,7 +162,7 @@ def test_a_sweep_without_a_queue_raises_nothing(world: World) -> None:
     broker = BellBroker("redis://127.0.0.1:1/0", [])
     world.submit()
 
-    sweeper = Sweeper(world.executions, broker, Hints(broker), patience=timedelta(0))
+    sweeper = Sweeper(world.executions, broker, Hints(broker, SystemClock()), patience=timedelta(0))
 
     assert sweeper.run_once() == SweepResult((), ("default",))
     broker.close()

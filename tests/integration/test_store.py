@@ -54,7 +54,8 @@ def test_every_field_of_every_event_arrives_in_its_column(connection: psycopg.Co
         assert row["step_path"] == getattr(event, "step_path", None)
     failed = next(row for row in stored if row["event_type"] == "dsl.step.failed")
     assert (failed["operation"], failed["step_type"], failed["duration_us"]) == ("validate", "validate", 50)
-    assert (failed["step_try"], failed["mutations_count"], failed["measures"]) == (2, 0, {"faults": 1})
+    assert (failed["step_try"], failed["mutations_count"]) == (2, 0)
+    assert failed["measures"] == {"faults": 1, "failed_fields": [{"field": "rules[0]", "rule": "pattern"}]}
     assert (failed["error_type"], failed["error_category"]) == ("StepFailed", "validation")
     assert failed["error_fingerprint"] == bytes(range(1, 9))
     deleted = next(row for row in stored if row["event_type"] == "fragment.deleted")

@@ -6,8 +6,10 @@ alike, with what succeeds committed. What a place allows is done to the letter; 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -16,10 +18,15 @@ from hypothesis import strategies as st
 from psycopg import sql
 from pydantic import ValidationError
 
+from dsl import table_statements
+from dsl.check import load
 from dsl.declarations import FRAGMENTS, OPERATORS
-from dsl.errors import StepFailed
+from dsl.errors import CommandInvalid, InputsInvalid, StepFailed
+from dsl.inputs import check_inputs
+from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 from dsl.testing import TASKS, PlainTools, run_step
+from workers.testing import World
 
 Connection = psycopg.Connection[Any]
 
@@ -90,16 +97,33 @@ def vault(tasks: Connection) -> Connection:
     return tasks
 
 
+#: All that is written in the module that makes statements; they are made of parts of it.
+WRITTEN = "\n".join(
+    node.value
+    for node in ast.walk(ast.parse(Path(table_statements.__file__).read_text(encoding="utf-8")))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str)
+)
+
+
 @pytest.fixture(autouse=True)
-def _identifiers_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing becomes an identifier of a statement but names that are declared."""
-    make = sql.Identifier.__init__
+def _statements_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing becomes part of a statement but texts that are written in the program, and names that are declared."""
+    make_name, make_text = sql.Identifier.__init__, sql.SQL.__init__
 
-    def watched(self: sql.Identifier, *names: str) -> None:
+    def watched_name(self: sql.Identifier, *names: str) -> None:
         assert set(names) <= NAMES, names
-        make(self, *names)
+        make_name(self, *names)
 
-    monkeypatch.setattr(sql.Identifier, "__init__", watched)
+    def watched_text(self: sql.SQL, text: LiteralString) -> None:
+        assert text in WRITTEN, text
+        make_text(self, text)
+
+    def refused(self: sql.Literal, value: object) -> None:
+        raise AssertionError(f"a value became part of a statement: {value!r}")
+
+    monkeypatch.setattr(sql.Identifier, "__init__", watched_name)
+    monkeypatch.setattr(sql.SQL, "__init__", watched_text)
+    monkeypatch.setattr(sql.Literal, "__init__", refused)
 
 
 def attempts(payload: object) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -144,10 +168,21 @@ def reads_and_misses(payload: object) -> Iterator[tuple[str, dict[str, Any]]]:
                 continue  # that is what a row has
             condition = {"column": column, "op": op, "value": [payload] if op == "in" else payload}
             yield "model.query", {"where": [condition]}
+            yield "model.query", {"where": [condition, {"column": "id", "op": "gt", "value": 0}]}
             yield "model.delete", {"where": [condition]}
             yield "database.update", {"set": {"title": "changed"}, "where": [condition]}
             yield "model.update", {"set": {"title": "changed"}, "where": [condition]}
-    for name, params in (("model.delete", {}), ("model.update", {"set": {"title": "changed"}})):
+    for inner in ({"k": payload}, {"k": [{"k": payload}]}, *([{payload: 1}] if isinstance(payload, str) else [])):
+        condition = {"column": "details", "op": "contains", "value": inner}
+        yield "model.query", {"where": [condition]}
+        yield "database.update", {"set": {"title": "changed"}, "where": [condition]}
+    for several in ([payload, payload], ["nothing", payload]):
+        yield "model.delete", {"where": [{"column": "title", "op": "in", "value": several}]}
+    for name, params in (
+        ("model.delete", {}),
+        ("model.update", {"set": {"title": "changed"}}),
+        ("model.update", {"set": {"title": payload, "details": {"k": payload}}}),
+    ):
         yield name, {**params, "key": payload}
 
 
@@ -160,25 +195,30 @@ def run(connection: Connection, name: str, params: dict[str, Any], tools: PlainT
         return None
 
 
-def world(connection: Connection) -> list[Any]:
+def everything(connection: Connection) -> list[Any]:
     """Every row of every table there is, and everything that has a name."""
     named = "select oid::text, relname, relkind::text, relnatts from pg_class where relnamespace::regnamespace::text in"
     found: list[Any] = connection.execute(f"{named} ('public', 'app') order by 1").fetchall()
     tables = "select oid::regclass::text from pg_class where relkind in ('r', 'p') and relnamespace::regnamespace::text"
     for (name,) in connection.execute(f"{tables} in ('public', 'app') order by 1").fetchall():
-        rows = sql.SQL("select t::text from {} t order by 1").format(sql.SQL(name))
-        found.append((name, connection.execute(rows).fetchall()))
+        rows = f"select t::text from {name} t order by 1"  # noqa: S608 - names of the catalogue
+        found.append((name, connection.execute(rows.encode()).fetchall()))
     return found
+
+
+def tables_of_users(connection: Connection) -> list[Any]:
+    """As `everything`, of the schema of the user's tables alone: executions leave their record in ours."""
+    return [entry for entry in everything(connection) if str(entry[0]).startswith("app.")]
 
 
 @pytest.mark.parametrize("payload", [*CORPUS, *TYPES], ids=shown)
 def test_nothing_but_a_declared_name_is_a_name(vault: Connection, payload: object) -> None:
-    tools, before = PlainTools(tables=[TASKS]), world(vault)
+    tools, before = PlainTools(tables=[TASKS]), everything(vault)
     for name, params in attempts(payload):
         if (name, params) in ALLOWED:
             continue
         assert run(vault, name, params, tools) is None, (name, params)
-    assert world(vault) == before
+    assert everything(vault) == before
 
 
 #: Payloads that are what the place asks for.
@@ -198,22 +238,22 @@ RESTORED = """
 
 @pytest.mark.parametrize("payload", CORPUS, ids=shown)
 def test_a_value_is_compared_and_never_read(vault: Connection, payload: str) -> None:
-    tools, before = PlainTools(tables=[TASKS]), world(vault)
+    tools, before = PlainTools(tables=[TASKS]), everything(vault)
     for name, params in reads_and_misses(payload):
         output = run(vault, name, params, tools)
         assert output is None or output["count"] == 0, (name, params, output)
-    assert world(vault) == before
+    assert everything(vault) == before
 
 
 @pytest.mark.parametrize("payload", [*CORPUS, *TYPES], ids=shown)
 def test_a_value_is_stored_to_the_letter_or_refused(vault: Connection, payload: Any) -> None:  # noqa: ANN401 - any
     tools = PlainTools(tables=[TASKS])
     for column in COLUMNS:
-        before = world(vault)
+        before = everything(vault)
         first = [{"column": "id", "value": 1}]
         updated = run(vault, "database.update", {"set": {column: payload}, "where": first}, tools)
         if updated is None:
-            assert world(vault) == before
+            assert everything(vault) == before
         else:
             assert updated == {"count": 1, "keys": [1]}
             [row] = vault.execute("select * from app.tasks where id = 1").fetchall()
@@ -229,7 +269,105 @@ def test_a_value_is_stored_to_the_letter_or_refused(vault: Connection, payload: 
                 assert created["row"]["title"] == payload
             vault.execute("delete from app.tasks where id > 3")
         vault.execute(RESTORED)
-        assert world(vault) == before
+        assert everything(vault) == before
+
+
+#: Keys and elements, at any depth; the first is stored in a row of its own beside it.
+NESTED = """
+slug: nested
+inputs: {p: {}}
+steps:
+  - id: make
+    type: model.create
+    with:
+      table: tasks
+      values: {title: "new", labels: ["{{ inputs.p }}", plain], details: {a: "{{ inputs.p }}", b: ["{{ inputs.p }}"]}}
+  - id: write
+    type: model.update
+    with: {table: tasks, key: "{{ steps.make.output.key }}", set: {title: "{{ inputs.p }}"}}
+  - id: find
+    type: model.query
+    with:
+      table: tasks
+      where:
+        - {column: title, value: "{{ inputs.p }}"}
+        - {column: title, op: in, value: ["{{ inputs.p }}", "nothing"]}
+        - {column: labels, op: contains, value: "{{ inputs.p }}"}
+        - {column: details, op: contains, value: {a: "{{ inputs.p }}", b: ["{{ inputs.p }}"]}}
+      order: [{column: title, direction: desc}]
+  - id: change
+    type: database.update
+    with:
+      table: tasks
+      set: {labels: ["{{ inputs.p }}"]}
+      where: [{column: title, op: starts_with, value: "{{ inputs.p }}"}]
+  - id: own
+    type: database.update
+    with:
+      table: fragments
+      set: {state: {seen: "{{ inputs.p }}"}, metadata: {seen: ["{{ inputs.p }}"]}}
+      where: [{column: state, op: contains, value: {text: "{{ inputs.p }}"}}]
+  - {id: drop, type: model.delete, with: {table: tasks, key: "{{ steps.make.output.key }}"}}
+"""
+
+
+@pytest.mark.parametrize("payload", CORPUS, ids=shown)
+def test_an_input_goes_through_templates_to_the_letter_or_is_refused(
+    world: World, vault: Connection, payload: str
+) -> None:
+    world.settings = DslSettings(tables=(TASKS,))
+    command = load(NESTED, REGISTRY, world.settings, origin="test")
+    before = tables_of_users(vault)
+    try:
+        inputs = check_inputs(command, {"p": payload})
+    except InputsInvalid:
+        assert any(character == "\0" or "\ud800" <= character <= "\udfff" for character in payload)
+        return
+    execution_id = world.submit(command, inputs)
+
+    world.runner().run_lane("default")
+
+    execution = world.executions.get(execution_id)
+    steps = {step.path: step for step in world.executions.steps(execution_id, limit=100)}
+    assert execution.state == "succeeded", execution.error
+    [found] = steps["find"].output["items"]
+    assert found["title"] == payload
+    assert (found["labels"], found["details"]) == ([payload, "plain"], {"a": payload, "b": [payload]})
+    assert steps["change"].output == {"count": 1, "keys": [found["id"]]}
+    assert steps["own"].output == {"count": 0, "keys": []}
+    assert tables_of_users(vault) == before
+
+
+#: Where a name belongs: none of them comes from a template, whatever it would be.
+NAMES_FROM_TEMPLATES = (
+    "type: model.query, with: {table: ^}",
+    "type: model.query, with: {table: tasks, fields: [^]}",
+    "type: model.query, with: {table: tasks, fields: ^}",
+    "type: model.query, with: {table: tasks, where: [{column: ^, value: 1}]}",
+    "type: model.query, with: {table: tasks, where: [{column: id, op: ^, value: 1}]}",
+    "type: model.query, with: {table: tasks, where: ^}",
+    "type: model.query, with: {table: tasks, where: [^]}",
+    "type: model.query, with: {table: tasks, order: [{column: ^}]}",
+    "type: model.query, with: {table: tasks, order: ^}",
+    "type: model.create, with: {table: tasks, values: {^: x}}",
+    "type: model.create, with: {table: tasks, values: ^}",
+    "type: model.update, with: {table: tasks, key: 1, set: {^: x}}",
+    "type: model.update, with: {table: tasks, key: 1, set: ^}",
+    "type: model.delete, with: {table: ^, key: 1}",
+    "type: model.delete, with: {table: tasks, where: [{column: ^, value: 1}]}",
+    "type: database.update, with: {table: ^, set: {title: x}, where: [{column: id, value: 1}]}",
+    "type: database.update, with: {table: tasks, set: {^: x}, where: [{column: id, value: 1}]}",
+    "type: database.update, with: {table: tasks, set: ^, where: [{column: id, value: 1}]}",
+)
+
+
+@pytest.mark.parametrize("step", NAMES_FROM_TEMPLATES)
+@pytest.mark.parametrize("template", ["'{{ inputs.p }}'", "'x{{ inputs.p }}'", "'{% if inputs.p %}id{% endif %}'"])
+def test_a_name_that_would_come_from_a_template_is_a_fault_of_the_file(step: str, template: str) -> None:
+    text = f"slug: a\ninputs: {{p: {{}}}}\nsteps: [{{id: x, {step.replace('^', template)}}}]\n"
+    with pytest.raises(CommandInvalid) as invalid:
+        load(text, REGISTRY, DslSettings(tables=(TASKS,)), origin="test")
+    assert [fault.line for fault in invalid.value.faults] == [3]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)

@@ -35,11 +35,14 @@ from telemetry.settings import TelemetrySettings
 from telemetry.synchronous import SynchronousRecorder
 from workers.executions import Executions, Submission
 from workers.flusher import Flusher
+from workers.leases import SQL as LEASES
 from workers.runner import Runner
 from workers.testing import RememberingRecorder
 from workers.tools import WorkerTools
+from workers.watch import Watch
 
 CLOCK = SystemClock()
+LONG = timedelta(minutes=1)
 SMALL = TelemetrySettings(buffer_max_events=100, batch_size=100, flush_interval=timedelta(milliseconds=5))
 
 #: Steps of every effect, and one that fails: what it leaves behind is compared.
@@ -115,8 +118,12 @@ class Commands:
         pseudonyms = Pseudonyms(b"a key for tests")
         self._executions = Executions(pool, CLOCK, recorder, pseudonyms)
         library = Library([PACKS], self._registry, self._settings, CLOCK)
+        worker_id = new_id(CLOCK.unix_us())
+        facts = {"id": worker_id, "lane": "default", "host": "here", "process_id": 1}
+        with pool.connection() as connection:
+            connection.execute(LEASES["register"], {**facts, "lease_ms": 3_600_000})
         self._runner = Runner(
-            worker_id=new_id(CLOCK.unix_us()),
+            worker_id=lambda: worker_id,
             step_types=StepTypes(self._registry, MEASURES),
             library=library,
             executions=self._executions,
@@ -126,6 +133,7 @@ class Commands:
             tools=WorkerTools(CLOCK, pseudonyms, self._settings, library),
             flusher=Flusher(timedelta(milliseconds=50)),
             settings=self._settings,
+            watch=Watch(CLOCK, patience=LONG, stuck_after=LONG, on_stuck=lambda _: None),
         )
 
     def run(

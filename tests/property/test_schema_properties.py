@@ -21,7 +21,7 @@ from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 
 SETTINGS = DslSettings()
-VALIDATOR = jsonschema_rs.validator_for(command_schema(REGISTRY))
+VALIDATOR = jsonschema_rs.validator_for(command_schema(REGISTRY, SETTINGS))
 EXAMPLES = settings(
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "200" if os.environ.get("CI") else "60")),
     deadline=None,
@@ -29,7 +29,10 @@ EXAMPLES = settings(
 )
 
 #: What a schema can say, and must.
-STRUCTURAL = {"command.unknown_key", "command.missing_key", "command.wrong_type", "command.unknown_step_type"}
+STRUCTURAL = {
+    *("command.unknown_key", "command.missing_key", "command.misplaced_key", "command.wrong_type"),
+    "command.unknown_step_type",
+}
 
 #: With all there is, so that there is something to break everywhere.
 WHOLE = """

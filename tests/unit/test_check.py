@@ -213,7 +213,7 @@ on_failure:
         ),
         (
             steps(SAY, more='concurrency: {key: "{{ steps.s.output }}", max: 1}\n'),
-            *("command.unknown_step", "concurrency.key", 2, 24, None),
+            *("command.step_not_run_yet", "concurrency.key", 2, 24, None),
         ),
         (steps(SAY, more="requires: {secret: [A]}\n"), "command.unknown_key", "requires.secret", 2, 12, "secrets"),
         (steps(SAY, more="requires: {secrets: [A, A]}\n"), "command.wrong_value", "requires.secrets[1]", 2, 25, None),
@@ -379,7 +379,7 @@ def test_without_declared_inputs_any_input_may_be_named() -> None:
         ("{n: {type: integer, minimun: 3}}", "inputs.unknown_keyword", "inputs.n.minimun", "minimum"),
         ("{n: {type: integer, minimum: x}}", "inputs.schema", "inputs.n.minimum", None),
         ("{n: {pattern: '(?=x)'}}", "inputs.schema", "inputs.n.pattern", None),
-        ("{n: {format: emial}}", "inputs.schema", "inputs.n.format", None),
+        ("{n: {format: emial}}", "inputs.schema", "inputs.n.format", "email"),
         (
             "{n: {items: {properties: {a: {tpye: x}}}}}",
             "inputs.unknown_keyword",
@@ -388,7 +388,8 @@ def test_without_declared_inputs_any_input_may_be_named() -> None:
         ),
         ("{n: {$ref: 'http://example.com/x'}}", "inputs.remote_reference", "inputs.n.$ref", None),
         ("{n: {anyOf: [{$ref: other.json}]}}", "inputs.remote_reference", "inputs.n.anyOf[0].$ref", None),
-        ("{n: {$ref: '#/nowhere'}}", "inputs.schema", "inputs.n", None),
+        ("{n: {$ref: '#/nowhere'}}", "inputs.schema", "inputs.n.$ref", None),
+        ("{n: {$ref: '#/properties/m'}, m: {type: strng}}", "inputs.schema", "inputs.m.type", "string"),
         ("{n: string}", "command.wrong_type", "inputs.n", None),
         ("{a b: {type: string}}", "inputs.name", "inputs['a b']", None),
         ("[a]", "command.wrong_type", "inputs", None),
@@ -401,7 +402,7 @@ def test_without_declared_inputs_any_input_may_be_named() -> None:
             None,
         ),
         ("{type: object, propertis: {}}", "inputs.unknown_keyword", "inputs.propertis", "properties"),
-        ("{$schema: 'http://example.com/none', type: object}", "inputs.schema", "inputs", None),
+        ("{$schema: 'http://example.com/none', type: object}", "inputs.schema", "inputs.$schema", None),
     ],
 )
 def test_the_schema_of_the_inputs_is_checked_itself(inputs: str, code: str, path: str, nearest: str | None) -> None:

@@ -24,7 +24,7 @@ inputs:
 steps: [{id: say, type: respond, with: {value: 1}}]
 schedules:
 """
-SCHEMA = jsonschema_rs.Draft202012Validator(command_schema(REGISTRY))
+SCHEMA = jsonschema_rs.Draft202012Validator(command_schema(REGISTRY, DslSettings()))
 
 
 def read(schedules: str) -> dict[str, ScheduleSpec]:

@@ -16,13 +16,15 @@ from dsl.checking.steps import keys_of_with
 from dsl.document import read
 from dsl.errors import CommandInvalid
 from dsl.library import PACKS
-from dsl.schema import command_schema
+from dsl.rehearsal.fixtures import read_fixtures
+from dsl.schema import command_schema, fixture_schema
 from dsl.settings import DslSettings
 from dsl.step import Effect, Step, StepContext, StepParams, StepResult
 from dsl.steps import REGISTRY
+from dsl.testing import TASKS
 
 SETTINGS = DslSettings()
-SCHEMA = command_schema(REGISTRY)
+SCHEMA = command_schema(REGISTRY, SETTINGS)
 VALIDATOR = jsonschema_rs.validator_for(SCHEMA)
 
 
@@ -36,9 +38,9 @@ def with_step(step: str, more: str = "") -> str:
     return f"slug: a\n{more}steps:\n  - {step}\n"
 
 
-def faults(text: str, registry: Mapping[str, Step] = REGISTRY) -> list[str]:
+def faults(text: str, registry: Mapping[str, Step] = REGISTRY, settings: DslSettings = SETTINGS) -> list[str]:
     try:
-        load(text, registry, SETTINGS, origin="any")
+        load(text, registry, settings, origin="any")
     except CommandInvalid as invalid:
         return [fault.code for fault in invalid.faults]
     return []
@@ -217,4 +219,60 @@ USERS: Mapping[str, Step] = {**REGISTRY, "own.step": Own(), "open": Open()}
 def test_step_types_of_users_are_in_it_with_models_in_models(given: str, valid: bool) -> None:
     text = with_step(f"{{id: a, type: own.step, with: {given}}}")
     assert (faults(text, USERS) == []) is valid
-    assert jsonschema_rs.validator_for(command_schema(USERS)).is_valid(document(text)) is valid
+    assert jsonschema_rs.validator_for(command_schema(USERS, SETTINGS)).is_valid(document(text)) is valid
+
+
+WITH_TASKS = DslSettings(tables=(TASKS,))
+
+
+@pytest.mark.parametrize(
+    ("step", "valid"),
+    [
+        ("type: model.query, with: {table: tasks, fields: [id], order: [{column: due_on}]}", True),
+        ("type: model.query, with: {table: fragments, where: [{column: title, op: contains, value: a}]}", True),
+        ("type: model.create, with: {table: tasks, values: {title: '{{ now }}'}}", True),
+        ("type: model.create, with: {table: tasks, values: {id: 3}}", False),
+        ("type: model.query, with: {table: task}", False),
+        ("type: model.query, with: {table: '{{ now }}'}", False),
+        ("type: model.query, with: {table: tasks, fields: [hidden]}", False),
+        ("type: model.query, with: {table: tasks, where: [{column: hidden, value: 1}]}", False),
+        ("type: model.query, with: {table: tasks, where: [{column: id, op: equals, value: 1}]}", False),
+        ("type: model.query, with: {table: tasks, where: '{{ now }}'}", False),
+        ("type: model.query, with: {table: tasks, order: [{column: '{{ now }}'}]}", False),
+        ("type: database.update, with: {table: fragments, set: {title: a}, where: [{column: id, value: 1}]}", False),
+    ],
+)
+def test_declared_tables_are_in_it_with_their_columns(step: str, valid: bool) -> None:
+    text = with_step(f"{{id: a, {step}}}")
+    assert (faults(text, settings=WITH_TASKS) == []) is valid
+    assert jsonschema_rs.validator_for(command_schema(REGISTRY, WITH_TASKS)).is_valid(document(text)) is valid
+
+
+FIXTURES = fixture_schema()
+
+
+@pytest.mark.parametrize("path", sorted((PACKS / "tests").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_fixtures_of_every_pack_are_valid(path: Any) -> None:  # noqa: ANN401 - a path
+    jsonschema_rs.validate(FIXTURES, document(path.read_text("utf-8")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "command: a\ntests: []\n",
+        "command: a\n",
+        "command: a\ntests: [{name: b, expect: {}}]\n",
+        "command: a\ntests: [{name: b, given: {s: {outptu: 1}}}]\n",
+        "command: a\ntests: [{name: b, expected: {outcome: fine}}]\n",
+        "command: a\ntests: [{name: b, expected: {path: [{s: passed}]}}]\n",
+    ],
+)
+def test_fixtures_that_are_refused_are_not_valid(text: str) -> None:
+    with pytest.raises(CommandInvalid):
+        read_fixtures(text.encode(), SETTINGS, source="any")
+    assert not jsonschema_rs.is_valid(FIXTURES, document(text))
+
+
+def test_the_schema_of_fixtures_is_one_and_its_references_lead_somewhere() -> None:
+    jsonschema_rs.Draft202012Validator(FIXTURES)
+    assert set(references(FIXTURES)) <= {f"#/$defs/{name}" for name in FIXTURES["$defs"]}

@@ -16,7 +16,7 @@ from dsl.executor import Executor, Outcome
 from dsl.fragment_events import MAX_FRAGMENT_EVENTS
 from dsl.instrumentation import StepMeter, events_of
 from dsl.plan import Plan
-from dsl.step import Effect, Mutation, Step, StepContext, StepParams, StepResult, StepRow
+from dsl.step import Child, Effect, Mutation, Step, StepContext, StepParams, StepResult, StepRow
 from dsl.steps import REGISTRY
 from dsl.testing import Fixed, PlainTools, make_execution, make_spec
 from telemetry.events import ErrorFacts, Scope, StepExecuted, event_type
@@ -72,6 +72,9 @@ class _Effect:
 
     def add(self, row: StepRow) -> None:
         self.rows.append(row)
+
+    def accept(self, child: Child) -> None:
+        raise AssertionError(child)
 
 
 @dataclass

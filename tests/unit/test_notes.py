@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from fixtures.folders import as_plain_user
 
 from dsl.errors import Fault
 from dsl.front_matter import MAX_BYTES
@@ -136,6 +137,28 @@ def test_an_empty_front_matter_says_nothing(front: str) -> None:
 # What cannot be read
 
 
+#: Front matter with each fault that a document can have.
+BROKEN = [
+    "---\na: &x [1]\n---\n",
+    "---\na: *x\n---\n",
+    "---\na: !!x y\n---\n",
+    "---\n<<: {a: 1}\n---\n",
+    "---\na: {{ x }}\n---\n",
+    '---\na: "\\u0000"\n---\n',
+    '---\na: "\\ud800"\n---\n',
+    "---\n%TAG x\n---\n",
+    "---\na: \x01\n---\n",
+    "---\na: 1\n--- # again\n---\n",
+    "---\n\ta: 1\n---\n",
+    "---\n1: a\n---\n",
+    "---\na: 99999999999999999999\n---\n",
+    "---\na: .nan\n---\n",
+    f"---\nk: {'x' * MAX_BYTES}\n---\n",
+    f"---\nk: {'[' * 30}{']' * 30}\n---\n",
+    f"---\nk: [{'1,' * 3000}]\n---\n",
+]
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -203,6 +226,75 @@ def test_folders_that_link_to_each_other_are_read_once(tmp_path: Path) -> None:
     faults: list[Fault] = []
     assert [note.source for note in read_notes(tmp_path, faults)] == ["a/one.md", "b/two.md"]
     assert faults == []
+
+
+def test_what_a_link_leads_to_keeps_its_own_name(tmp_path: Path) -> None:
+    write(tmp_path, z__one_md="", **{".hidden__two_md": ""})
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    (tmp_path / "b").symlink_to(tmp_path / ".hidden")
+    faults: list[Fault] = []
+    assert [note.source for note in read_notes(tmp_path, faults)] == ["z/one.md", "b/two.md"]
+    assert faults == []
+
+
+def test_links_out_of_the_folder_are_not_followed_but_told(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    write(folder, a_md="")
+    write(tmp_path, elsewhere__secret_md="", one_md="", picture_png="")
+    for name, target in {"out": "elsewhere", "out.md": "one.md", "b.md": "nowhere.md", "c.png": "picture.png"}.items():
+        (folder / name).symlink_to(tmp_path / target)
+    faults: list[Fault] = []
+    assert [note.source for note in read_notes(folder, faults)] == ["a.md"]
+    assert [(fault.path, fault.code) for fault in faults] == [
+        ("b.md", "note.outside"),
+        ("out", "note.outside"),
+        ("out.md", "note.outside"),
+    ]
+
+
+def test_a_folder_that_is_itself_a_link_is_read(tmp_path: Path) -> None:
+    write(tmp_path, folder__a_md="")
+    (tmp_path / "link").symlink_to("folder")
+    faults: list[Fault] = []
+    assert [note.source for note in read_notes(tmp_path / "link", faults)] == ["a.md"]
+    assert faults == []
+
+
+def test_what_may_not_be_read_is_a_fault_and_the_rest_is_read(open_folder: Path) -> None:
+    write(open_folder, closed__one_md="", listed__two_md="", open__three_md="", secret_md="")
+    (open_folder / "closed").chmod(0)
+    (open_folder / "listed").chmod(0o444)
+    (open_folder / "secret.md").chmod(0)
+    faults: list[Fault] = []
+    with as_plain_user():
+        notes = [note.source for note in read_notes(open_folder, faults)]
+    for name in ("closed", "listed"):
+        (open_folder / name).chmod(0o700)
+    assert notes == ["open/three.md"]
+    assert [(fault.path, fault.code) for fault in faults] == [
+        ("closed", "note.unreadable"),
+        ("listed/two.md", "note.unreadable"),
+        ("secret.md", "note.unreadable"),
+    ]
+    assert {fault.message for fault in faults} == {"cannot be read: Permission denied"}
+
+
+def test_notes_and_folders_that_vanish_meanwhile_are_faults_and_nobody_minds(tmp_path: Path) -> None:
+    write(tmp_path, a_md="", b_md="", c__d_md="", e_md="")
+    faults: list[Fault] = []
+    notes = read_notes(tmp_path, faults)
+    first = next(notes)
+    (tmp_path / "b.md").unlink()
+    (tmp_path / "c" / "d.md").unlink()
+    (tmp_path / "c").rmdir()
+    assert [first.source, *(note.source for note in notes)] == ["a.md", "e.md"]
+    assert [(fault.path, fault.code) for fault in faults] == [("b.md", "note.unreadable")]
+
+
+def test_no_fault_of_a_note_speaks_of_command_files() -> None:
+    for text in BROKEN:
+        assert "command" not in refused(text).message
+        assert "the file" not in refused(text).message
 
 
 def test_links_to_nowhere_and_pipes_are_faults_and_nobody_waits(tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import pytest
 
 from dsl.templates.patterns import MAX_PATTERN, Pattern, PatternError
 
 
-def free(_: int) -> None:
-    """No budget."""
+def free(steps: int, size: int = 0) -> None:
+    """No budget, and no limit."""
 
 
 @pytest.mark.parametrize(
@@ -41,15 +42,15 @@ def free(_: int) -> None:
 def test_what_matches_is_what_python_matches(pattern: str) -> None:
     text = "hello World 12 345\nabcd ab.c b\nc colour [a b](http://x) [no] é日"
     expected = re.sub(pattern, lambda match: f"<{match.group()}>", text)
-    assert Pattern(pattern).replace(text, r"<\0>", free, 10_000) == expected
+    assert Pattern(pattern).replace(text, r"<\0>", free, free) == expected
     assert Pattern(pattern).search(text, free) == bool(re.search(pattern, text))
 
 
 def test_a_replacement_names_groups_by_number() -> None:
-    assert Pattern(r"(\w+)@(\w+)").replace("a@b c@d", r"\2 at \1 \\ \n", free, 1000) == r"b at a \ \n d at c \ \n"
-    assert Pattern(r"(a)|(b)").replace("ab", r"[\1\2]", free, 1000) == "[a][b]"
+    assert Pattern(r"(\w+)@(\w+)").replace("a@b c@d", r"\2 at \1 \\ \n", free, free) == r"b at a \ \n d at c \ \n"
+    assert Pattern(r"(a)|(b)").replace("ab", r"[\1\2]", free, free) == "[a][b]"
     with pytest.raises(PatternError, match="no group 2"):
-        Pattern("(a)").replace("a", r"\2", free, 1000)
+        Pattern("(a)").replace("a", r"\2", free, free)
 
 
 @pytest.mark.parametrize(
@@ -67,13 +68,13 @@ def test_a_replacement_names_groups_by_number() -> None:
 def test_patterns_that_make_others_hang_take_steps_linear_in_pattern_times_text(pattern: str, text: str) -> None:
     steps = 0
 
-    def count(taken: int) -> None:
+    def count(taken: int, _: int) -> None:
         nonlocal steps
         steps += taken
 
     compiled = Pattern(pattern)
     compiled.search(text, count)
-    compiled.replace(text, "", count, 10_000)
+    compiled.replace(text, "", count, free)
     assert steps < 4 * len(compiled._program) * (len(text) + 1)
 
 
@@ -81,7 +82,7 @@ def test_whoever_counts_the_steps_can_stop_the_matching() -> None:
     class Enough(Exception):
         pass
 
-    def count(taken: int) -> None:
+    def count(taken: int, _: int) -> None:
         raise Enough
 
     with pytest.raises(Enough):
@@ -108,6 +109,54 @@ def test_what_is_no_pattern_or_not_supported_is_refused_with_a_reason(pattern: s
         Pattern(pattern)
 
 
-def test_a_result_that_is_too_long_is_refused() -> None:
-    with pytest.raises(PatternError, match="longer than 100"):
-        Pattern("a").replace("a" * 20, "x" * 10, free, 100)
+@pytest.mark.parametrize("pattern", [r"(?:){99999999}", r"(?:(?:){999999}){999999}"])
+def test_nothing_however_often_is_nothing(pattern: str) -> None:
+    assert Pattern(pattern).size < 10
+    assert Pattern(pattern).search("a", free)
+
+
+def test_only_groups_that_a_replacement_can_name_are_remembered() -> None:
+    pattern = Pattern("()" * 200 + "(a)")
+    assert pattern.groups == 10
+    assert pattern.size == 20  # two for each group, one for the letter, one to end
+    assert Pattern("(a)(b)(c)(d)(e)(f)(g)(h)(i)(j)").replace("abcdefghij", r"\9\8\1", free, free) == "iha"
+
+
+@pytest.mark.parametrize("flags", ["", "(?i)"])
+def test_a_class_matches_as_fast_however_much_it_holds_and_remembers_little(flags: str) -> None:
+    letters = "".join(chr(0x100 + 2 * index) for index in range(400))
+    text = "".join(map(chr, range(0x3400, 0x9FFF)))
+    pattern = Pattern(f"{flags}[{letters}a-fx-zc-k]")
+    assert not pattern.search(text, free)
+    assert pattern.search(text + "d", free)
+    assert pattern.search(text + letters[-1], free)
+    assert max(len(step.argument) for step in pattern._program if isinstance(step.argument, dict)) <= 500
+
+
+def test_what_matching_takes_in_memory_is_told() -> None:
+    most = 0
+
+    def count(_: int, size: int) -> None:
+        nonlocal most
+        most = max(most, size)
+
+    text = "a" * 20_000
+    tracemalloc.start()
+    try:
+        Pattern("()()()()()()()()(?:(a))*b").search(text, count)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak / 2 < most
+
+
+def test_whoever_checks_the_length_of_the_result_can_stop_it() -> None:
+    class Enough(Exception):
+        pass
+
+    def check(length: int) -> None:
+        if length > 100:
+            raise Enough
+
+    with pytest.raises(Enough):
+        Pattern("a").replace("a" * 20, "x" * 10, free, check)

@@ -118,6 +118,18 @@ def test_a_class_whose_name_may_be_content_is_other(name: str) -> None:
 
 
 @pytest.mark.req("C-14")
+def test_a_class_that_was_made_of_a_text_has_no_name_and_those_that_somebody_wrote_have() -> None:
+    class _Local(Exception):
+        pass
+
+    assert class_name(type("buy_milk", (Exception,), {})()) == "other"
+    assert class_name(type("Confused", (Exception,), {})()) == "other"
+    assert class_name(_Local()) == "_Local"
+    assert class_name(Confused()) == "Confused"
+    assert class_name(psycopg.errors.UniqueViolation()) == "UniqueViolation"
+
+
+@pytest.mark.req("C-14")
 def test_facts_of_an_error_do_not_depend_on_its_message() -> None:
     def fail(message: str) -> None:
         raise ValueError(message)

@@ -30,7 +30,12 @@ def errors_of(root: type[WeirError]) -> Iterator[type[WeirError]]:
 
 
 KNOWN = {telemetry.errors.__name__, dsl.errors.__name__, workers.errors.__name__, "api.problems"}
-REACHABLE = sorted({error for error in errors_of(WeirError) if error.__module__ in KNOWN}, key=lambda error: error.code)
+#: A process that meets these never serves a request.
+AT_START = {telemetry.errors.RedisRefused}
+REACHABLE = sorted(
+    {error for error in errors_of(WeirError) if error.__module__ in KNOWN} - AT_START,
+    key=lambda error: (error.code, error.__name__),
+)
 
 
 @pytest.mark.parametrize("error", REACHABLE, ids=lambda error: error.__name__)

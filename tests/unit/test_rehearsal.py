@@ -140,6 +140,7 @@ def found(**fields: Any) -> Rehearsal:  # noqa: ANN401 - fields of Rehearsal
     [
         ({}, found(), []),
         ({}, found(outcome="failed", error=ValueError("why"), failed_path="s"), ["outcome", "error"]),
+        ({"result": 1}, found(outcome="failed", error=ValueError("why"), failed_path="s"), ["outcome", "error"]),
         ({"outcome": "failed"}, found(outcome="failed", error=ValueError("why")), []),
         ({"error": {"message": "hy"}}, found(outcome="failed", error=ValueError("why")), []),
         ({"error": {"message": "no"}}, found(outcome="failed", error=ValueError("why")), ["error.message"]),
@@ -220,6 +221,10 @@ def test_a_file_says_what_holds_for_all_its_tests() -> None:
         ("command: a\ntests: [{name: a, given: {s: {outptu: 1}}}]\n", "test.unknown_key", 2, 31, "output"),
         ("command: a\ntests: [{name: a, expected: {outcome: succeded}}]\n", "test.wrong_parameter", 2, 39, "succeeded"),
         ("command: a\ntests: [{name: {{ a }}}]\n", "yaml.unquoted_template", 2, 16, None),
+        ("command: a\ntests: [{name: a}, {name: a}]\n", "test.duplicate_name", 2, 27, None),
+        ("command: a\ntests: [{name: a, given: {s: {output: 1, error: b}}}]\n", "test.wrong_parameter", 2, 30, None),
+        ("command: a\ntests: [{name: a, expected: {path: [{s: skiped}]}}]\n", "test.wrong_parameter", 2, 41, "skipped"),
+        ("command: a\ntests: [{name: a, expected: {path: [3]}}]\n", "test.wrong_parameter", 2, 37, None),
     ],
 )
 def test_what_is_wrong_with_a_fixture_file_is_told_where_it_is(

@@ -5,9 +5,19 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from fixtures.samples import make_scope, make_step, one_of_each
+from fixtures.samples import make_scope, make_step, now_us, one_of_each
 
-from telemetry.events import CATALOGUE, Event, ScheduleTriggered
+from telemetry.events import (
+    CATALOGUE,
+    MAX_FAILED_FIELDS,
+    MAX_FIELD,
+    CommandValidationFailed,
+    Event,
+    ExecutionFailed,
+    FieldFault,
+    ScheduleTriggered,
+    StepFailed,
+)
 from telemetry.ids import mint
 from telemetry.rows import COLUMNS, MalformedEvent, RowEncoder
 
@@ -62,11 +72,13 @@ def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
         "FragmentCreated": b"created",
         "FragmentUpdated": b"updated",
         "FragmentDeleted": b"deleted",
+        "ExecutionRetried": b"todo.add",
         "ScheduleTriggered": b"triggered",
         "ScheduleMissed": b"missed",
         "ScheduleSkipped": b"skipped",
         "ExecutionCompleted": b"todo.add",
         "ExecutionFailed": b"todo.add",
+        "ExecutionCancelled": b"todo.add",
     }
 
 
@@ -90,13 +102,28 @@ def test_what_has_no_column_is_a_measure() -> None:
     }
     assert measures == {
         "HttpRequestCompleted": {"method": "POST", "status": 202},
-        "CommandValidationFailed": {"faults_count": 2},
+        "CommandValidationFailed": {
+            "faults_count": 2,
+            "failed_fields": [
+                {"field": "inputs.body", "rule": "required"},
+                {"field": "inputs.<unknown>", "rule": "unknown"},
+            ],
+        },
         "ExecutionQueued": {"priority": 5},
         "ExecutionStarted": {"queue_wait_us": 3000},
+        "ExecutionRetried": {"reason": "step_failed", "delay_us": 2_000_000},
         "StepExecuted": {"items": 3, "branch": "then"},
-        "StepFailed": {"faults": 1},
+        "StepFailed": {"faults": 1, "failed_fields": [{"field": "rules[0]", "rule": "pattern"}]},
         "ExecutionCompleted": counts,
-        "ExecutionFailed": counts,
+        "ExecutionFailed": counts
+        | {
+            "slow": True,
+            "slowest_step": "triage[17].note",
+            "slowest_step_type": "transform",
+            "slowest_step_us": 90_000,
+            "stopped": "killed",
+        },
+        "ExecutionCancelled": counts | {"stopped": "interrupted"},
         "ScheduleTriggered": due | {"lateness_us": 4000, "punctuality": "fired", "origin": "calendar"},
         "ScheduleMissed": due | {"last_due_at_us": at_us + 60_000_000, "due_times": 2, "reason": "window"},
         "ScheduleSkipped": due | {"last_due_at_us": at_us, "due_times": 1, "reason": "overlap"},
@@ -135,6 +162,47 @@ def test_measures_that_are_not_allowed_are_left_out_and_counted() -> None:
     assert b"secret" not in row
     assert row.endswith(b'\x01{"rows":2}')
     assert encoder.dropped_measures == 2
+
+
+@pytest.mark.req("C-06", "C-14")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [FieldFault("what somebody wrote", "required")],
+        [FieldFault("x" * (MAX_FIELD + 1), "required")],
+        [FieldFault(f"inputs.a[{number}]", "type") for number in range(MAX_FAILED_FIELDS + 1)],
+    ],
+    ids=["sentence", "long", "many"],
+)
+def test_failed_fields_of_another_form_than_ours_make_no_row(fields: list[FieldFault]) -> None:
+    at_us = now_us()
+    event = CommandValidationFailed(mint(at_us), at_us, make_scope(), 1, tuple(fields))
+
+    with pytest.raises(MalformedEvent) as refused:
+        encode(event)
+
+    assert fields[0].field not in str(refused.value)
+
+
+@pytest.mark.req("C-06", "C-14")
+def test_a_rule_that_is_not_ours_is_no_event() -> None:
+    at_us = now_us()
+    event = CommandValidationFailed(mint(at_us), at_us, make_scope(), 1, (FieldFault("inputs.a", "sécret"),))  # type: ignore[arg-type]  # what no caller may do
+
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.Decoder(CommandValidationFailed).decode(msgspec.msgpack.encode(event))
+
+
+@pytest.mark.parametrize(("cls", "appended"), [(ExecutionFailed, 5), (StepFailed, 1)], ids=["execution", "step"])
+def test_an_event_of_before_a_field_was_appended_is_still_read(cls: type[Event], appended: int) -> None:
+    [event] = [event for event in one_of_each() if type(event) is cls]
+    fields = msgspec.msgpack.decode(msgspec.msgpack.encode(event))
+
+    old = msgspec.msgpack.Decoder(cls).decode(msgspec.msgpack.encode(fields[:-appended]))
+
+    assert old.event_id == event.event_id
+    assert (getattr(old, "slow", False), getattr(old, "failed_fields", ())) == (False, ())
+    assert columns_of(old)["occurred_at"] == columns_of(event)["occurred_at"]
 
 
 SCOPE = make_scope()

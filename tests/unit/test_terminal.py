@@ -5,7 +5,7 @@ import io
 import pytest
 
 from api.cli.output import Column, View, one_line, print_csv, print_json, show_page, table
-from api.cli.terminal import Terminal, cells, clean, clip, human_duration, pad, plural
+from api.cli.terminal import Counter, Terminal, cells, clean, clip, human_duration, pad, plural
 
 
 @pytest.mark.parametrize(
@@ -146,3 +146,27 @@ def test_json_is_the_same_as_over_rest(capsys: pytest.CaptureFixture[str]) -> No
 def test_any_value_fits_on_one_line() -> None:
     assert one_line("a\nb") == "a b"
     assert one_line({"a": [1, None]}) == '{"a": [1, null]}'
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_count_is_on_the_last_line_of_a_terminal_and_is_taken_away() -> None:
+    screen = Screen()
+    counter = Counter(Terminal.of(screen, {}), "files looked at")
+    for _ in range(1049):
+        counter.add()
+    assert screen.getvalue().endswith("\r1,000 files looked at")
+    counter.clear()
+    assert screen.getvalue().endswith(f"\r{' ' * len('1,000 files looked at')}\r")
+
+
+def test_a_count_is_shown_to_nobody_who_does_not_look() -> None:
+    pipe = io.StringIO()
+    counter = Counter(Terminal.of(pipe, {}), "files looked at")
+    for _ in range(200):
+        counter.add()
+    counter.clear()
+    assert pipe.getvalue() == ""

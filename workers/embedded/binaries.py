@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.home import Home, writing
-from workers.processes import ServerUnfit, ServerUser, run
+from workers.processes import ServerFailed, ServerUnfit, ServerUser, run
 
 #: Oldest versions that Weir is tested with.
 LEAST_POSTGRES = (15,)
@@ -169,7 +169,10 @@ def _ask(candidates: Iterable[Path], origin: str) -> Iterator[Program]:
     for path in candidates:
         if not path.is_file() or not os.access(path, os.X_OK):
             continue
-        answer = _VERSION.search(run(path, "--version", user=None).stdout)
+        asked = run(path, "--version", user=None)
+        if asked.returncode < 0:  # another version in its place would make data that it cannot read
+            raise ServerFailed(f"{path} was killed when it was asked for its version", hint="Try again.")
+        answer = _VERSION.search(asked.stdout)
         if answer is not None:
             version = tuple(int(part) for part in answer["version"].split("."))
             yield Program(path, answer["name"].lower(), version, origin)

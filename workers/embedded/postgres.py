@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import signal
+import sys
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -15,11 +18,15 @@ from workers.embedded.places import Leftovers, choose_port, fits, look_at, read_
 from workers.home import POSTGRES_PASSWORD, Home, HomeNotReady, write_private, writing
 from workers.processes import SERVER_ENVIRONMENT, Launch, ServerFailed, ServerUnfit, ServerUser, find_server_user, run
 
+_FULL_DISK = "Free some space, or set WEIR_HOME to a folder on another disk."
+
 _ROLE = "weir"
 _DATABASE = "weir"
 #: Since this version PostgreSQL has a locale of its own, the same on every system.
 _BUILTIN_LOCALE_SINCE = (17,)
 _IO_METHOD_SINCE = (18,)
+#: What the system's C library calls "the letters of Unicode, and no language".
+_UNICODE = "UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -151,6 +158,8 @@ class EmbeddedPostgres:
         locale = ["--locale=C", "--encoding=UTF8"]
         if self.program.version >= _BUILTIN_LOCALE_SINCE:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        else:  # order by bytes all the same, but upper and lower case of every letter: what text search goes by
+            locale.append(f"--lc-ctype={_UNICODE}")
         initdb = self._binary.with_name("initdb")
         options = [f"--username={_ROLE}", "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password}"]
         if not self._durable:
@@ -167,7 +176,10 @@ class EmbeddedPostgres:
     def _run(self, *argv: str | Path, stdin: str = "") -> None:
         done = run(*argv, user=self._user, directory=self._home.postgres, stdin=stdin)
         if done.returncode != 0:
-            raise ServerFailed(f"{Path(argv[0]).name} failed with {done.returncode}: {done.stderr.strip()}")
+            raise ServerFailed(
+                f"{Path(argv[0]).name} failed with {done.returncode}: {done.stderr.strip()}",
+                hint=_FULL_DISK if os.strerror(errno.ENOSPC) in done.stderr else None,
+            )
 
     def _require_version(self) -> None:
         major = int((self._data / "PG_VERSION").read_text(encoding="ascii"))

@@ -1,4 +1,4 @@
-"""Sends hints again for lanes where something is due and nobody was told: what makes losing a hint harmless."""
+"""Lets what has become due wait for a worker, and sends hints for lanes where something is due and nobody was told."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.hints import Hints
 log = structlog.get_logger(__name__)
 
 #: How long a due execution is left to the hint of its own submission.
-PATIENCE = timedelta(seconds=1)
+PATIENCE = timedelta(milliseconds=500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class Sweeper:
         Raises:
             StoreUnavailable: Postgres did not answer.
         """
-        lanes = self._executions.unhinted_lanes(self._patience)
+        due = self._executions.promote()
+        lanes = sorted({*due, *self._executions.unhinted_lanes(self._patience)})
         hinted = tuple(lane for lane in lanes if self._is_silent(lane) and self._hints.wake(lane))
         return SweepResult(hinted, tuple(lanes))
 

@@ -6,9 +6,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import NoReturn
+from typing import IO, NoReturn
 
 import structlog
 
@@ -25,6 +25,11 @@ class Reporter:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
+    def begin(self) -> None:
+        """Tell which process this is."""
+        with suppress(BrokenPipeError):
+            os.write(self._descriptor, f"{os.getpid()}\n".encode())
+
     def ready(self, text: str) -> None:
         """It runs; `text` is shown to whoever started it."""
         self._say({"ready": text})
@@ -32,7 +37,7 @@ class Reporter:
     def failed(self, error: BaseException) -> None:
         """It will not run."""
         if isinstance(error, WeirError):
-            self._say({"detail": error.detail, "hint": error.hint, "cause": error.code})
+            self._say({"detail": error.detail, "hint": error.hint, "cause": error.facts.get("cause", error.code)})
         else:
             facts = describe_exception(error)
             where = facts["error_frames"][-1:]
@@ -62,18 +67,27 @@ def run_in_background(work: Callable[[Reporter], None]) -> str:
 
     Raises:
         StartFailed: It failed, or ended, before it was ready.
+        KeyboardInterrupt: The daemon was told to stop, and has stopped unless it was ready just then.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    # An interrupt waits until we know whom to tell.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _be_daemon(work, Reporter(writing))
+        _be_daemon(work, Reporter(writing), mask)
     os.close(writing)
     os.waitpid(child, 0)
     with os.fdopen(reading, "rb") as pipe:
-        answer = json.loads(pipe.read() or b"{}")
+        daemon = int(pipe.readline() or 0)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            answer = json.loads(pipe.read() or b"{}")
+        except KeyboardInterrupt:
+            _end(daemon, pipe)
+            raise
     if "ready" in answer:
         return str(answer["ready"])
     if answer:
@@ -81,12 +95,22 @@ def run_in_background(work: Callable[[Reporter], None]) -> str:
     raise StartFailed("it ended before it was ready, without a word", hint="Was it killed? Try without --detach.")
 
 
-def _be_daemon(work: Callable[[Reporter], None], reporter: Reporter) -> NoReturn:
+def _end(daemon: int, pipe: IO[bytes]) -> None:
+    """Stop what is not wanted any more, and wait until it has."""
+    with suppress(ProcessLookupError):
+        if daemon:
+            os.kill(daemon, signal.SIGTERM)
+    pipe.read()
+
+
+def _be_daemon(work: Callable[[Reporter], None], reporter: Reporter, mask: Iterable[int]) -> NoReturn:
     code = 1
     try:
         os.setsid()
         if os.fork():  # not the leader of its session: it can never get a terminal
             os._exit(0)
+        reporter.begin()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(nothing, standard)

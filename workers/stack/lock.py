@@ -87,6 +87,10 @@ def find_holder(folder: Path) -> Holder | None:
         raise StackError(
             f"{folder.parent} belongs to somebody else", hint="Set WEIR_HOME to a folder of your own."
         ) from error
+    except OSError as error:
+        raise StackError(
+            f"{folder.parent} cannot be looked into: {error.strerror}", hint="Set WEIR_HOME to a folder of your own."
+        ) from error
     deadline = time.monotonic() + _PATIENCE
     try:
         while not _try(fd, fcntl.LOCK_SH):

@@ -19,11 +19,13 @@ class Loop:
     Attributes:
         selector: Register a file with a callable, which takes nothing, as its data.
         stop_requests: How many signals asked to stop so far.
+        is_interrupted: Whether Ctrl-C was among them.
     """
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.stop_requests = 0
+        self.is_interrupted = False
         self._reading, self._writing = socket.socketpair()
         for end in (self._reading, self._writing):
             end.setblocking(False)
@@ -60,7 +62,9 @@ class Loop:
         self._writing.close()
 
     def _take_signals(self) -> None:
-        self.stop_requests += sum(number in STOP_SIGNALS for number in self._reading.recv(4096))
+        noted = self._reading.recv(4096)
+        self.stop_requests += sum(number in STOP_SIGNALS for number in noted)
+        self.is_interrupted |= signal.SIGINT in noted
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:

@@ -163,8 +163,8 @@ class Stack:
         self._urls: Mapping[str, str] = {}
         self._published: StackStatus | None = None
 
-    def run(self) -> None:
-        """Start, supervise, and stop when told to; returns once everything is gone.
+    def run(self) -> bool:
+        """Start, supervise, and stop when told to; returns once everything is gone: whether Ctrl-C was the reason.
 
         Raises:
             StartFailed: Something did not come up; what had, was stopped.
@@ -182,6 +182,7 @@ class Stack:
             self._lifeline.close()
             self._output.close()
             self._loop.close()
+        return self._loop.is_interrupted
 
     def _bring_up(self) -> bool:
         """Start everything, in order; False when told to stop meanwhile."""

@@ -1,0 +1,71 @@
+"""`weir health`: what one process says of itself, for a supervisor that wants to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from api.cli.main import EXPECTED
+from api.cli.output import item_format, print_json
+from api.cli.services import SERVICES
+from api.cli.terminal import clean
+from api.settings import load_settings
+from workers.health import PATIENCE, Checks, HealthUnknown, ask
+
+if TYPE_CHECKING:
+    from api.settings import ApiSettings
+
+
+@click.command(short_help="Ask one process of the stack whether it can work.")
+@click.argument("name", type=click.Choice(SERVICES))
+@item_format
+def health(name: str, form: str) -> None:
+    """Ask one process, on this machine or in this container, whether it can work. Exits with 1 if not.
+
+    It can if its loop comes round, and its servers answer with the schema of this program. The API is asked over HTTP
+    (WEIR_API_HOST and WEIR_API_PORT), the others on their socket in WEIR_HEALTH_DIR. One that does not answer within a
+    few seconds stands still.
+    """
+    settings = load_settings()
+    if name == "api":
+        checks = _ask_api(settings.api)
+    elif settings.servers.health_dir is None:
+        raise click.UsageError("WEIR_HEALTH_DIR names no folder: set it for this command and for the process.")
+    else:
+        checks = ask(settings.servers.health_dir, name)
+    is_healthy = all(state == "ok" for state in checks.values())
+    if form == "json":
+        print_json({"status": "ok" if is_healthy else "failing", "checks": dict(checks)})
+    else:
+        for look, state in checks.items():
+            click.echo(f"{look:<9} {clean(state)}")
+    if not is_healthy:
+        raise click.exceptions.Exit(EXPECTED)
+
+
+def _ask_api(settings: ApiSettings) -> Checks:
+    """What `GET /readyz` says of the API that these settings describe."""
+    import json
+    from http.client import HTTPConnection, HTTPException
+
+    from api.cli.listener import here, netloc
+
+    host = here(settings.host)
+    connection = HTTPConnection(host, settings.port, timeout=PATIENCE.total_seconds())
+    try:
+        connection.request("GET", "/readyz", headers={"Host": netloc(settings.allowed_hosts[0], settings.port)})
+        checks: Checks = json.loads(connection.getresponse().read())["checks"]
+    except ConnectionRefusedError as error:
+        raise HealthUnknown(
+            f"no api answers at {netloc(host, settings.port)}", hint="It has not started, or has ended.", process="api"
+        ) from error
+    except (OSError, HTTPException, ValueError, LookupError) as error:
+        raise HealthUnknown(
+            f"the api at {netloc(host, settings.port)} did not say whether it is ready",
+            hint="It stands still, or something else listens there.",
+            process="api",
+        ) from error
+    finally:
+        connection.close()
+    return checks

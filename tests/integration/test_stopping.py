@@ -1,0 +1,217 @@
+"""Executions are cancelled, and runs that take too long are ended, whatever their steps are doing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+import pytest
+from psycopg import Connection
+
+from dsl.step import Effect, Step, StepContext, StepParams, StepResult
+from telemetry.events import ExecutionCancelled, ExecutionFailed
+from workers.errors import ExecutionConflict
+from workers.stops import Stops, mark_killed
+from workers.testing import World
+
+#: How long a step would go on by itself; tests that wait for it have failed.
+FOREVER_S = 30.0
+
+
+class Busy(Step):
+    """Computes, and never looks up."""
+
+    type = "busy"
+    effect = Effect.NONE
+    Params = StepParams
+    begun: ClassVar[threading.Event] = threading.Event()
+    cleaned_up: ClassVar[list[str]] = []
+
+    def run(self, params: StepParams, context: StepContext) -> StepResult:
+        end = time.monotonic() + FOREVER_S
+        Busy.begun.set()
+        try:
+            while time.monotonic() < end:
+                sum(range(100))
+        finally:
+            Busy.cleaned_up.append(context.path)
+        return StepResult("never")
+
+
+class Waits(Busy):
+    """Waits in Postgres, in the transaction of its effect."""
+
+    type = "waits"
+    effect = Effect.DATABASE
+
+    def run(self, params: StepParams, context: StepContext) -> StepResult:
+        connection = context.database()
+        connection.execute("insert into spaces (id, name) values (gen_random_uuid(), 'never')")
+        Busy.begun.set()
+        connection.execute("select pg_sleep(%s)", [FOREVER_S])
+        return StepResult("never")
+
+
+class Stubborn(Busy):
+    """Takes no notice of anything."""
+
+    type = "stubborn"
+
+    def run(self, params: StepParams, context: StepContext) -> StepResult:
+        end = time.monotonic() + FOREVER_S
+        Busy.begun.set()
+        while time.monotonic() < end and Busy.begun.is_set():
+            try:
+                while time.monotonic() < end and Busy.begun.is_set():
+                    sum(range(100))
+            except BaseException:  # noqa: BLE001, S110 - what it is for
+                pass
+        return StepResult("in the end")
+
+
+def source(kind: str, more: str = "", command: str = "") -> str:
+    return f"""
+slug: long
+{command}
+steps:
+  - {{id: keep, type: fragment.create, with: {{type: note, title: kept}}}}
+  - {{id: long, type: {kind}{more}}}
+  - {{id: after, type: fragment.create, with: {{type: note, title: after}}}}
+"""
+
+
+@pytest.fixture
+def long(world: World) -> Iterator[World]:
+    world.step_types |= {each.type: each() for each in (Busy, Waits, Stubborn)}
+    Busy.begun.clear()
+    Busy.cleaned_up.clear()
+    world.watch.start()
+    yield world
+    Busy.begun.clear()
+    world.watch.stop()
+
+
+@contextmanager
+def running(world: World, execution_id: UUID) -> Iterator[UUID]:
+    """While its second step is going on in another thread; waits for the run's end."""
+    thread = threading.Thread(target=world.runner().run_lane, args=("default",))
+    thread.start()
+    assert Busy.begun.wait(10)
+    yield execution_id
+    thread.join(FOREVER_S / 2)
+    assert not thread.is_alive()
+
+
+def stops(world: World) -> Stops:
+    return Stops(world.pool, world.executions, world.clock, world.recorder)
+
+
+def titles(connection: Connection[Any]) -> list[str]:
+    return [row[0] for row in connection.execute("select title from fragments").fetchall()]
+
+
+@pytest.mark.req("C-11")
+@pytest.mark.parametrize("kind", ["busy", "waits"])
+def test_a_step_that_goes_on_is_interrupted(long: World, connection: Connection[Any], kind: str) -> None:
+    with running(long, long.submit(long.load(source(kind)))) as execution_id:
+        assert stops(long).cancel(execution_id) == "running"
+        long.watch.cancel([execution_id])
+
+    execution = long.executions.get(execution_id)
+    assert (execution.state, execution.result, titles(connection)) == ("cancelled", None, ["kept"])
+    assert connection.execute("select count(*) from spaces where name = 'never'").fetchone() == (0,)
+    cancelled = long.recorder.events[-1]
+    assert isinstance(cancelled, ExecutionCancelled)
+    assert (cancelled.stopped, cancelled.steps_successful, cancelled.steps_failed) == ("interrupted", 1, 1)
+    assert Busy.cleaned_up == (["long"] if kind == "busy" else [])
+
+
+@pytest.mark.req("C-11")
+@pytest.mark.parametrize("kind", ["busy", "waits"])
+def test_a_step_has_no_more_time_than_its_timeout(long: World, connection: Connection[Any], kind: str) -> None:
+    with running(long, long.submit(long.load(source(kind, ", timeout: 200ms")))) as execution_id:
+        pass
+
+    execution = long.executions.get(execution_id)
+    assert (execution.state, titles(connection)) == ("failed", ["kept"])
+    assert execution.error is not None
+    assert (execution.error["code"], execution.error["step"]) == ("step.timed_out", "long")
+    assert execution.error["category"] == "timeout"
+
+
+def test_a_step_that_took_too_long_is_tried_again(long: World) -> None:
+    retry = ", timeout: 100ms, retry: {max_attempts: 2, backoff: 1h}"
+    with running(long, long.submit(long.load(source("busy", retry)))) as execution_id:
+        pass
+
+    assert long.executions.get(execution_id).state == "scheduled"
+
+
+@pytest.mark.req("C-11")
+def test_a_command_has_no_more_time_than_its_timeout(long: World, connection: Connection[Any]) -> None:
+    text = source("busy", command="timeout: 200ms\nretry: {max_attempts: 5, backoff: 1ms}")
+    with running(long, long.submit(long.load(text))) as execution_id:
+        pass
+
+    execution = long.executions.get(execution_id)
+    assert (execution.state, titles(connection)) == ("failed", ["kept"])
+    assert execution.error is not None
+    assert execution.error["code"] == "execution.timed_out"
+    failed = long.recorder.events[-1]
+    assert isinstance(failed, ExecutionFailed)
+    assert (failed.stopped, failed.outcome) == ("interrupted", "failed")
+
+
+def test_what_takes_no_notice_is_stuck_and_ends_with_its_process(long: World) -> None:
+    with running(long, long.submit(long.load(source("stubborn", command="timeout: 200ms")))) as execution_id:
+        deadline = time.monotonic() + 10
+        while not long.stuck:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        mark_killed(long.stuck[0])
+        long.lose_worker()
+        long.reaper(lease=timedelta()).run_once()
+        Busy.begun.clear()
+
+    execution = long.executions.get(execution_id)
+    assert execution.state == "failed"
+    failed = long.recorder.events[-1]
+    assert isinstance(failed, ExecutionFailed)
+    assert failed.stopped == "killed"
+    assert long.recorder.types.count("command.execution.failed") == 1
+
+
+@pytest.mark.req("C-11")
+def test_what_has_not_begun_is_cancelled_at_once(world: World) -> None:
+    execution_id = world.submit()
+
+    assert stops(world).cancel(execution_id) == "cancelled"
+    assert stops(world).cancel(execution_id) == "cancelled"
+
+    assert world.runner().run_lane("default") == 0
+    assert world.recorder.types == ["command.execution.queued", "command.execution.cancelled"]
+
+
+def test_what_has_ended_is_not_cancelled(world: World) -> None:
+    execution = world.run("slug: done\nsteps: [{id: say, type: respond, with: {value: 1}}]")
+
+    with pytest.raises(ExecutionConflict, match="succeeded already"):
+        stops(world).cancel(execution.id)
+
+
+def test_what_is_not_begun_in_time_expires(world: World, connection: Connection[Any]) -> None:
+    late, early = world.submit(), world.submit()
+    connection.execute("update command_executions set expires_at = now() - interval '1 s' where id = %s", [late])
+    connection.execute("update command_executions set expires_at = now() + interval '1 h' where id = %s", [early])
+
+    assert stops(world).expire() == 1
+
+    assert [world.executions.get(each).state for each in (late, early)] == ["expired", "queued"]
+    failed = world.recorder.events[-1]
+    assert isinstance(failed, ExecutionFailed)
+    assert (failed.outcome, failed.stopped) == ("expired", "before_start")

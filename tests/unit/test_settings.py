@@ -1,0 +1,53 @@
+"""Settings that are fine alone and wrong together, and those that name hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from api.settings import LOOPBACK, Settings, load_settings
+from telemetry.errors import SettingsInvalid
+
+
+def settings(folder: Path, **variables: str) -> Settings:
+    return load_settings({f"WEIR_{name}": value for name, value in variables.items()}, folder)
+
+
+def test_the_api_listens_on_loopback_and_answers_to_its_names(tmp_path: Path) -> None:
+    api = settings(tmp_path).api
+
+    assert (api.host, api.guarded, api.allowed_hosts) == ("127.0.0.1", False, LOOPBACK)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "weir.example"])  # noqa: S104 - refused
+def test_an_api_that_others_reach_is_refused_unless_somebody_guards_it(tmp_path: Path, host: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"everybody .* may do everything.*WEIR_API_GUARDED=true") as refused:
+        settings(tmp_path, API_HOST=host)
+
+    assert f"WEIR_API_HOST = {host!r}" in str(refused.value)
+    assert settings(tmp_path, API_HOST=host, API_GUARDED="true").api.host == host
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_loopback_needs_no_guard(tmp_path: Path, host: str) -> None:
+    assert settings(tmp_path, API_HOST=host).api.host == host
+
+
+def test_names_of_the_api_have_commas_between_them(tmp_path: Path) -> None:
+    api = settings(tmp_path, API_ALLOWED_HOSTS="weir.example, 127.0.0.1,2001:db8::1, my_host").api
+
+    assert api.allowed_hosts == ("weir.example", "127.0.0.1", "2001:db8::1", "my_host")
+
+
+@pytest.mark.parametrize("name", ["*", "*.weir.example", "weir.example:7420", "http://weir.example", "[::1]", "a b"])
+def test_what_is_no_host_is_refused_with_what_was_expected(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsInvalid, match="without port, brackets or wildcards") as refused:
+        settings(tmp_path, API_ALLOWED_HOSTS=f"localhost,{name}")
+
+    assert repr(name) in str(refused.value)
+
+
+def test_an_api_without_any_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="WEIR_API_ALLOWED_HOSTS is empty"):
+        settings(tmp_path, API_ALLOWED_HOSTS=" , ")

@@ -1,0 +1,62 @@
+"""Whether a process has what it needs: looked at when somebody asks, each look no longer than a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+
+import psycopg
+import redis
+from psycopg_pool import PoolTimeout
+
+from migrations.runner import require_current
+from telemetry.connections import open_redis, waiting
+from telemetry.errors import SchemaOutOfDate, StoreUnavailable
+from telemetry.pulse import Pulse
+
+#: How long Redis and Postgres may take to answer, and a pool to hand out a connection.
+PATIENCE = timedelta(seconds=1)
+#: How long a loop may stay away beyond the time it waits for work. A turn is a transaction at most.
+SILENCE = timedelta(seconds=30)
+
+_AWAY = "does not answer"
+
+
+def look_at_postgres(connect: Callable[[], AbstractContextManager[psycopg.Connection]]) -> dict[str, str]:
+    """Of Postgres and of its schema: `ok`, or what is wrong.
+
+    Args:
+        connect: A connection, as this process gets those it works with.
+    """
+    try:
+        with connect() as connection, waiting(connection, PATIENCE):
+            require_current(connection)
+    except SchemaOutOfDate as error:
+        return {"postgres": "ok", "schema": error.detail}
+    except (PoolTimeout, psycopg.Error, StoreUnavailable):
+        return {"postgres": _AWAY, "schema": "cannot be seen"}
+    return {"postgres": "ok", "schema": "ok"}
+
+
+def look_at_redis(url: str) -> dict[str, str]:
+    """Of Redis: `ok`, or what is wrong."""
+    try:
+        with open_redis(url, timeout=PATIENCE, retries=0) as client:
+            client.ping()
+    except redis.RedisError:
+        return {"redis": _AWAY}
+    return {"redis": "ok"}
+
+
+def look_at_loop(pulse: Pulse, wait: timedelta) -> dict[str, str]:
+    """Of the loop that does the work: `ok`, or how long it has not come round.
+
+    Args:
+        pulse: Beaten at each turn.
+        wait: How long one turn waits for work.
+    """
+    age = pulse.age
+    if age <= wait + SILENCE:
+        return {"loop": "ok"}
+    return {"loop": f"has not come round for {age // timedelta(seconds=1)} s"}

@@ -1,0 +1,188 @@
+"""Running an execution that has ended once more: from its beginning, or from where it failed.
+
+Either is a new execution, linked to the one it follows; that one stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import class_row
+from psycopg_pool import ConnectionPool
+
+from dsl.command import Command, StepSpec
+from dsl.faults import nearest
+from dsl.inputs import check_inputs
+from dsl.library import Library
+from telemetry.events import Source
+from telemetry.sql import queries
+from workers.errors import ExecutionConflict, ExecutionNotFound, StepNotFound
+from workers.executions import FINAL_STATES, Executions, reaching_store
+from workers.submissions import Submission
+
+SQL = queries(__file__)
+
+_ROOT = re.compile(r"[.\[]")
+_INDEX = re.compile(r"\[\d+\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What is run once more."""
+
+    slug: str
+    state: str
+    inputs: dict[str, Any]
+    user_name: str
+    space: str
+    correlation_id: UUID
+    dry_run: bool
+    priority: int
+    lane: str
+    definition_hash: bytes
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    path: str
+    step_type: str
+    ordinal: int
+
+
+class Resumption:
+    """Accepts executions that follow others.
+
+    Args:
+        pool: In autocommit mode.
+        executions: Accepts.
+        library: Compiles stored definitions.
+    """
+
+    def __init__(self, pool: ConnectionPool, executions: Executions, library: Library) -> None:
+        self._pool = pool
+        self._executions = executions
+        self._library = library
+
+    def retry(self, execution_id: UUID, source: Source, command: Command | None = None) -> UUID:
+        """Run it again from its beginning, with the same inputs; the id of the new execution.
+
+        Args:
+            execution_id: One that has ended.
+            source: The door it comes through.
+            command: What runs; by default the definition that ran.
+
+        Raises:
+            ExecutionNotFound: There is none with this id.
+            ExecutionConflict: It has not ended.
+            InputsInvalid: The inputs are not what `command` declares.
+        """
+        with reaching_store(), self._pool.connection() as connection:
+            original = _original(connection, execution_id)
+        return self._executions.submit(self._submission(execution_id, original, source, command, "retry_of"))
+
+    def resume(
+        self, execution_id: UUID, source: Source, *, since: str | None = None, command: Command | None = None
+    ) -> UUID:
+        """Run it again from where it failed; the id of the new execution.
+
+        Args:
+            execution_id: One that has ended, and did not succeed unless `since` says where to begin.
+            source: The door it comes through.
+            since: Id of a step of the command, from which on everything runs anew.
+            command: What runs; by default the definition that ran. Steps are taken over that are the same in both by
+                path and type.
+
+        Raises:
+            ExecutionNotFound: There is none with this id.
+            ExecutionConflict: It has not ended, was a dry run, or has succeeded.
+            StepNotFound: The command has no step `since`.
+            InputsInvalid: The inputs are not what `command` declares.
+        """
+        with reaching_store(), self._pool.connection() as connection:
+            original = _original(connection, execution_id)
+            if original.dry_run:
+                raise ExecutionConflict("a dry run keeps nothing to go on from", hint="Retry it instead.")
+            if original.state == "succeeded" and since is None:
+                raise ExecutionConflict(
+                    "the execution has succeeded", hint="Name the step to begin from, or retry it as a whole."
+                )
+            done = connection.cursor(row_factory=class_row(_Done)).execute(SQL["done"], {"id": execution_id}).fetchall()
+        submission = self._submission(execution_id, original, source, command, "resumed_from")
+        anew = _from(submission.command, since)
+        paths = _taken_over(submission.command, done, anew)
+
+        def take_over(connection: Connection[Any], new: UUID) -> None:
+            connection.execute(SQL["take_over"], {"id": new, "original": execution_id, "paths": paths})
+            connection.execute(SQL["take_over_items"], {"id": new, "original": execution_id, "anew": anew})
+
+        return self._executions.submit(submission, take_over)
+
+    def _submission(
+        self,
+        execution_id: UUID,
+        original: Original,
+        source: Source,
+        command: Command | None,
+        link: Any,  # noqa: ANN401
+    ) -> Submission:
+        definition = command or self._library.from_source(original.source, original.definition_hash)
+        return Submission(
+            command=definition,
+            inputs=original.inputs if command is None else check_inputs(definition, original.inputs),
+            user=original.user_name,
+            space=original.space,
+            request_source=source,
+            correlation_id=original.correlation_id,
+            dry_run=original.dry_run,
+            priority=original.priority,
+            lane=original.lane,
+            parent_id=execution_id,
+            link=link,
+        )
+
+
+def _original(connection: Connection[Any], execution_id: UUID) -> Original:
+    found = connection.cursor(row_factory=class_row(Original)).execute(SQL["original"], {"id": execution_id}).fetchone()
+    if found is None:
+        raise ExecutionNotFound(f"there is no execution {execution_id}", hint="`weir executions list` shows them.")
+    if found.state not in FINAL_STATES:
+        raise ExecutionConflict(f"the execution is {found.state}", hint="Wait for its end, or cancel it first.")
+    return found
+
+
+def _from(command: Command, since: str | None) -> list[str]:
+    """Ids of the steps that run anew whatever became of them."""
+    if since is None:
+        return []
+    ids = [spec.id for spec in command.steps]
+    if since not in ids:
+        near = nearest(since, ids)
+        hint = f"Did you mean {near}?" if near else f"It has {', '.join(ids)}."
+        raise StepNotFound(f"the command has no step {since!r}", hint=hint)
+    return ids[ids.index(since) :]
+
+
+def _taken_over(command: Command, done: Sequence[_Done], anew: Sequence[str]) -> list[str]:
+    """Paths of the steps that need not run again."""
+    types = dict(_types(command.steps, ""))
+    return [
+        step.path
+        for step in done
+        if types.get(_INDEX.sub("", step.path)) == step.step_type and _ROOT.split(step.path)[0] not in anew
+    ]
+
+
+def _types(steps: Sequence[StepSpec], prefix: str) -> Iterator[tuple[str, str]]:
+    """The type of each step by its path without indexes."""
+    for spec in steps:
+        path = prefix + spec.id
+        yield path, spec.type
+        blocks: Mapping[str, Sequence[StepSpec]] = spec.blocks
+        for block in blocks.values():
+            yield from _types(block, f"{path}.")

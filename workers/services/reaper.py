@@ -1,0 +1,184 @@
+"""Takes executions back from workers that are gone, by the database's clock.
+
+Poison (an execution that kills its worker) is told from bad luck: after the first death it runs again at once; from the
+second on it waits, and runs alone in its process; only deaths alone count towards the last.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import structlog
+from psycopg import Connection
+from psycopg.rows import class_row
+from psycopg_pool import ConnectionPool
+
+from dsl.command import Retry
+from dsl.executor import Outcome, Unsuccessful
+from dsl.retries import backoff
+from telemetry.clock import Clock
+from telemetry.events import Event, Stoppage
+from telemetry.recorder import Recorder
+from telemetry.sql import queries
+from workers.errors import CommandTimedOut, WorkerLost
+from workers.executions import Claim, Executions, reaching_store
+from workers.hints import Hints
+from workers.leases import SQL as LEASES
+from workers.ledger import Fence, Release
+from workers.stops import fence_of
+
+SQL = queries(__file__)
+
+log = structlog.get_logger(__name__)
+
+#: Executions taken back in one transaction.
+AT_ONCE = 200
+
+#: How long one that killed its worker again waits.
+_AFTER_DEATH = Retry(backoff=timedelta(seconds=5), max_backoff=timedelta(minutes=5))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan(Claim):
+    """A claim whose worker is gone.
+
+    Attributes:
+        deaths: Workers that were lost with it before.
+        deaths_alone: Those of them where nothing else ran.
+        together: Executions that this worker was running, this one included.
+        stop: Why it was to be stopped, if it was.
+        killed: Whether its worker was killed for that.
+    """
+
+    deaths: int
+    deaths_alone: int
+    together: int
+    stop: Literal["cancelled", "timed_out"] | None
+    killed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReapResult:
+    """What one look did.
+
+    Attributes:
+        workers: Leases that had lapsed.
+        released: Executions that will run again.
+        dead: Executions that will not.
+    """
+
+    workers: int = 0
+    released: int = 0
+    dead: int = 0
+
+
+class Reaper:
+    """Looks for executions without a worker.
+
+    After a gap between two looks (the machine slept, Postgres was away, another scheduler led) every lease may have
+    lapsed while its worker is well: one lease is waited before anything is taken back.
+
+    Args:
+        pool: In autocommit mode.
+        executions: Scopes of events; statistics.
+        clock: Stamps.
+        recorder: Takes the events of what was committed.
+        hints: Wakes lanes.
+        lease: How long a lease lasts.
+        max_deaths: Deaths alone that are the end.
+    """
+
+    def __init__(  # noqa: PLR0913 - one collaborator or limit each
+        self,
+        pool: ConnectionPool,
+        executions: Executions,
+        clock: Clock,
+        recorder: Recorder,
+        hints: Hints | None,
+        *,
+        lease: timedelta,
+        max_deaths: int,
+    ) -> None:
+        self._pool = pool
+        self._executions = executions
+        self._clock = clock
+        self._recorder = recorder
+        self._hints = hints
+        self._lease = lease
+        self._max_deaths = max_deaths
+        self._looked_at: datetime | None = None
+        self._patient_until: datetime | None = None
+
+    def run_once(self) -> ReapResult:
+        """One look.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        with reaching_store(), self._pool.connection() as connection:
+            if not self._is_time(connection):
+                return ReapResult()
+            lost = connection.execute(LEASES["give_up"]).fetchall()
+            released = dead = 0
+            while True:
+                endings = self._take_back(connection)
+                released += sum(isinstance(ending, Release) for ending in endings)
+                dead += sum(isinstance(ending, Outcome) for ending in endings)
+                if len(endings) < AT_ONCE:
+                    break
+        if lost or released or dead:
+            log.warning("workers_lost", workers=len(lost), released=released, dead=dead)
+        return ReapResult(len(lost), released, dead)
+
+    def _is_time(self, connection: Connection[Any]) -> bool:
+        now: datetime = connection.execute(SQL["clock"]).fetchone()[0]  # type: ignore[index] # it has a row
+        if self._looked_at is None or now - self._looked_at > self._lease / 2 or now < self._looked_at:
+            self._patient_until = now + self._lease
+        self._looked_at = now
+        return self._patient_until is None or now >= self._patient_until
+
+    def _take_back(self, connection: Connection[Any]) -> list[Release | Outcome]:
+        """Some of the orphans, in one transaction; killed before its end, they are orphans still."""
+        told: list[tuple[Fence, Event | None]] = []
+        endings: list[Release | Outcome] = []
+        with connection.transaction():
+            cursor = connection.cursor(row_factory=class_row(Orphan))
+            orphans = cursor.execute(SQL["orphans"], {"limit": AT_ONCE}).fetchall()
+            for orphan in orphans:
+                fence = self._fence(orphan)
+                ending = self._judge(connection, orphan, fence)
+                endings.append(ending)
+                if isinstance(ending, Release):
+                    told.append((fence, fence.release(connection, ending)))
+                else:
+                    told.append((fence, fence.finish(connection, ending)))
+        for fence, event in told:
+            fence.announce(event)
+        return endings
+
+    def _judge(self, connection: Connection[Any], orphan: Orphan, fence: Fence) -> Release | Outcome:
+        if orphan.stop is not None:
+            cancelled = orphan.stop == "cancelled"
+            error = None if cancelled else CommandTimedOut("a step could not be stopped in time; its worker was killed")
+            state: Unsuccessful = "cancelled" if cancelled else "failed"
+            how: Stoppage = "killed" if orphan.killed else "cooperatively"
+            return Outcome(None, error, None, fence.committed_in(connection), state, how)
+        deaths = orphan.deaths + 1
+        deaths_alone = orphan.deaths_alone + (orphan.alone or orphan.together == 1)
+        again = deaths > 1
+        facts = {"deaths": deaths, "deaths_alone": deaths_alone, "alone": again}
+        connection.execute(SQL["bury"], {"id": orphan.id, "fence": orphan.fence, **facts})
+        if deaths_alone >= self._max_deaths:
+            lost = WorkerLost(
+                f"its worker was lost {deaths_alone} times while it ran alone",
+                hint="It exhausts or crashes its process. Look at its last step.",
+            )
+            return Outcome(None, lost, None, fence.committed_in(connection), "dead")
+        wait = backoff(_AFTER_DEATH, deaths - 1) * random.random() if again else timedelta()
+        return Release("worker_lost", wait)
+
+    def _fence(self, orphan: Orphan) -> Fence:
+        return fence_of(orphan, self._pool, self._executions, self._clock, self._recorder, self._hints)

@@ -1,0 +1,30 @@
+-- Statements of workers/services/reaper.py.
+
+-- name: orphans
+-- Executions whose worker is gone, and how many that one ran. Whoever still believes in his claim may hold the lock of
+-- one: then it is there at the next look. params: limit. index: command_executions_running.
+select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence, e.user_name, s.name as space,
+    e.space_id, e.request_source, e.correlation_id, e.parent_id, e.dry_run, e.inputs, e.queued_at, e.started_at,
+    0 as waited_us, e.queue_wait_us, e.running_us, e.failures, e.alone, e.failing, e.deaths, e.deaths_alone,
+    (
+        select count(*) from command_executions as o where o.state = 'running' and o.worker_id = e.worker_id
+    ) as together,
+    c.reason as stop, coalesce(c.killed, false) as killed
+from command_executions as e
+join spaces as s on s.id = e.space_id
+left join command_stops as c on c.execution_id = e.id
+where e.state = 'running'
+    and not exists (select from workers as w where w.id = e.worker_id and w.lease_until >= now())
+order by e.id
+for no key update of e skip locked
+limit %(limit)s;
+
+-- name: bury
+-- One more death. params: id; fence; deaths; deaths_alone; alone. index: primary key.
+update command_executions
+set deaths = %(deaths)s, deaths_alone = %(deaths_alone)s, alone = %(alone)s
+where id = %(id)s and fence = %(fence)s and state = 'running';
+
+-- name: clock
+-- The database's clock.
+select now();

@@ -1,0 +1,46 @@
+-- Statements of workers/stops.py.
+
+-- name: request
+-- Somebody wants an execution stopped; its worker hears of it. params: id. index: primary key.
+with asked as (
+    insert into command_stops (execution_id, reason) values (%(id)s, 'cancelled')
+    on conflict (execution_id) do nothing
+)
+select pg_notify('weir_stops', '');
+
+-- name: state
+-- params: id. index: primary key.
+select state from command_executions where id = %(id)s;
+
+-- name: children
+-- Executions that one waits for. params: id. index: command_executions_child_once.
+select id, state from command_executions
+where parent_id = %(id)s and link = 'child' and finished_at is null;
+
+-- name: mark_killed
+-- Its process is about to be killed, because it could not be stopped otherwise. params: id; reason.
+insert into command_stops (execution_id, reason, killed) values (%(id)s, %(reason)s, true)
+on conflict (execution_id) do update set killed = true;
+
+-- name: patience
+-- Wait no longer for a lock than that. params: timeout: `1s`.
+select set_config('lock_timeout', %(timeout)s, true);
+
+-- name: hold
+-- An execution, and its row lock; what waits for it, or runs, in the form of a claim. params: id. index: primary key.
+select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence, e.user_name, s.name as space,
+    e.space_id, e.request_source, e.correlation_id, e.parent_id, e.dry_run, e.inputs, e.queued_at,
+    coalesce(e.started_at, e.queued_at) as started_at, 0 as waited_us, coalesce(e.queue_wait_us, 0) as queue_wait_us,
+    e.running_us, e.failures, e.alone, e.failing, e.state
+from command_executions as e
+join spaces as s on s.id = e.space_id
+where e.id = %(id)s
+for no key update of e;
+
+-- name: expired
+-- Executions that waited too long to be begun. params: limit. index: command_executions_expiring.
+select e.id
+from command_executions as e
+where e.state in ('queued', 'scheduled') and e.expires_at <= now()
+order by e.expires_at
+limit %(limit)s;
