@@ -248,7 +248,7 @@ def test_the_command_line_does_all_of_it(weir: Weir, busy_api: Api) -> None:
     assert "caught_up" in weir("schedules", "occurrences", "it").out
     assert "is removed" in weir("schedules", "delete", "it").out
     gone = weir("schedules", "show", "it")
-    assert (gone.code, gone.err.splitlines()[0]) == (1, "weir: there is no schedule it")
+    assert (gone.code, gone.err.splitlines()[0]) == (1, "weir: there is no schedule it (schedule.not_found)")
 
 
 def test_the_command_line_says_what_is_wrong_with_a_schedule(weir: Weir, busy_api: Api) -> None:

@@ -68,6 +68,7 @@ class Bench:
 
     def run(self) -> int:
         """Run what was submitted."""
+        self.world.attend()
         return self.world.runner().run_lane("default")
 
     def rows(self, schedule: Schedule) -> list[Occurrence]:
