@@ -191,7 +191,7 @@ class RunNow(MethodView):
         _check_command(schedule.slug, schedule.spec)
         occurrence, is_accepted = held.run_now(schedule, current_trace().correlation_id)
         if not is_accepted:
-            message = f"the inputs of {schedule.name} are not what {schedule.slug} takes"
+            message = f"the inputs of this schedule are not what {schedule.slug} takes"
             raise RequestInvalid([Fault("request.invalid_value", message, path="inputs")])
         return json_answer(occurrence_json(occurrence), 202)
 
