@@ -166,6 +166,19 @@ class Effect:
     rows: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """What had become due.
+
+    Attributes:
+        lanes: Where that was so.
+        again_in: Until the next becomes due; none if nothing comes later.
+    """
+
+    lanes: list[str]
+    again_in: timedelta | None
+
+
 class Executions:
     """Accepts, claims and shows executions.
 
@@ -295,11 +308,13 @@ class Executions:
             frozen = connection.execute(SQL["frozen"], {"id": execution_id}).fetchall()
         return Restored({step.path: step for step in steps}, dict(frozen))
 
-    def promote(self, limit: int = 1000) -> frozenset[str]:
-        """Let what has become due wait like everything else; the lanes where that was so."""
-        with reaching_store(), self._pool.connection() as connection:
-            cursor = connection.cursor(row_factory=scalar_row)
-            return frozenset(cursor.execute(SQL["promote"], {"limit": limit}).fetchall())
+    def promote(self, limit: int = 1000) -> Promoted:
+        """Let what has become due wait like everything else.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        return self._fetch(Promoted, SQL["promote"], {"limit": limit})[0]
 
     def unhinted_lanes(self, patience: timedelta) -> list[str]:
         """Lanes where something has been due for longer than that."""

@@ -181,18 +181,28 @@ order by path, attempt desc, step_try desc;
 select path, items from command_step_items where execution_id = %(id)s;
 
 -- name: promote
--- What has become due waits like everything else. params: limit. index: command_executions_later.
-update command_executions as e
-set state = 'queued'
-from (
-    select id from command_executions
-    where state = 'scheduled' and run_at <= now()
-    order by run_at
-    for no key update skip locked
-    limit %(limit)s
-) as due
-where e.id = due.id
-returning e.lane;
+-- What has become due waits like everything else; its lanes, and how long until this is to be asked again, null if nothing
+-- comes later. What is due and locked by somebody is left to the next sweep. params: limit.
+-- index: command_executions_later.
+with promoted as (
+    update command_executions as e
+    set state = 'queued'
+    from (
+        select id from command_executions
+        where state = 'scheduled' and run_at <= now()
+        order by run_at
+        for no key update skip locked
+        limit %(limit)s
+    ) as due
+    where e.id = due.id
+    returning e.lane
+)
+select
+    (select coalesce(array_agg(distinct lane), '{}') from promoted) as lanes,
+    case
+        when (select count(*) from promoted) = %(limit)s then interval '0'
+        else (select min(run_at) - now() from command_executions where state = 'scheduled' and run_at > now())
+    end as again_in;
 
 -- name: get
 -- One execution. params: id. index: primary key.

@@ -50,7 +50,7 @@ class WorkerSettings:
     )
     sweep_interval: timedelta = setting(
         timedelta(seconds=1),
-        "How often the scheduler looks for queued executions without a hint.",
+        "How often the scheduler looks for queued executions without a hint; what was put off is queued when due.",
         minimum=timedelta(milliseconds=100),
     )
     slow_command_threshold: timedelta = setting(

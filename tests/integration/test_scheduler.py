@@ -7,15 +7,18 @@ from datetime import timedelta
 from functools import partial
 from threading import Event, Thread
 from typing import Any
+from uuid import UUID
 
 import pytest
 from fixtures.stacks import eventually
 from psycopg import Connection
 
 from telemetry.clock import SystemClock
+from telemetry.connections import connect
 from telemetry.errors import StoreUnavailable
 from telemetry.testing import ManualClock
 from workers.broker import BellBroker, queue_of
+from workers.executions import Promoted
 from workers.hints import Hints
 from workers.scheduler import Leadership, Periodic, Scheduler
 from workers.services.sweeper import Sweeper, SweepResult
@@ -156,6 +159,65 @@ def test_a_lane_whose_hint_was_lost_is_hinted_once_more(
     assert sweeper.run_once() == SweepResult(("default",), ("default",))
     assert broker.depth(queue_of("default")) == 1
     assert sweeper.run_once() == SweepResult((), ("default",))  # the queue is not empty: somebody will come
+
+
+def put_off(connection: Connection[Any], execution_id: UUID, delay: str) -> None:
+    connection.execute(
+        "update command_executions set state = 'scheduled', run_at = now() + %s::interval where id = %s",
+        [delay, execution_id],
+    )
+
+
+@pytest.mark.req("D-01")
+def test_what_was_put_off_is_queued_and_hinted_when_it_is_due_and_nobody_asks_all_the_time(
+    world: World, broker: BellBroker, connection: Connection[Any], leadership: Leadership
+) -> None:
+    sweeper = Sweeper(world.executions, broker, Hints(broker, SystemClock()))
+    sweeps: list[SweepResult] = []
+
+    def sweep() -> timedelta | None:
+        sweeps.append(sweeper.run_once())
+        return sweeps[-1].again_in
+
+    first, second = world.submit(), world.submit()
+    put_off(connection, first, "400 ms")
+    put_off(connection, second, "1 h")
+    stop = Event()
+    work = [Periodic("sweep", timedelta(minutes=10), sweep)]
+    thread = Thread(target=Scheduler(leadership, work, SystemClock()).run, args=(stop,))
+    thread.start()
+    try:
+        eventually(lambda: world.executions.get(first).state == "queued")
+    finally:
+        stop.set()
+        thread.join(5)
+
+    assert len(sweeps) == 2
+    assert sweeps[0].again_in is not None
+    assert sweeps[0].again_in <= timedelta(milliseconds=400)
+    assert sweeps[1].hinted == ("default",)
+    assert world.executions.get(second).state == "scheduled"
+
+
+def test_what_is_due_and_held_by_somebody_is_left_to_the_next_sweep(
+    world: World, connection: Connection[Any], database_url: str
+) -> None:
+    execution_id = world.submit()
+    put_off(connection, execution_id, "-1 s")
+    with connect(database_url, name="holder") as holder:
+        holder.execute("select from command_executions where id = %s for update", [execution_id])
+        assert world.executions.promote() == Promoted(lanes=[], again_in=None)
+
+    assert world.executions.promote() == Promoted(lanes=["default"], again_in=None)
+
+
+def test_more_than_one_sweep_may_queue_is_asked_for_at_once(world: World, connection: Connection[Any]) -> None:
+    for _ in range(3):
+        put_off(connection, world.submit(), "-1 s")
+
+    waits = [world.executions.promote(limit=2).again_in for _ in range(2)]
+
+    assert waits == [timedelta(0), None]
 
 
 def test_a_sweep_without_a_queue_raises_nothing(world: World) -> None:

@@ -25,10 +25,12 @@ class SweepResult:
     Attributes:
         hinted: Lanes that were sent a hint.
         waiting: Lanes where something is due; in the others of them a hint is on its way already.
+        again_in: When to sweep again at the latest: something becomes due then.
     """
 
     hinted: tuple[str, ...]
     waiting: tuple[str, ...]
+    again_in: timedelta | None = None
 
 
 class Sweeper:
@@ -51,10 +53,10 @@ class Sweeper:
         Raises:
             StoreUnavailable: Postgres did not answer.
         """
-        due = self._executions.promote()
-        lanes = sorted({*due, *self._executions.unhinted_lanes(self._patience)})
+        promoted = self._executions.promote()
+        lanes = sorted({*promoted.lanes, *self._executions.unhinted_lanes(self._patience)})
         hinted = tuple(lane for lane in lanes if self._is_silent(lane) and self._hints.wake(lane))
-        return SweepResult(hinted, tuple(lanes))
+        return SweepResult(hinted, tuple(lanes), promoted.again_in)
 
     def _is_silent(self, lane: str) -> bool:
         try:
