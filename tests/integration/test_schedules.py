@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -27,6 +27,7 @@ from workers.schedule import Schedule
 from workers.schedules import MAX_BACKFILL, Schedules
 from workers.services.declarer import Declarer
 from workers.services.ticker import Ticker
+from workers.stops import Stops
 from workers.testing import World
 
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
@@ -307,6 +308,78 @@ def test_failures_in_a_row_pause_it_until_it_is_resumed(bench: Bench, slug: str)
     assert [reason for _, state, reason in states[3:6]] == ["paused"] * 3
     assert states[6][0] == 7 * 60
     assert bench.schedules.get("it").state == "active"
+
+
+def cancel(world: World, execution_id: UUID) -> None:
+    assert stops(world).cancel(execution_id) == "cancelled"
+
+
+def expire(world: World, execution_id: UUID) -> None:
+    with world.pool.connection() as connection:
+        connection.execute("update command_executions set expires_at = now() where id = %s", [execution_id])
+    assert stops(world).expire() == 1
+
+
+def die(world: World, execution_id: UUID) -> None:
+    """Lose the worker that runs it alone, and for good."""
+    with world.pool.connection() as connection:
+        connection.execute("update command_executions set alone = true where id = %s", [execution_id])
+    world.attend()
+    assert world.executions.claim("default", world.worker_id) is not None
+    world.lose_worker()
+    assert world.reaper(lease=timedelta(), max_deaths=1).run_once().dead == 1
+
+
+def stops(world: World) -> Stops:
+    return Stops(world.pool, world.executions, world.clock, world.recorder)
+
+
+ENDINGS = [pytest.param(end, id=end.__name__) for end in (cancel, expire, die)]
+
+
+@pytest.mark.req("C-11")
+@pytest.mark.parametrize("end", ENDINGS)
+def test_an_execution_that_was_stopped_is_no_overlap(bench: Bench, end: Callable[[World, UUID], None]) -> None:
+    schedule = bench.create(ScheduleSpec(every=HOUR, overlap="queue"))
+    bench.tick(HOUR)
+    bench.tick(HOUR)
+    first, second = bench.rows(schedule)
+    assert (first.state, second.state) == ("fired", "waiting")
+    assert first.execution_id is not None
+
+    end(bench.world, first.execution_id)
+    bench.tick()
+
+    assert [state for _, state, _ in bench.states(schedule)] == ["fired", "fired"]
+
+
+@pytest.mark.parametrize(
+    ("end", "state"), [(cancel, "active"), (expire, "paused"), (die, "paused")], ids=["cancel", "expire", "die"]
+)
+def test_what_expired_or_died_counts_as_a_failure_and_what_was_cancelled_does_not(
+    bench: Bench, end: Callable[[World, UUID], None], state: str
+) -> None:
+    schedule = bench.create(ScheduleSpec(every=HOUR, pause_after=2))
+    for _ in range(2):
+        bench.tick(HOUR)
+        execution_id = bench.rows(schedule)[-1].execution_id
+        assert execution_id is not None
+        end(bench.world, execution_id)
+    bench.tick(HOUR)
+
+    assert bench.schedules.get("it").state == state
+
+
+@pytest.mark.parametrize("waits", ["scheduled", "waiting"])
+def test_an_execution_that_waits_for_its_retry_or_its_children_is_still_going_on(bench: Bench, waits: str) -> None:
+    schedule = bench.create()
+    bench.tick(HOUR)
+    with bench.world.pool.connection() as connection:
+        connection.execute("update command_executions set state = %s", [waits])
+
+    bench.tick(HOUR)
+
+    assert bench.states(schedule)[-1][1:] == ("skipped", "overlap")
 
 
 def test_a_success_in_between_starts_the_count_again(bench: Bench) -> None:
