@@ -23,7 +23,7 @@ def failed(api: Api) -> str:
     return execution_id
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_what_waits_is_cancelled(api: Api) -> None:
     execution_id = api.submit("todo.add", {"body": "never"}).json["id"]
 
@@ -41,7 +41,7 @@ def test_what_has_ended_is_not_cancelled(api: Api, failed: str) -> None:
     assert (answer.status_code, answer.json["code"]) == (409, "execution.conflict")
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_a_corrected_command_goes_on_where_the_faulty_one_failed(api: Api, failed: str) -> None:
     corrected = FAULTY.replace('value: "", required: true', "value: 1, required: true")
 
