@@ -15,7 +15,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import access, parsing, problems, tracing
-from api.resources import commands, context, documents, executions, fragments, health, schedules, telemetry
+from api.resources import commands, context, documents, execution_actions, fragments, health, schedules, telemetry
 from api.schemas.answers import ProblemShape
 from api.settings import Settings
 from telemetry.connections import is_connection_loss
@@ -28,7 +28,7 @@ _CLOSE = "weir.close"
 
 _BLUEPRINTS = (
     commands.blueprint,
-    executions.blueprint,
+    execution_actions.blueprint,
     schedules.blueprint,
     fragments.blueprint,
     telemetry.blueprint,

@@ -205,6 +205,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("step.timed_out", 422, "Step timed out", _RUN_ONLY + "The step took longer than it may.",
          "Raise its `timeout`, or give it less to do."),
     Kind("ledger", 500, "Run was stopped", _RUN_ONLY + "Nothing more of the run could be kept.", "See the log."),
+    Kind("execution.key_reused", 409, "Key used already", "The `Idempotency-Key` was used for another submission of"
+         " this command.", "Send a new key for a new submission."),
     Kind("ledger.stopped", 409, "Run was ended", _RUN_ONLY + "The execution was cancelled, or ran out of time.",
          "See its state."),
     Kind("step.child_failed", 422, "Other command failed", _RUN_ONLY + "A command that the step waited for did not"

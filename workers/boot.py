@@ -38,6 +38,7 @@ from workers.executions import Executions
 from workers.flusher import Flusher
 from workers.health import Checks, answering
 from workers.hints import Hints
+from workers.idempotency import Idempotency
 from workers.leases import Heartbeat, Lease
 from workers.middleware import CausingIds
 from workers.occurrences import Occurrences
@@ -290,14 +291,15 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
 
 
 def maintain(resources: Resources) -> None:
-    """One round of maintenance: partitions for the days to come. Never raises; the scheduler asks again."""
+    """One round: partitions for the days to come, keys of days gone by. Never raises; the scheduler asks again."""
     try:
         with resources.pool.connection() as connection:
             made = make_partitions(connection, resources.clock.now(), resources.workers.dsl.telemetry.partitions_ahead)
+        forgotten = Idempotency(resources.pool, resources.executions).forget()
     except Exception:
         log.exception("maintenance_failed")
         return
-    log.info("maintenance_finished", partitions_made=len(made))
+    log.info("maintenance_finished", partitions_made=len(made), keys_forgotten=forgotten)
 
 
 def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:

@@ -3,6 +3,7 @@
 ExecutionError
 |- ExecutionNotFound
 |- ExecutionConflict    it is not in a state that allows this
+|- IdempotencyConflict  the key was used for another submission
 |- ExecutionExpired     it was not begun in time
 |- StepNotFound         the command has no such step
 |- CommandTimedOut      it ran longer than it may
@@ -56,6 +57,12 @@ class ExecutionExpired(ExecutionError):
 
     code = "execution.expired"
     category = "timeout"
+
+
+class IdempotencyConflict(ExecutionError):
+    """An idempotency key was used for another submission."""
+
+    code = "execution.key_reused"
 
 
 class ExecutionConflict(ExecutionError):

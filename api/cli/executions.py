@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import IO
 
 import click
 
@@ -20,9 +21,9 @@ _FIELDS = (
 )  # fmt: skip
 
 
-@click.group(short_help="Look at what was run.")
+@click.group(short_help="Look at what was run, cancel it, run it again.")
 def executions() -> None:
-    """Look at what was run: newest first, or one in full."""
+    """Look at what was run, newest first or one in full; cancel it, run it again, go on where it failed."""
 
 
 @executions.command("list")
@@ -76,6 +77,56 @@ def show_execution(execution_id: str, with_steps: bool, form: str) -> None:
     for step in steps:
         terminal.say(step_line(step, terminal), step["outcome"] if step["outcome"] == "failed" else "")
     show_outcome(execution, terminal)
+
+
+@executions.command("cancel")
+@click.argument("execution_id", metavar="ID")
+@item_format
+def cancel(execution_id: str, form: str) -> None:
+    """Cancel an execution, and those that it waits for.
+
+    One that runs is asked to stop before its next step; a step that goes on longer is interrupted.
+    """
+    with open_client() as client:
+        answer = client.post(f"/api/executions/{segment(execution_id)}/cancel", {})
+    _told(answer.body, form, "cancelled" if answer.body["state"] == "cancelled" else "is asked to stop")
+
+
+@executions.command("retry")
+@click.argument("execution_id", metavar="ID")
+@click.option("--with", "corrected", type=click.File("r", encoding="utf-8"), help="A corrected command file to run.")
+@item_format
+def retry(execution_id: str, corrected: IO[str] | None, form: str) -> None:
+    """Run an execution that has ended again from its beginning, as a new one with the same inputs."""
+    with open_client() as client:
+        answer = client.post(f"/api/executions/{segment(execution_id)}/retry", _text(corrected))
+    _told(answer.body, form, f"will run, in place of {execution_id}")
+
+
+@executions.command("resume")
+@click.argument("execution_id", metavar="ID")
+@click.option("--from", "since", metavar="STEP", help="Run this step and all after it anew.")
+@click.option("--with", "corrected", type=click.File("r", encoding="utf-8"), help="A corrected command file to run.")
+@item_format
+def resume(execution_id: str, since: str | None, corrected: IO[str] | None, form: str) -> None:
+    """Go on where an execution failed, as a new one: steps that are done are taken over, and run no more."""
+    body = _text(corrected) | ({} if since is None else {"from": since})
+    with open_client() as client:
+        answer = client.post(f"/api/executions/{segment(execution_id)}/resume", body)
+    _told(answer.body, form, f"will go on where {execution_id} ended")
+
+
+def _text(corrected: IO[str] | None) -> dict[str, str]:
+    return {} if corrected is None else {"text": corrected.read()}
+
+
+def _told(execution: Item, form: str, what: str) -> None:
+    if form == "json":
+        print_json(execution)
+        return
+    terminal = Terminal.of_stdout()
+    terminal.say(f"{execution['command']} {what}: {execution['id']}")
+    terminal.say(f"  weir executions show {execution['id']}")
 
 
 def show_outcome(execution: Item, terminal: Terminal) -> None:

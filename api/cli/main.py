@@ -46,7 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "run": Entry("api.cli.run:run", "Run a command and show its steps as they finish."),
         "commands": Entry("api.cli.commands:commands", "List, show, write and check commands."),
         "steps": Entry("api.cli.steps:steps", "List and show step types."),
-        "executions": Entry("api.cli.executions:executions", "Look at what was run."),
+        "executions": Entry("api.cli.executions:executions", "Look at what was run, cancel it, run it again."),
         "schedules": Entry("api.cli.schedules:schedules", "Run commands by themselves, and see what became of it."),
         "fragments": Entry("api.cli.fragments:fragments", "Import, export and list fragments."),
     },

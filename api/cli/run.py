@@ -53,6 +53,9 @@ class _Seconds(click.FloatRange):
     metavar="SECONDS",
     help="Wait no longer than this.",
 )
+@click.option(
+    "--idempotency-key", "key", metavar="KEY", help="Sent again with the same KEY, it is the same execution for a day."
+)
 @item_format
 def run(  # noqa: PLR0913 - one argument per option
     slug: str,
@@ -64,6 +67,7 @@ def run(  # noqa: PLR0913 - one argument per option
     space: str | None,
     priority: int | None,
     wait_s: float | None,
+    key: str | None,
     form: str,
 ) -> None:
     """Run the command SLUG, show its steps as they finish, then its result.
@@ -74,7 +78,8 @@ def run(  # noqa: PLR0913 - one argument per option
     body = {key: value for key, value in given.items() if value is not None and value is not False}
     with open_client() as client:
         body["inputs"] = read_inputs(input_file) | coerce_inputs(client, slug, pairs)
-        execution = client.post(f"/api/commands/{segment(slug)}/executions", body).body
+        headers = {} if key is None else {"Idempotency-Key": key}
+        execution = client.post(f"/api/commands/{segment(slug)}/executions", body, headers=headers).body
         if detach:
             print_json(execution) if form == "json" else print(execution["id"])
             return

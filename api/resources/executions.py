@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from flask import Response
+from flask import Response, request
 from flask.views import MethodView
 
 from api.parsing import Blueprint
@@ -25,10 +25,23 @@ from telemetry.errors import StoreUnavailable
 from telemetry.events import CommandValidationFailed
 from telemetry.ids import mint
 from workers.executions import Effect, Execution, ExecutionSummary, StepRecord, Submission
+from workers.idempotency import Idempotency
 
 blueprint = Blueprint("executions", __name__, url_prefix="/api", description="What was run, and how it went.")
 
+#: Characters of an idempotency key, at most.
+MAX_KEY = 255
+
+KEY_HEADER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$"},
+    "description": "Of the caller's choice. Sent again by the same user within 24 hours, it is the same execution.",
+}
+
 _SUBMISSION_HEADERS = {
+    "Idempotent-Replay": {"schema": {"type": "string"}, "description": "`true`, if the key was sent before."},
     "Location": {"schema": {"type": "string"}, "description": "Where the execution is."},
     "Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`, if it became final in time."},
 }
@@ -38,11 +51,11 @@ _SUBMISSION_HEADERS = {
 class Submissions(MethodView):
     """Executions to be."""
 
-    @blueprint.takes(PREFER_HEADER)
+    @blueprint.takes(PREFER_HEADER, KEY_HEADER)
     @blueprint.arguments(SubmissionShape, required=False)
     @blueprint.response(202, ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
     @blueprint.alt_response(200, schema=ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
-    @blueprint.refuses(404, 503)
+    @blueprint.refuses(404, 409, 503)
     def post(self, body: Mapping[str, Any], slug: str) -> Response:
         """Submit a command; 202 means that it will run."""
         held, trace = resources(), current_trace()
@@ -64,9 +77,31 @@ class Submissions(MethodView):
             dry_run=body["dry_run"],
             priority=body["priority"],
         )
-        execution_id = held.executions.submit(submission)
+        key = _idempotency_key()
+        if key is None:
+            execution_id, is_replay = held.executions.submit(submission), False
+        else:
+            execution_id, is_replay = Idempotency(held.pool, held.executions).submit(submission, key)
         held.hints.wake(submission.lane, trace.correlation_id, execution_id)
-        return _accepted(execution_id, submission)
+        answer = _accepted(execution_id, submission)
+        if is_replay:
+            answer.headers["Idempotent-Replay"] = "true"
+        return answer
+
+
+def _idempotency_key() -> str | None:
+    """The caller's key for this submission, if he sent one.
+
+    Raises:
+        RequestInvalid: It is empty, too long, or holds more than printable ASCII.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
+        message = f"Idempotency-Key: 1 to {MAX_KEY} printable ASCII characters"
+        raise RequestInvalid([Fault("request.invalid_value", message, path="Idempotency-Key")])
+    return key
 
 
 def _check(command: Command, inputs: Mapping[str, Any], trace: RequestTrace) -> dict[str, Any]:

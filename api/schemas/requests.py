@@ -260,6 +260,27 @@ class ChangeShape(Shape):
     user = user_field()
 
 
+class AgainShape(Shape):
+    """Body of a request to run an execution again; it may be left out."""
+
+    text = fields.String(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "A corrected command file, to run in place of the definition that ran."},
+    )
+
+
+class ResumeShape(AgainShape):
+    """Body of a request to go on where an execution failed; it may be left out."""
+
+    since = fields.String(
+        data_key="from",
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Id of a step of the command: it and all after it run anew."},
+    )
+
+
 class TextShape(Shape):
     """Body of a command file to be looked at."""
 

@@ -111,7 +111,7 @@ def test_with_valkey_killed_under_load_every_accepted_execution_succeeds_and_is_
     assert installation.stored_events(load.accepted) == installation.ledger_events(load.accepted)
 
 
-@pytest.mark.req("C-11", "D-01")
+@pytest.mark.req("D-01")
 def test_with_workers_killed_under_load_every_accepted_execution_succeeds_with_its_effects_once(
     installation: Installation,
 ) -> None:

@@ -60,7 +60,7 @@ def children(world: World, parent: UUID) -> list[Execution]:
     return [world.executions.get(child) for (child,) in found]
 
 
-@pytest.mark.req("C-11", "C-08")
+@pytest.mark.req("D-01", "C-08")
 def test_a_command_waits_for_another_and_uses_its_answer(family: World, connection: Connection[Any]) -> None:
     parent = family.run(PARENT, {"title": "asked"})
 

@@ -105,7 +105,7 @@ def run_with_deaths(world: World, execution_id: UUID, deaths: int) -> Execution:
     return world.executions.get(execution_id)
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_what_is_committed_is_not_done_again(trapped: World, connection: Connection[Any]) -> None:
     execution = run_with_deaths(trapped, submit(trapped, SIX), deaths=2)
 

@@ -42,7 +42,7 @@ def count(connection: Connection[Any]) -> int:
     return int(found)
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_a_corrected_command_goes_on_where_the_faulty_one_failed(
     world: World, resumption: Resumption, connection: Connection[Any]
 ) -> None:
@@ -106,7 +106,7 @@ def test_steps_that_are_others_now_run_anew(world: World, resumption: Resumption
     assert count(connection) == 4
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_a_retry_does_everything_again(world: World, resumption: Resumption, connection: Connection[Any]) -> None:
     failed = world.run(HALF, {"title": "kept"}, user="ada", space="garden")
 

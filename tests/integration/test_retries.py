@@ -96,7 +96,7 @@ def retries(world: World) -> list[ExecutionRetried]:
     return [event for event in world.recorder.events if isinstance(event, ExecutionRetried)]
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_a_step_is_tried_again_after_a_wait_and_what_was_before_is_kept(
     flaky: World, connection: Connection[Any]
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_wait_that_the_other_side_asks_for_is_kept(flaky: World, connection: C
     assert timedelta(minutes=119) < row[0] <= timedelta(hours=2)
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_a_command_is_tried_again_from_the_step_that_failed(flaky: World, connection: Connection[Any]) -> None:
     execution_id = start(flaky, COMMAND_RETRY, Busy())
     execution = go_on(flaky, execution_id)
@@ -182,7 +182,7 @@ def test_a_dry_run_waits_for_nothing(flaky: World) -> None:
     assert (execution.state, Flaky.runs) == ("failed", 1)
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_on_failure_runs_once_and_sees_what_went_before(flaky: World, connection: Connection[Any]) -> None:
     execution_id = start(flaky, CLEANS_UP, Busy("validation"))
 

@@ -104,7 +104,7 @@ def test_every_event_equals_what_its_row_says(
         assert rebuilt[event.event_id] == event
 
 
-@pytest.mark.req("S-01", "C-03", "C-11")
+@pytest.mark.req("S-01", "C-03")
 def test_every_event_of_every_attempt_equals_what_its_row_says(world: World, connection: Connection[Any]) -> None:
     world.step_types[Breaks.type] = Breaks()
     execution_id = world.run(TRIES_AGAIN, user="Ada").id

@@ -115,7 +115,7 @@ def titles(connection: Connection[Any]) -> list[str]:
     return [row[0] for row in connection.execute("select title from fragments").fetchall()]
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 @pytest.mark.parametrize("kind", ["busy", "waits"])
 def test_a_step_that_goes_on_is_interrupted(long: World, connection: Connection[Any], kind: str) -> None:
     with running(long, long.submit(long.load(source(kind)))) as execution_id:
@@ -131,7 +131,7 @@ def test_a_step_that_goes_on_is_interrupted(long: World, connection: Connection[
     assert Busy.cleaned_up == (["long"] if kind == "busy" else [])
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 @pytest.mark.parametrize("kind", ["busy", "waits"])
 def test_a_step_has_no_more_time_than_its_timeout(long: World, connection: Connection[Any], kind: str) -> None:
     with running(long, long.submit(long.load(source(kind, ", timeout: 200ms")))) as execution_id:
@@ -152,7 +152,7 @@ def test_a_step_that_took_too_long_is_tried_again(long: World) -> None:
     assert long.executions.get(execution_id).state == "scheduled"
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_a_command_has_no_more_time_than_its_timeout(long: World, connection: Connection[Any]) -> None:
     text = source("busy", command="timeout: 200ms\nretry: {max_attempts: 5, backoff: 1ms}")
     with running(long, long.submit(long.load(text))) as execution_id:
@@ -186,7 +186,7 @@ def test_what_takes_no_notice_is_stuck_and_ends_with_its_process(long: World) ->
     assert long.recorder.types.count("command.execution.failed") == 1
 
 
-@pytest.mark.req("C-11")
+@pytest.mark.req("D-01")
 def test_what_has_not_begun_is_cancelled_at_once(world: World) -> None:
     execution_id = world.submit()
 

@@ -1,0 +1,96 @@
+"""Submissions under a key of the caller's: sent again, they are the same execution.
+
+The header is that of draft-ietf-httpapi-idempotency-key-header.
+
+The key is kept in the transaction that accepts the execution, under a unique index: of any number that come at once
+one is accepted, and the others wait for it, and are it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
+
+from dsl.values import canonical_json
+from telemetry.sql import queries
+from workers.errors import IdempotencyConflict
+from workers.executions import Executions, reaching_store
+from workers.submissions import Submission
+
+SQL = queries(__file__)
+
+#: How long a key is kept.
+HOURS = 24
+
+
+class Idempotency:
+    """Accepts submissions under keys.
+
+    Args:
+        pool: In autocommit mode.
+        executions: Accepts.
+    """
+
+    def __init__(self, pool: ConnectionPool, executions: Executions) -> None:
+        self._pool = pool
+        self._executions = executions
+
+    def submit(self, submission: Submission, key: str) -> tuple[UUID, bool]:
+        """The execution of a key of this user and command, and whether there was one already.
+
+        Raises:
+            IdempotencyConflict: The key was used for another submission.
+            StoreUnavailable: Postgres did not take it; nothing was kept.
+        """
+        facts = {
+            "user": submission.user,
+            "slug": submission.command.slug,
+            "key": hashlib.sha256(key.encode()).digest(),
+            "body": _hash_of(submission),
+        }
+
+        def take(connection: Connection[Any], execution_id: UUID) -> None:
+            given = {**facts, "execution_id": execution_id, "hours": HOURS}
+            if connection.execute(SQL["take"], given).fetchone() is None:
+                raise _Taken
+
+        try:
+            return self._executions.submit(submission, take), False
+        except _Taken:
+            return self._owner(facts), True
+
+    def forget(self) -> int:
+        """Forget the keys whose time is over; how many."""
+        with reaching_store(), self._pool.connection() as connection:
+            return connection.execute(SQL["forget"], {"hours": HOURS}).rowcount
+
+    def _owner(self, facts: dict[str, Any]) -> UUID:
+        with reaching_store(), self._pool.connection() as connection:
+            found = connection.execute(SQL["taken"], facts).fetchone()
+        if found is None or bytes(found[1]) != facts["body"]:
+            raise IdempotencyConflict(
+                "the idempotency key was used for another submission",
+                hint=f"Send a new key for a new submission; one is kept for {HOURS} hours.",
+            )
+        owner: UUID = found[0]
+        return owner
+
+
+class _Taken(Exception):
+    """The key is kept for another execution; this one is not accepted."""
+
+
+def _hash_of(submission: Submission) -> bytes:
+    """What makes two submissions the same: all that a caller decides."""
+    said = {
+        "inputs": submission.inputs,
+        "space": submission.space,
+        "dry_run": submission.dry_run,
+        "priority": submission.priority,
+        "lane": submission.lane,
+    }
+    return hashlib.sha256(canonical_json(said)).digest()
