@@ -72,6 +72,7 @@ with incoming as (
     )
     select id, %(space_id)s::uuid, type, title, content, state, metadata, tags, source, created_at, updated_at
     from incoming
+    order by source collate "C" -- so that of two imports at once one waits for the other, and not each for each
     on conflict (space_id, source) where source is not null do update set
         type = excluded.type,
         title = excluded.title,
