@@ -283,7 +283,9 @@ def _replace(path: Path, data: bytes, identity: str) -> None:
     # Hidden, so that no import sees it, and beside the file, so that it can take its place in one step.
     beside = path.parent / f".weir-{identity}.tmp"
     try:
-        beside.write_bytes(data)
+        beside.unlink(missing_ok=True)  # of an export that was killed; a link would lead who knows where
+        with beside.open("xb") as file:
+            file.write(data)
         beside.replace(path)
     except OSError:
         with suppress(OSError):

@@ -299,6 +299,19 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(connection: Connect
     assert list(outside.iterdir()) == []
 
 
+def test_nothing_is_written_through_a_link_where_the_file_is_made(connection: Connection, tmp_path: Path) -> None:
+    [fragment] = store(connection, [(Draft("note", "One", "text"), "one.md")])
+    outside, folder = tmp_path / "outside", tmp_path / "notes"
+    folder.mkdir()
+    outside.write_text("theirs", encoding="utf-8")
+    (folder / f".weir-{fragment.id}.tmp").symlink_to(outside)
+
+    assert export(connection, folder) == (["written"], [])
+
+    assert outside.read_text(encoding="utf-8") == "theirs"
+    assert [path.name for path in folder.iterdir()] == ["one.md"]
+
+
 def test_a_file_is_there_whole_or_as_it_was(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
