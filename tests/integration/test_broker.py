@@ -166,11 +166,13 @@ def test_a_message_that_was_done_while_redis_was_away_is_acknowledged_when_it_is
     away.close()
 
 
-def test_a_worker_and_the_consumer_may_acknowledge_the_last_message_at_once() -> None:
+def test_a_worker_and_the_consumer_may_acknowledge_the_last_message_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     broker = BellBroker(NOWHERE, [])
     consumer = BellConsumer(broker, queue_of("default"), 1, 100)
     told: list[bytes] = []
-    broker.do_ack = lambda _queue, message_id: told.append(message_id)
+    monkeypatch.setattr(broker, "do_ack", lambda _queue, message_id: told.append(message_id), raising=False)
     consumer._unacknowledged = _Contested([b"last"])
 
     with ThreadPoolExecutor(2) as threads:
