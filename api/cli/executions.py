@@ -13,6 +13,9 @@ from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration, plural
 from api.client import segment
 
+#: Entities of our own, whose names are singular.
+_COUNTED = ("fragment", "notification", "execution")
+
 _NOTHING_YET = "Nothing was run yet. Try: weir run todo.add -i body='buy milk'"
 
 _FIELDS = (
@@ -95,12 +98,19 @@ def show_outcome(execution: Item, terminal: Terminal) -> None:
         terminal.say(clean(f"  slow: {step}" if step else "  slow"), "slow")
     for effect in execution.get("effects", ()):
         verb = "would have been" if execution["dry_run"] else "were" if effect["rows"] != 1 else "was"
-        terminal.say(f"  {plural(effect['rows'], effect['entity'])} {verb} {effect['operation']}")
+        terminal.say(clean(f"  {_rows(effect)} {verb} {effect['operation']}"))
     if execution["error"] is not None:
         for line in _error_lines(execution["error"]):
             terminal.say(line, "failed")
     elif execution["result"] is not None:
         terminal.say(block(execution["result"]))
+
+
+def _rows(effect: Item) -> str:
+    """`2 fragments`, `1 row of tasks`: what a table of one's own is called need not be a singular."""
+    if effect["entity"] in _COUNTED:
+        return plural(effect["rows"], effect["entity"])
+    return f"{plural(effect['rows'], 'row')} of {effect['entity']}"
 
 
 def _error_lines(error: Item) -> Iterator[str]:
