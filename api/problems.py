@@ -218,6 +218,9 @@ _BY_STATUS = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "request.invalid",
 }
 
+#: Of these the HTTP layer has nothing to say but a sentence of its own, which knows neither our addresses nor limits.
+_SAID_BY_KIND = ("route.not_found", "method.not_allowed", "request.too_large")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -256,7 +259,10 @@ def of_status(status: int, detail: str) -> Problem:
     """The answer to what the HTTP layer refused (no route, wrong method, too large)."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return internal()
-    return Problem(status, _body(_BY_CODE[_BY_STATUS.get(HTTPStatus(status), "http")], status, detail, None), {})
+    kind = _BY_CODE[_BY_STATUS.get(HTTPStatus(status), "http")]
+    if kind.code in _SAID_BY_KIND:
+        return Problem(status, _body(kind, status, kind.meaning, kind.remedy), {})
+    return Problem(status, _body(kind, status, detail, None), {})
 
 
 def internal() -> Problem:

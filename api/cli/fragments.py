@@ -76,7 +76,7 @@ def list_fragments(  # noqa: PLR0913 - one argument per option
     show_page(page, _VIEW, form, Terminal.of_stdout())
 
 
-@fragments.command("import")
+@fragments.command("import", short_help="Import a folder of Markdown notes.")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--space", default="default", show_default=True, help="Which space they go into.")
 @click.option(
@@ -144,7 +144,7 @@ def _show_imported(folder: Path, counts: Counter[str], faults: list[Fault], form
         raise click.exceptions.Exit(EXPECTED)
 
 
-@fragments.command("export")
+@fragments.command("export", short_help="Export fragments as a folder of Markdown notes.")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--type", "type_", help="Only those of this type.")
 @click.option("--tag", "tags", multiple=True, help="Only those with this tag; several: with all of them.")
