@@ -47,7 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "commands": Entry("api.cli.commands:commands", "List, show, write and check commands."),
         "steps": Entry("api.cli.steps:steps", "List and show step types."),
         "executions": Entry("api.cli.executions:executions", "Look at what was run."),
-        "fragments": Entry("api.cli.fragments:fragments", "Import, export and list fragments."),
+        "fragments": Entry("api.cli.fragments:fragments", "Look at fragments, import and export them."),
     },
     "Telemetry": {
         "telemetry": Entry("api.cli.telemetry:telemetry", "Look at traces and events."),

@@ -505,3 +505,18 @@ def test_faulty_files_are_pointed_out_in_the_list(weir: Weir, busy_api: Api) -> 
     busy_api.write("broken", "  - {id: a, type: respnd}\n")
 
     assert "1 file with faults" in weir("commands", "list").out
+
+
+def test_a_fragment_is_shown_with_all_of_its_content(weir: Weir) -> None:
+    made = weir("run", "todo.add", "-i", "body=buy milk, and bread", "--format", "json").json
+    fragment_id = made["result"]["fragment_id"]
+
+    shown = weir("fragments", "show", fragment_id)
+    listed = weir("fragments", "list", "--type", "todo")
+
+    assert shown.code == 0
+    assert "buy milk, and bread" in shown.out
+    assert '"status": "open"' in shown.out
+    assert weir("fragments", "show", fragment_id, "--format", "json").json["id"] == fragment_id
+    assert "open" in listed.out
+    assert weir("fragments", "show", "x").code == 1
