@@ -36,7 +36,15 @@ def install(app: Flask, allowed_hosts: Collection[str]) -> None:
                 "the request is for a host that is none of this API's names",
                 hint=f"Its names are {', '.join(sorted(allowed))}; WEIR_API_ALLOWED_HOSTS says which.",
             )
-        if foreign or (origin is not None and urlsplit(origin).netloc != request.host):
+        if foreign or (origin is not None and _host_of(origin) != request.host):
             raise CrossSite("a page of another site may not use this API", hint="Open the address itself.")
 
     app.before_request(refuse_cross_site)
+
+
+def _host_of(origin: str) -> str | None:
+    """Host and port of an origin; none of what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

@@ -192,7 +192,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("telemetry.stream_unavailable", 503, "Telemetry stream is away", "Redis did not answer.", _LATER),
     Kind("store.unavailable", 503, "Postgres is away", "Postgres did not answer. Nothing was accepted.", _LATER),
     Kind("store.too_slow", 503, "Postgres takes too long", "A statement took longer than `WEIR_API_STATEMENT_TIMEOUT`,"
-         " most often waiting for a row that a running command holds. Nothing was changed.", _LATER),
+         " most often waiting for a row that a running command holds; or it and another waited for each other. Nothing"
+         " was changed.", _LATER),
     Kind("store.schema_out_of_date", 503, "Schema does not fit this program", "The database's schema is older or newer"
          " than the program.", "`weir migrate --status` says which; run `weir migrate`, or upgrade the program."),
     Kind("queue.unavailable", 503, "Queue is away", "Redis did not take a message.", _LATER),
@@ -243,6 +244,9 @@ _BY_STATUS = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "request.invalid",
 }
 
+#: Of these the HTTP layer has nothing to say but a sentence of its own, which knows neither our addresses nor limits.
+_SAID_BY_KIND = ("route.not_found", "method.not_allowed", "request.too_large")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -281,7 +285,10 @@ def of_status(status: int, detail: str) -> Problem:
     """The answer to what the HTTP layer refused (no route, wrong method, too large)."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return internal()
-    return Problem(status, _body(_BY_CODE[_BY_STATUS.get(HTTPStatus(status), "http")], status, detail, None), {})
+    kind = _BY_CODE[_BY_STATUS.get(HTTPStatus(status), "http")]
+    if kind.code in _SAID_BY_KIND:
+        return Problem(status, _body(kind, status, kind.meaning, kind.remedy), {})
+    return Problem(status, _body(kind, status, detail, None), {})
 
 
 def internal() -> Problem:

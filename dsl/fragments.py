@@ -295,13 +295,15 @@ def import_notes(connection: Connection[Any], notes: Iterable[Note], space_id: U
 
 def _adopt(connection: Connection[Any], notes: Sequence[Note], space_id: UUID) -> frozenset[UUID]:
     """Give exported notes to the fragments they come from, where those have no source; ids that are taken."""
-    exported = [{"id": str(note.id), "source": note.source} for note in notes if note.id is not None]
+    # Of notes with one source the last counts, as it does when they are stored.
+    by_source = {note.source: note.id for note in notes}
+    exported = [{"id": str(note_id), "source": source} for source, note_id in by_source.items() if note_id is not None]
     if not exported:
         return frozenset()
-    connection.execute(SQL["lock_exported_notes"], {"space_id": space_id})
+    connection.execute(SQL["lock_exported_notes"])
     connection.execute(SQL["adopt_notes"], {"notes": json.dumps(exported), "space_id": space_id})
     cursor = connection.cursor(row_factory=scalar_row)
-    ids = [note.id for note in notes if note.id is not None]
+    ids = [note_id for note_id in by_source.values() if note_id is not None]
     return frozenset(cursor.execute(SQL["taken_ids"], {"ids": ids}).fetchall())
 
 

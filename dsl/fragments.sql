@@ -38,8 +38,9 @@ returning f.id, f.type, f.title, f.content, f.state, f.tags, f.metadata, s.name 
     f.updated_at;
 
 -- name: lock_exported_notes
--- One import of exported notes at a time: their ids may be those of fragments. space_id: any number stands for it.
-select pg_advisory_xact_lock(7420002, hashtext(%(space_id)s::uuid::text));
+-- One import of exported notes at a time, in whatever space: their ids may be those of fragments, which are in one space
+-- each. Any number stands for it.
+select pg_advisory_xact_lock(7420002);
 
 -- name: adopt_notes
 -- Fragments without a source get that of the note that was exported from them, unless another has it. notes: JSON list of
@@ -71,6 +72,7 @@ with incoming as (
     )
     select id, %(space_id)s::uuid, type, title, content, state, metadata, tags, source, created_at, updated_at
     from incoming
+    order by source collate "C" -- so that of two imports at once one waits for the other, and not each for each
     on conflict (space_id, source) where source is not null do update set
         type = excluded.type,
         title = excluded.title,

@@ -10,8 +10,9 @@ from dsl.errors import Fault
 from dsl.settings import DslSettings
 
 #: Notes are other people's files: their front matter holds far fewer values than a command. It may be long all the
-#: same, for an exported note keeps in it what the rest of the file cannot say (dsl.note_export).
-MAX_BYTES = 4_194_304
+#: same, for an exported note keeps in it what the rest of the file cannot say (dsl.note_export): state and metadata, in
+#: which each of 262,144 characters may become twelve.
+MAX_BYTES = 8_388_608
 _LIMITS = DslSettings(max_file_bytes=MAX_BYTES, max_depth=16, max_nodes=2000)
 
 #: What `dsl.document` says of a command file, said of a note.

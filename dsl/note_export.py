@@ -158,7 +158,7 @@ def render(fragment: Mapping[str, Any], name: str) -> bytes:
             lines.append(f"{key}: {instant}")
         else:
             kept[key] = instant
-    said, unsaid = _said(fragment["metadata"])
+    said, unsaid = _said(fragment["metadata"], lines)
     lines += said
     if unsaid:
         kept["metadata"] = unsaid
@@ -179,15 +179,20 @@ def is_exported(data: bytes) -> bool:
     return not isinstance(note, Fault) and note.id is not None
 
 
-def _said(metadata: Mapping[str, Any]) -> tuple[list[str], Mapping[str, Any]]:
-    """Lines of front matter for as much of the metadata as is read back the same, and the rest of it."""
+def _said(metadata: Mapping[str, Any], others: list[str]) -> tuple[list[str], Mapping[str, Any]]:
+    """Lines of front matter for as much of the metadata as is read back the same, and the rest of it.
+
+    Args:
+        metadata: Of the fragment.
+        others: Lines above, which count where front matter has a limit.
+    """
     plain = {key: value for key, value in metadata.items() if _KEY.fullmatch(key) and key not in _RESERVED}
     lines = [f"{key}: {_value(value)}" for key, value in plain.items()]
     try:
-        front, _ = split("\n".join(["---", *lines, "---", ""]))
+        front, _ = split("\n".join(["---", *others, *lines, f"{EXPORT_KEY}: ''", "---", ""]))
     except FrontMatterBroken:
         return [], metadata
-    if not is_same(front, plain):
+    if not is_same({key: value for key, value in front.items() if key not in _RESERVED}, plain):
         return [], metadata
     return lines, {key: value for key, value in metadata.items() if key not in plain}
 
@@ -278,7 +283,9 @@ def _replace(path: Path, data: bytes, identity: str) -> None:
     # Hidden, so that no import sees it, and beside the file, so that it can take its place in one step.
     beside = path.parent / f".weir-{identity}.tmp"
     try:
-        beside.write_bytes(data)
+        beside.unlink(missing_ok=True)  # of an export that was killed; a link would lead who knows where
+        with beside.open("xb") as file:
+            file.write(data)
         beside.replace(path)
     except OSError:
         with suppress(OSError):

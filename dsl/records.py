@@ -20,6 +20,9 @@ MAX_TITLE = 1000
 MAX_CONTENT = 1_048_576
 #: Characters of a state or a metadata as JSON, at most.
 MAX_JSON = 262_144
+#: Maps and lists inside one another in a state or a metadata, at most: what commands compute (`dsl.values.MAX_DEPTH`)
+#: fits in, and whoever reads it again does not run out of stack.
+MAX_JSON_DEPTH = 128
 #: Tags of one fragment, and characters of one tag, at most.
 MAX_TAGS, MAX_TAG = 100, 100
 
@@ -85,7 +88,8 @@ def json_text(what: str, value: object) -> str:
     """`value` as the JSON text of a jsonb column.
 
     Raises:
-        RecordInvalid: It is not JSON, holds what jsonb cannot, or is longer than `MAX_JSON`.
+        RecordInvalid: It is not JSON, holds what jsonb cannot, is longer than `MAX_JSON` or deeper than
+            `MAX_JSON_DEPTH`.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -93,6 +97,8 @@ def json_text(what: str, value: object) -> str:
         raise RecordInvalid(f"the {what} cannot be stored as JSON: {error}", field=what) from error
     if len(text) > MAX_JSON:
         raise RecordInvalid(f"the {what} has {len(text)} characters as JSON; {MAX_JSON} is the most", field=what)
+    if _is_deep(value):
+        raise RecordInvalid(f"the {what} is nested deeper than {MAX_JSON_DEPTH} levels", field=what)
     if JSON_NUL.search(text):
         raise RecordInvalid(f"the {what} holds a NUL character, which cannot be stored", field=what)
     _check_encodable(what, text, what)
@@ -115,6 +121,17 @@ def merge_patch(target: object, patch: object) -> Any:  # noqa: ANN401 - any JSO
         else:
             merged[key] = merge_patch(merged.get(key), value)
     return merged
+
+
+def _is_deep(value: object) -> bool:
+    """Whether maps and lists are nested deeper than `MAX_JSON_DEPTH`; looked at level by level, without recursion."""
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        containers = [each for each in level if isinstance(each, Mapping | list | tuple)]
+        if not containers:
+            return False
+        level = [inner for each in containers for inner in (each.values() if isinstance(each, Mapping) else each)]
+    return True
 
 
 def _check_encodable(what: str, text: str, field: str) -> None:

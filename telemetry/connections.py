@@ -55,7 +55,8 @@ class PatientConnection(psycopg.Connection[Any]):
     The server's own statement timeout ends what is merely slow; this one needs no server.
 
     Attributes:
-        patience: How long one statement may take; none waits as psycopg does.
+        patience: How long one statement may take, or many that are sent in one go (`executemany`); none waits as
+            psycopg does.
     """
 
     patience: timedelta | None = None

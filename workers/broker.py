@@ -174,8 +174,11 @@ class BellConsumer(_RedisConsumer):
             self._blocking.blpop([self._bell], timeout=self._wait)
 
     def _acknowledge(self) -> None:
-        while self._unacknowledged:
-            message_id = self._unacknowledged.popleft()
+        while True:
+            try:
+                message_id = self._unacknowledged.popleft()
+            except IndexError:  # workers and the consumer take from it; asking first would be asking too early
+                return
             try:
                 self.broker.do_ack(self.queue_name, message_id)
             except redis.RedisError:

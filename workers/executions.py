@@ -13,7 +13,7 @@ from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
 from psycopg import Connection
-from psycopg.errors import DiskFull, QueryCanceled
+from psycopg.errors import DeadlockDetected, DiskFull, QueryCanceled
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import ConnectionPool
 
@@ -358,6 +358,10 @@ class reaching_store:  # noqa: N801 - a context manager used like a function
         if isinstance(error, QueryCanceled):
             raise StoreTooSlow(
                 "Postgres took too long", hint="Something else may hold the row; try again in a moment."
+            ) from error
+        if isinstance(error, DeadlockDetected):
+            raise StoreTooSlow(
+                "Postgres ended one of two changes that waited for each other", hint="Try again; nothing was changed."
             ) from error
         if isinstance(error, DiskFull):
             raise StoreUnavailable(

@@ -93,7 +93,8 @@ def _faults(error: BaseException) -> list[Any]:
         return [
             {
                 "path": "with." + ".".join(str(part) for part in fault["loc"]),
-                "message": fault["msg"],
+                # What pydantic puts before the words of our own validators says nothing to whoever wrote the command.
+                "message": fault["msg"].removeprefix("Value error, "),
                 "code": f"step.{fault['type']}",
             }
             for fault in error.errors(include_url=False, include_context=False, include_input=False)

@@ -7,10 +7,12 @@ looks at includes the loop that does the work (`workers.readiness`), or it would
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)  # structlog takes longer to import than to as
 PATIENCE = timedelta(seconds=3)
 #: How long a stopping process waits for an answer in the making.
 _STOP_PATIENCE_S = 1.0
+#: Why a question may not be taken just now: too many open files, no memory, or whoever asked is gone.
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ECONNABORTED})
+#: How long until the next is.
+_PAUSE_S = 0.1
 #: Questions that may wait.
 _BACKLOG = 8
 
@@ -148,8 +154,11 @@ def _answer_all(listener: socket.socket, look: Callable[[], Checks]) -> None:
     while True:
         try:
             connection, _ = listener.accept()
-        except OSError:  # closed: the process ends
-            return
+        except OSError as error:
+            if error.errno not in _PASSING:  # closed: the process ends
+                return
+            time.sleep(_PAUSE_S)
+            continue
         with connection, suppress(OSError):  # whoever asked may have lost patience
             connection.sendall(json.dumps(_look(look)).encode())
 

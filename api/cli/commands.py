@@ -84,7 +84,7 @@ def show_command(slug: str, form: str) -> None:
     terminal.say(block(command["source"]))
 
 
-@commands.command("new")
+@commands.command("new", short_help="Write a new command file that works as it is.")
 @click.argument("slug")
 def new(slug: str) -> None:
     """Write a new command file, commented and working, that can be run at once.

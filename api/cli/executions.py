@@ -14,6 +14,11 @@ from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration, plural
 from api.client import segment
 
+#: Entities of our own, whose names are singular.
+_COUNTED = ("fragment", "notification", "execution")
+
+_NOTHING_YET = "Nothing was run yet. Try: weir run todo.add -i body='buy milk'"
+
 _FIELDS = (
     "id", "command", "state", "dry_run", "user", "space", "request_source", "correlation_id", "attempt", "queued_at",
     "started_at", "finished_at", "queue_wait_ms", "total_duration_ms", "elapsed_ms", "steps_executed",
@@ -55,7 +60,8 @@ def list_executions(  # noqa: PLR0913 - one argument per option
     with open_client() as client:
         page = client.get("/api/executions", query)
     terminal = Terminal.of_stdout()
-    show_page(page, _view(terminal), form, terminal)
+    asked = any(value is not None for value in (state, command, correlation_id, slow))
+    show_page(page, _view(terminal, "No execution fits." if asked else _NOTHING_YET), form, terminal)
 
 
 @executions.command("show")
@@ -143,7 +149,7 @@ def show_outcome(execution: Item, terminal: Terminal) -> None:
         terminal.say(clean(f"  slow: {step}" if step else "  slow"), "slow")
     for effect in execution.get("effects", ()):
         verb = "would have been" if execution["dry_run"] else "were" if effect["rows"] != 1 else "was"
-        terminal.say(f"  {plural(effect['rows'], effect['entity'])} {verb} {effect['operation']}")
+        terminal.say(clean(f"  {_rows(effect)} {verb} {effect['operation']}"))
     if execution["error"] is not None:
         for line in _error_lines(execution["error"]):
             terminal.say(line, "failed")
@@ -151,12 +157,20 @@ def show_outcome(execution: Item, terminal: Terminal) -> None:
         terminal.say(block(execution["result"]))
 
 
+def _rows(effect: Item) -> str:
+    """`2 fragments`, `1 row of tasks`: what a table of one's own is called need not be a singular."""
+    if effect["entity"] in _COUNTED:
+        return plural(effect["rows"], effect["entity"])
+    return f"{plural(effect['rows'], 'row')} of {effect['entity']}"
+
+
 def _error_lines(error: Item) -> Iterator[str]:
-    """Where, what, every fault of it, and what to do: the particulars are in `--format json`."""
+    """Where, what, every fault that has a place, and what to do: the particulars are in `--format json`."""
     where = f"{error['step']}: " if error.get("step") else ""
     yield clean(f"  {where}{error.get('message') or error.get('type', '')}")
     for fault in error.get("faults", ()):
-        yield clean(f"    {fault.get('path', '')}: {fault.get('message', '')}")
+        if "path" in fault:  # those of `validate` have none, and are in the message
+            yield clean(f"    {fault['path']}: {fault.get('message', '')}")
     if error.get("hint"):
         yield clean(f"  {error['hint']}")
 
@@ -182,7 +196,7 @@ def _tone(execution: Item) -> str:
     return "succeeded" if state == "succeeded" else "failed"
 
 
-def _view(terminal: Terminal) -> View:
+def _view(terminal: Terminal, empty: str) -> View:
     def told(item: Item) -> str:
         remarks = [word for word, applies in (("dry run", item["dry_run"]), ("slow", item["slow"])) if applies]
         return f"{terminal.marks.of(item['state'])} {item['state']}" + (f" ({', '.join(remarks)})" if remarks else "")
@@ -200,5 +214,5 @@ def _view(terminal: Terminal) -> View:
             Column("ID", lambda item: item["id"]),
         ),
         _FIELDS,
-        "Nothing was run yet. Try: weir run todo.add -i body='buy milk'",
+        empty,
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ import click
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED
 from api.cli.note_import import NoteImport
-from api.cli.output import Column, View, list_format, local_time, print_json, show_page
+from api.cli.output import Column, Item, View, block, item_format, list_format, local_time, print_json, show_page
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
+from api.client import segment
 from dsl.errors import Fault
 from telemetry.errors import WeirError
 
@@ -30,6 +32,7 @@ _VIEW = View(
     (
         Column("TYPE", lambda item: item["type"]),
         Column("TITLE", lambda item: item["title"], shrinks=True),
+        Column("STATUS", lambda item: str(item["state"].get("status", ""))),
         Column("TAGS", lambda item: ", ".join(item["tags"]), shrinks=True),
         Column("SPACE", lambda item: item["space"]),
         Column("UPDATED", lambda item: local_time(item["updated_at"])),
@@ -40,9 +43,9 @@ _VIEW = View(
 )
 
 
-@click.group(short_help="Import, export and list fragments.")
+@click.group(short_help="Look at fragments, import and export them.")
 def fragments() -> None:
-    """Import, export and list fragments, the built-in records."""
+    """Look at fragments, the built-in records; import and export them."""
 
 
 @fragments.command("list")
@@ -76,7 +79,44 @@ def list_fragments(  # noqa: PLR0913 - one argument per option
     show_page(page, _VIEW, form, Terminal.of_stdout())
 
 
-@fragments.command("import")
+@fragments.command("show")
+@click.argument("fragment_id", metavar="ID")
+@item_format
+def show_fragment(fragment_id: str, form: str) -> None:
+    """Show one fragment with all of its content."""
+    with open_client() as client:
+        fragment = client.get(f"/api/fragments/{segment(fragment_id)}")
+    if form == "json":
+        print_json(fragment)
+        return
+    terminal = Terminal.of_stdout()
+    terminal.say(clean(fragment["title"]) or "(no title)", "bold")
+    for label, value in _facts(fragment):
+        terminal.say(f"{label:<8} {clean(value)}")
+    if fragment["content"]:
+        terminal.say()
+        terminal.say(block(fragment["content"]))
+
+
+def _facts(fragment: Item) -> list[tuple[str, str]]:
+    facts = [
+        ("id", fragment["id"]),
+        ("type", f"{fragment['type']} in space {fragment['space']}"),
+        ("tags", ", ".join(fragment["tags"])),
+        ("state", _told(fragment["state"])),
+        ("metadata", _told(fragment["metadata"])),
+        ("source", fragment["source"] or ""),
+        ("created", local_time(fragment["created_at"])),
+        ("updated", local_time(fragment["updated_at"])),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def _told(record: Mapping[str, object]) -> str:
+    return json.dumps(record, ensure_ascii=False) if record else ""
+
+
+@fragments.command("import", short_help="Import a folder of Markdown notes.")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--space", default="default", show_default=True, help="Which space they go into.")
 @click.option(
@@ -144,7 +184,7 @@ def _show_imported(folder: Path, counts: Counter[str], faults: list[Fault], form
         raise click.exceptions.Exit(EXPECTED)
 
 
-@fragments.command("export")
+@fragments.command("export", short_help="Export fragments as a folder of Markdown notes.")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--type", "type_", help="Only those of this type.")
 @click.option("--tag", "tags", multiple=True, help="Only those with this tag; several: with all of them.")

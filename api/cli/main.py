@@ -48,7 +48,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "steps": Entry("api.cli.steps:steps", "List and show step types."),
         "executions": Entry("api.cli.executions:executions", "Look at what was run, cancel it, run it again."),
         "schedules": Entry("api.cli.schedules:schedules", "Run commands by themselves, and see what became of it."),
-        "fragments": Entry("api.cli.fragments:fragments", "Import, export and list fragments."),
+        "fragments": Entry("api.cli.fragments:fragments", "Look at fragments, import and export them."),
     },
     "Telemetry": {
         "telemetry": Entry("api.cli.telemetry:telemetry", "Look at traces and events."),
@@ -140,8 +140,10 @@ def _explain(error: WeirError) -> None:
     code = clean(str(problem.get("code") or error.facts.get("cause") or error.code))
     end = ":" if first.endswith(":") else ""
     print("\n".join([f"weir: {first.removesuffix(':')} ({code}){end}", *more]), file=sys.stderr)
-    for fault in problem.get("errors", ()):
-        print(f"  - {clean(_fault_line(fault))}", file=sys.stderr)
+    faults = [clean(_fault_line(fault)) for fault in problem.get("errors", ())]
+    for line in faults:
+        if line != first:  # a single fault may be all there is to say
+            print(f"  - {line}", file=sys.stderr)
     if error.hint:
         print(f"      {clean(error.hint)}", file=sys.stderr)
 
@@ -151,7 +153,9 @@ def _fault_line(fault: Mapping[str, Any]) -> str:
     line, column, path = (fault.get(name) for name in ("line", "column", "path"))
     place = f"{line}:{column}" if line else path
     meant = f"; did you mean {fault['nearest']}?" if fault.get("nearest") else ""
-    return f"{place}: {fault['message']}{meant}" if place else f"{fault['message']}{meant}"
+    message: str = fault["message"]
+    named = not place or message.startswith(f"{place}:")
+    return f"{message}{meant}" if named else f"{place}: {message}{meant}"
 
 
 def _close_stdout() -> None:

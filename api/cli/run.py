@@ -36,7 +36,12 @@ class _Seconds(click.FloatRange):
 @click.command(short_help="Run a command and show its steps as they finish.")
 @click.argument("slug")
 @click.option(
-    "-i", "--input", "pairs", multiple=True, metavar="NAME=VALUE", help="One input; its type is the command's."
+    "-i",
+    "--input",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help='One input; its type is the command\'s. A list or a map is JSON: -i tags=\'["a", "b"]\'.',
 )
 @click.option(
     "--input-file", type=click.Path(path_type=Path), help="A JSON object of inputs; `-` reads standard input."

@@ -34,7 +34,7 @@ def telemetry() -> None:
     """Look at traces and events."""
 
 
-@telemetry.command("trace")
+@telemetry.command("trace", short_help="Draw what belongs to an execution id or correlation id.")
 @click.argument("trace_id", metavar="ID")
 @click.option("--all", "show_all", is_flag=True, help="Every item of long lists.")
 @trace_format

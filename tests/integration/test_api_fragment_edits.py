@@ -350,3 +350,26 @@ def test_a_filter_that_can_fit_nothing_is_refused_by_its_name(api: Api, query: d
 
     assert (refused.status_code, refused.json["code"]) == (422, "request.invalid")
     assert [fault["path"] for fault in refused.json["errors"]] == [path]
+
+
+@pytest.mark.parametrize("levels", [129, 500, 900])
+@pytest.mark.parametrize("door", ["make", "change", "import"])
+def test_what_could_not_be_read_again_is_not_stored(api: Api, door: str, levels: int) -> None:
+    fragment_id = api.post("/api/fragments", {"type": "note", "title": "a", "content": "x"}).json["id"]
+    deep = '{"a":' * levels + "1" + "}" * levels
+    method, path, body = {
+        "make": ("POST", "/api/fragments", f'{{"type": "note", "content": "x", "state": {deep}}}'),
+        "change": ("PATCH", f"/api/fragments/{fragment_id}", f'{{"state": {deep}}}'),
+        "import": (
+            "POST",
+            "/api/fragments/import",
+            f'{{"notes": [{{"source": "a.md", "title": "a", "content": "x", "metadata": {deep}}}]}}',
+        ),
+    }[door]
+
+    refused = api.open(method, path, data=body, content_type="application/json")
+
+    assert refused.status_code == 422
+    assert "nested deeper than 128 levels" in refused.json["detail"]
+    assert api.get(f"/api/fragments/{fragment_id}").json["state"] == {}
+    assert len(api.get("/api/fragments").json["items"]) == 1

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from fixtures.apis import Api
 
@@ -140,3 +142,46 @@ def test_fragments_are_found_by_type_tag_space_and_text(api: Api) -> None:
     assert found(q="%_") == {"three"}
     assert found(q="ABOUT one") == {"one"}
     assert found(space="nowhere") == set()
+
+
+#: Each row that is changed takes a while, so that two changes of the same rows meet.
+SLOWED = """
+create function take_a_while() returns trigger language plpgsql as 'begin perform pg_sleep(0.2); return new; end';
+create trigger slowed before update on fragments for each row execute function take_a_while();
+"""
+
+
+def test_two_imports_of_the_same_notes_in_another_order_do_not_end_each_other(
+    api: Api, connection: psycopg.Connection
+) -> None:
+    sources = ["b", "a", "c"]
+    api.post("/api/fragments/import", {"notes": [note(source) for source in sources]})
+    connection.execute(SLOWED)
+
+    def change(content: str, order: list[str]) -> int:
+        client = api.app.test_client()
+        notes = [note(source, content=content) for source in order]
+        return client.post("/api/fragments/import", json={"notes": notes}).status_code
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.submit(change, "1", sources), threads.submit(change, "2", sources[::-1])
+        assert (first.result(), second.result()) == (200, 200)
+    assert len({item["excerpt"] for item in api.get("/api/fragments").json["items"]}) == 1
+
+
+def test_of_two_edits_that_wait_for_each_other_one_is_told_to_try_again(
+    api: Api, connection: psycopg.Connection
+) -> None:
+    ids = [api.post("/api/fragments", {"type": "note", "content": name}).json["id"] for name in "ab"]
+    connection.execute(
+        "create function touch_other() returns trigger language plpgsql as 'begin perform pg_sleep(0.3);"
+        " perform 1 from fragments where id <> new.id and source is null for update; return new; end'"
+    )
+    connection.execute("create trigger touching before update on fragments for each row execute function touch_other()")
+
+    def change(fragment_id: str) -> tuple[int, str | None]:
+        answer = api.app.test_client().patch(f"/api/fragments/{fragment_id}", json={"title": "new"})
+        return answer.status_code, (answer.json or {}).get("code")
+
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(change, ids)) == [(200, None), (503, "store.too_slow")]

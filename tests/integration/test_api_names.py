@@ -35,6 +35,13 @@ def test_an_api_answers_to_no_other_name_and_says_which_it_has(named_api: Api, h
     assert "WEIR_API_ALLOWED_HOSTS" in answer.json["hint"]
 
 
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://\u2100", "null", ""])
+def test_an_origin_that_is_no_address_is_refused_like_that_of_another_site(named_api: Api, origin: str) -> None:
+    answer = named_api.open("GET", "/api/commands", headers={"Host": "weir.example", "Origin": origin})
+
+    assert (answer.status_code, answer.json["code"]) == (403, "request.cross_site")
+
+
 def test_a_page_of_another_site_cannot_use_an_api_by_its_name_either(named_api: Api) -> None:
     headers = {"Host": "weir.example", "Origin": "https://elsewhere.example"}
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
@@ -14,7 +16,7 @@ from redis import Redis
 
 from telemetry.clock import SystemClock
 from telemetry.testing import ManualClock
-from workers.broker import MAX_RINGS, BellBroker, queue_of
+from workers.broker import MAX_RINGS, BellBroker, BellConsumer, queue_of
 from workers.hints import REST, RUN_LANE, Hints, lane_hint
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -162,6 +164,38 @@ def test_a_message_that_was_done_while_redis_was_away_is_acknowledged_when_it_is
     assert _unacknowledged(redis) == 0
     consumer.close()
     away.close()
+
+
+def test_a_worker_and_the_consumer_may_acknowledge_the_last_message_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = BellBroker(NOWHERE, [])
+    consumer = BellConsumer(broker, queue_of("default"), 1, 100)
+    told: list[bytes] = []
+    monkeypatch.setattr(broker, "do_ack", lambda _queue, message_id: told.append(message_id), raising=False)
+    consumer._unacknowledged = _Contested([b"last"])
+
+    with ThreadPoolExecutor(2) as threads:
+        ends = [threads.submit(consumer._acknowledge) for _ in range(2)]
+        assert [end.result() for end in ends] == [None, None]
+
+    assert told == [b"last"]
+    consumer.close()
+    broker.close()
+
+
+class _Contested(deque[bytes]):
+    """Whoever asks whether anything is there hears it when the other has asked too."""
+
+    def __init__(self, ids: list[bytes]) -> None:
+        super().__init__(ids)
+        self._together = threading.Barrier(2)
+
+    def __bool__(self) -> bool:
+        found = len(self) > 0
+        if found:
+            self._together.wait(10)
+        return found
 
 
 def _unacknowledged(redis: Redis) -> int:

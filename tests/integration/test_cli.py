@@ -260,7 +260,21 @@ def test_a_failed_run_says_where_and_why_and_exits_with_1(weir: Weir, busy_api: 
     assert typed.code == 1
     assert any(line.startswith("✗ check") and line.endswith("failed") for line in typed.out.splitlines())
     assert "  check: " in typed.out
-    assert "too much" in typed.out
+    assert typed.out.count("too much") == 1
+
+
+def test_a_refusal_with_one_fault_is_said_once(weir: Weir) -> None:
+    typed = weir("executions", "list", "--state", "bogus")
+
+    assert typed.code == 1
+    assert typed.err.count("must be one of") == 1 + typed.err.count("\n  - ")
+    assert "state: state:" not in typed.err
+
+
+def test_a_search_among_executions_that_finds_none_does_not_say_that_nothing_ran(weir: Weir) -> None:
+    typed = weir("executions", "list", "--command", "never.run")
+
+    assert typed.out == "No execution fits.\n"
 
 
 def test_refused_inputs_are_named_one_by_one(weir: Weir) -> None:
@@ -491,3 +505,18 @@ def test_faulty_files_are_pointed_out_in_the_list(weir: Weir, busy_api: Api) -> 
     busy_api.write("broken", "  - {id: a, type: respnd}\n")
 
     assert "1 file with faults" in weir("commands", "list").out
+
+
+def test_a_fragment_is_shown_with_all_of_its_content(weir: Weir) -> None:
+    made = weir("run", "todo.add", "-i", "body=buy milk, and bread", "--format", "json").json
+    fragment_id = made["result"]["fragment_id"]
+
+    shown = weir("fragments", "show", fragment_id)
+    listed = weir("fragments", "list", "--type", "todo")
+
+    assert shown.code == 0
+    assert "buy milk, and bread" in shown.out
+    assert '"status": "open"' in shown.out
+    assert weir("fragments", "show", fragment_id, "--format", "json").json["id"] == fragment_id
+    assert "open" in listed.out
+    assert weir("fragments", "show", "x").code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -10,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from fixtures.apis import Weir
@@ -20,6 +22,7 @@ from telemetry.connections import connect
 from telemetry.pipeline import open_sink
 from telemetry.settings import TelemetrySettings
 from telemetry.testing import ManualClock
+from workers import health
 from workers.broker import BellBroker, BellConsumer
 from workers.health import HealthTaken, HealthUnknown, answering, ask
 from workers.readiness import look_at_postgres, look_at_redis
@@ -208,3 +211,34 @@ def test_an_api_that_is_not_there_is_not_well(offline_weir: Weir, monkeypatch: p
     typed = offline_weir("health", "api")
 
     assert (typed.code, typed.err.splitlines()[0]) == (1, "weir: no api answers at 127.0.0.1:1 (health.unknown)")
+
+
+class _Crowded(socket.socket):
+    """A listener in a process that has no file to spare, once."""
+
+    was_crowded = False
+
+    def accept(self) -> Any:  # noqa: ANN401 - as socket's own
+        if not self.was_crowded:
+            self.was_crowded = True
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept()
+
+
+def test_a_process_that_had_too_many_files_open_answers_again(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[_Crowded] = []
+
+    def crowded(path: Path) -> socket.socket:
+        listener = _Crowded(fileno=opening(path).detach())
+        opened.append(listener)
+        return listener
+
+    opening = health._open
+    monkeypatch.setattr(health, "_open", crowded)
+
+    with answering(open_folder, "worker", lambda: WELL):
+        assert ask(open_folder, "worker") == WELL
+
+    assert opened[0].was_crowded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,21 @@ import pytest
 from fixtures.apis import Api, Weir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg_pool import ConnectionPool
 
 from dsl import fragments
 from dsl.errors import Fault
 from dsl.fragment_selection import Filter
 from dsl.fragments import Draft, Fragment, Space
 from dsl.note_export import NoteFolder
-from dsl.notes import read_notes
+from dsl.notes import Note, read_notes
 from dsl.testing import DEFAULT_SPACE_ID
+from telemetry.clock import to_unix_us
 from telemetry.ids import new_id
 from telemetry.testing import NOON
 
 Connection = psycopg.Connection[Any]
+Pool = ConnectionPool[Connection]
 
 SPACE = Space(DEFAULT_SPACE_ID, "default")
 
@@ -236,6 +240,40 @@ def test_a_fragment_of_another_space_keeps_its_id(connection: Connection, tmp_pa
     assert fragments.get(connection, fragment.id).space == "default"
 
 
+def test_of_two_exported_notes_with_one_source_the_last_counts(connection: Connection) -> None:
+    one, two = store(connection, [(Draft("note", "One", "text"), None), (Draft("note", "Two", "text"), None)])
+    notes = [
+        Note("a.md", each.title, each.content, id=each.id, created=each.created_at, updated=each.updated_at)
+        for each in (one, two)
+    ]
+
+    with connection.transaction():
+        done = fragments.import_notes(connection, notes, DEFAULT_SPACE_ID, NOON)
+
+    assert (done.created, done.updated, done.unchanged) == (0, 0, 1)
+    assert [fragments.get(connection, each.id).source for each in (one, two)] == [None, "a.md"]
+
+
+def test_one_export_that_is_imported_to_two_spaces_at_once_goes_to_both(connection: Connection, pool: Pool) -> None:
+    note = Note("a.md", "One", "text", id=new_id(to_unix_us(NOON)), created=NOON)
+    lab, garden = (fragments.space_id(connection, name) for name in ("lab", "garden"))
+
+    def bring_to_garden() -> int:
+        with pool.connection() as other:
+            return fragments.import_notes(other, [note], garden, NOON).created
+
+    with ThreadPoolExecutor(1) as threads, pool.connection() as watching:
+        with connection.transaction():
+            assert fragments.import_notes(connection, [note], lab, NOON).created == 1
+            second = threads.submit(bring_to_garden)
+            while watching.execute("select count(*) from pg_locks where not granted").fetchall() == [(0,)]:
+                assert not second.done()
+        assert second.result() == 1
+
+    [in_garden] = fragments.page(connection, Filter(space="garden"), limit=10)
+    assert fragments.get(connection, note.id or in_garden.id).space == "lab"
+
+
 def test_files_that_no_export_wrote_are_left_alone(connection: Connection, tmp_path: Path) -> None:
     store(connection, [(Draft("note", "One", "new"), "one.md"), (Draft("note", "Two", "new"), "two.md")])
     (tmp_path / "one.md").write_text("mine", encoding="utf-8")
@@ -259,6 +297,19 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(connection: Connect
     store(connection, [(Draft("note", "One", "x"), "sub/one.md")])
     assert export(connection, folder) == (["written"], [])
     assert list(outside.iterdir()) == []
+
+
+def test_nothing_is_written_through_a_link_where_the_file_is_made(connection: Connection, tmp_path: Path) -> None:
+    [fragment] = store(connection, [(Draft("note", "One", "text"), "one.md")])
+    outside, folder = tmp_path / "outside", tmp_path / "notes"
+    folder.mkdir()
+    outside.write_text("theirs", encoding="utf-8")
+    (folder / f".weir-{fragment.id}.tmp").symlink_to(outside)
+
+    assert export(connection, folder) == (["written"], [])
+
+    assert outside.read_text(encoding="utf-8") == "theirs"
+    assert [path.name for path in folder.iterdir()] == ["one.md"]
 
 
 def test_a_file_is_there_whole_or_as_it_was(

@@ -287,7 +287,7 @@ def test_a_todo_that_is_not_clear_is_left_open(world: World, connection: Connect
 def test_a_reminder_lists_what_has_been_open_for_a_while(
     world: World, connection: Connection, clock: ManualClock
 ) -> None:
-    assert done(world, "remind") == {"count": 0}
+    assert done(world, "remind") == {"count": 0, "todos": []}
     assert messages(connection) == []
     done(world, "todo.add", body="old")
     clock.advance(timedelta(minutes=5))
@@ -295,10 +295,11 @@ def test_a_reminder_lists_what_has_been_open_for_a_while(
     done(world, "todo.done", text="newer")
     clock.advance(timedelta(days=2))
     done(world, "todo.add", body="new")
-    assert done(world, "remind") == {"count": 1}
+    told = done(world, "remind")
+    assert (told["count"], [todo["title"] for todo in told["todos"]]) == (1, ["old"])
     assert messages(connection) == [("warning", "Still open, 1:\n- old (since 2026-01-13)\n")]
     clock.advance(timedelta(minutes=1))
-    assert done(world, "remind", older_than="1s") == {"count": 2}
+    assert done(world, "remind", older_than="1s")["count"] == 2
 
 
 # Searching

@@ -110,6 +110,17 @@ def test_refusals_of_the_http_layer_have_kinds_too(status: int, code: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("status", "hint"),
+    [(404, "/api/openapi.json"), (405, "Allow"), (413, "raise the setting")],
+)
+def test_refusals_of_the_http_layer_say_what_to_do_in_our_words(status: int, hint: str) -> None:
+    body = of_status(status, "If you entered the URL manually please check your spelling").body
+
+    assert "manually" not in body["detail"]
+    assert hint in body["hint"]
+
+
+@pytest.mark.parametrize(
     ("error", "status"),
     [
         (BodyMalformed("x"), 400),

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dsl.errors import RecordInvalid
-from dsl.records import MAX_TAGS, checked_name, checked_tags, checked_text, is_same, json_text, merge_patch
+from dsl.records import (
+    MAX_JSON_DEPTH,
+    MAX_TAGS,
+    checked_name,
+    checked_tags,
+    checked_text,
+    is_same,
+    json_text,
+    merge_patch,
+)
 
 
 @pytest.mark.parametrize("name", ["a", "0", "todo", "a.b_c-d", "x" * 63])
@@ -41,6 +52,17 @@ def test_tags_that_cannot_be_kept_are_refused(tags: list[str]) -> None:
 def test_json_that_a_column_cannot_hold_is_refused(value: object) -> None:
     with pytest.raises(RecordInvalid):
         json_text("state", value)
+
+
+@pytest.mark.parametrize("shape", ['{"a":', "["])
+def test_json_is_kept_up_to_a_depth_that_whoever_reads_it_can_take(shape: str) -> None:
+    def nested(levels: int) -> object:
+        return json.loads(shape * levels + "1" + ("}" if shape[0] == "{" else "]") * levels)
+
+    assert json_text("state", nested(MAX_JSON_DEPTH))
+    for levels in (MAX_JSON_DEPTH + 1, 900):
+        with pytest.raises(RecordInvalid, match="nested deeper than 128 levels"):
+            json_text("state", nested(levels))
 
 
 def test_an_escape_that_is_only_written_is_no_nul() -> None:
