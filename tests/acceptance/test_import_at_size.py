@@ -85,7 +85,9 @@ def test_an_import_that_was_cut_off_and_done_again_loses_and_doubles_nothing(
 
     assert ends[importing.returncode] in errors
     assert "Traceback" not in errors
-    assert again == {"created": NOTES - before, "updated": 0, "unchanged": before, "faults": []}
+    # What was on its way when the client ended may have come in after the count.
+    assert again["unchanged"] >= before
+    assert again == {"created": NOTES - again["unchanged"], "updated": 0, "unchanged": again["unchanged"], "faults": []}
     assert in_space(installation, space) == (NOTES, NOTES)
 
 

@@ -175,6 +175,7 @@ def test_the_api_describes_itself(api: Api) -> None:
         "/api/executions",
         "/api/executions/{execution_id}",
         "/api/executions/{execution_id}/steps",
+        *(f"/api/executions/{{execution_id}}/{action}" for action in ("cancel", "resume", "retry")),
         "/api/fragments",
         "/api/fragments/import",
         "/api/fragments/{fragment_id}",

@@ -31,11 +31,14 @@ COMMAND = "slug: tell\nsteps: [{id: say, type: respond, with: {value: done}}]\n"
 #: Forks a scheduler for every line it reads, and says its process id. They lead without asking: the worst there can be.
 PROGRAM = """
 import os, signal, sys
+import structlog
 from pathlib import Path
 from telemetry.clock import SystemClock
 from telemetry.connections import open_pool
 from workers.services.ticker import Ticker
 from workers.testing import World
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 def run():
     with open_pool(sys.argv[1], name="scheduler of a test", max_size=2, autocommit=True) as pool:
