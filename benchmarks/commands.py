@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 from benchmarks.servers import PSEUDONYM_KEY, BenchmarkFailed
@@ -61,7 +63,9 @@ class InlineWorker:
 
     def __init__(self, resources: Resources, flusher: Flusher) -> None:
         self.resources = resources
-        self.lease = make_lease(resources)
+        # Longer than any benchmark: nobody renews it.
+        patient = replace(resources, workers=replace(resources.workers, lease=timedelta(hours=1)))
+        self.lease = make_lease(patient)
         self.lease.hold()
         self.runner = make_runner(resources, flusher, self.lease, make_watch(resources, self.lease))
 
@@ -110,9 +114,10 @@ def inline_worker(
     with open_resources(servers, workers, "benchmark") as resources:
         flusher = Flusher(workers.flush_interval)
         flusher.start()
+        worker = InlineWorker(resources, flusher)
         try:
-            worker = InlineWorker(resources, flusher)
             yield worker
             worker.require_success()
         finally:
+            worker.lease.leave()
             flusher.stop()

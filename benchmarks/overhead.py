@@ -22,7 +22,6 @@ from statistics import median
 from time import perf_counter_ns
 
 from psycopg import Connection
-from psycopg.types.json import Jsonb
 
 from benchmarks.commands import INPUTS, InlineWorker, inline_worker, light_command
 from benchmarks.figures import Measured
@@ -35,6 +34,7 @@ from telemetry.connections import connect
 from telemetry.ids import new_id
 from telemetry.settings import TelemetrySettings
 from workers.executions import SQL
+from workers.submissions import Acceptance, Submission
 
 _FEW, _MANY = 5, 45
 #: Executions of one block.
@@ -103,25 +103,9 @@ def _submit_bare(connection: Connection, command: Command) -> _Block:
     """The statement that accepts an execution, on one connection, with nothing around it. No worker takes its lane."""
     clock, block = SystemClock(), _Block([], [])
     for _ in range(_BLOCK):
-        row = {
-            "id": new_id(clock.unix_us()),
-            "slug": command.slug,
-            "version": command.version,
-            "source": command.source,
-            "definition_hash": command.definition_hash,
-            "priority": 5,
-            "lane": "bare",
-            "request_source": "api",
-            "dry_run": False,
-            "user_name": "benchmark",
-            "space_id": DEFAULT_SPACE_ID,
-            "correlation_id": new_id(clock.unix_us()),
-            "parent_id": None,
-            "link": None,
-            "inputs": Jsonb(INPUTS),
-            "queued_at": clock.now(),
-            "queued_event_id": None,
-        }
+        now_us = clock.unix_us()
+        given = Submission(command, INPUTS, "benchmark", "default", "api", new_id(now_us), lane="bare")
+        row = Acceptance(given, new_id(now_us), DEFAULT_SPACE_ID, now_us, None).row()
         begun = perf_counter_ns()
         connection.execute(SQL["submit"], row)
         block.submit.append((perf_counter_ns() - begun) / 1000)
