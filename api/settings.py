@@ -153,6 +153,8 @@ def _relations(settings: Settings) -> list[str]:
         faults.append("WEIR_TELEMETRY_QUERY_DEFAULT_LIMIT is larger than WEIR_TELEMETRY_QUERY_MAX_LIMIT")
     if telemetry.batch_size > telemetry.buffer_max_events:
         faults.append("WEIR_TELEMETRY_BATCH_SIZE is larger than WEIR_TELEMETRY_BUFFER_MAX_EVENTS")
+    if settings.workers.heartbeat * 2 > settings.workers.lease:
+        faults.append("WEIR_WORKER_HEARTBEAT is more than half of WEIR_WORKER_LEASE: one late beat loses it")
     if settings.workers.threads + 2 > settings.servers.database_pool:
         faults.append("WEIR_WORKER_THREADS needs WEIR_DATABASE_POOL to be at least 2 larger than itself")
     return faults

@@ -86,6 +86,12 @@ class RunControl:
             return "step_timed_out"
         return None
 
+    def forgive(self) -> None:
+        """Let what comes after a time-out have its time."""
+        self.run_deadline_us = None
+        if self._asked == "timed_out":
+            self._asked = None
+
     def interrupt(self) -> None:
         """If the run is inside a step: cancel the statement it waits for, or else raise in its thread. Never raises."""
         self._is_sending = True
@@ -98,9 +104,7 @@ class RunControl:
                 connection.cancel_safe(timeout=1)
             else:
                 self._is_sent = True
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._thread_id), ctypes.py_object(_Interrupt)
-                )
+                _raise_in(self._thread_id)
         except psycopg.Error as error:
             log.warning("statement_not_cancelled", reason=type(error).__name__)
         finally:

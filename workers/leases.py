@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -51,7 +52,12 @@ class Lease:
 
     def fileno(self) -> int | None:
         """What becomes readable when somebody wants an execution stopped; none without a connection."""
-        return None if self._connection is None else self._connection.fileno()
+        try:
+            return None if self._connection is None else self._connection.fileno()
+        except psycopg.Error as error:
+            log.warning("lease_connection_lost", reason=type(error).__name__)
+            self._disconnect()
+            return None
 
     def stops(self) -> list[UUID]:
         """Executions of this worker that somebody wants stopped. Never raises: the next heartbeat asks again."""
@@ -59,8 +65,6 @@ class Lease:
             return []
         try:
             self._connection.pgconn.consume_input()
-            while self._connection.pgconn.notifies() is not None:
-                pass
             return [row[0] for row in self._connection.execute(SQL["stops"], {"id": self.worker_id}).fetchall()]
         except psycopg.Error as error:
             log.warning("stops_not_read", reason=type(error).__name__)
@@ -72,6 +76,8 @@ class Lease:
         try:
             if self._connection is None:
                 self._connection = self._connect()
+                # That there is something to hear is all it says; kept for nobody, it would pile up.
+                self._connection.add_notify_handler(lambda _: None)
                 self._connection.execute(SQL["listen"])
             if self._is_registered and not self._renew(self._connection):
                 log.warning("worker_given_up", worker_id=str(self.worker_id))
@@ -141,13 +147,16 @@ class Heartbeat:
         self._lease.leave()
 
     def _run(self) -> None:
+        due = time.monotonic() + self._interval_s
         while True:
             heard = self._lease.fileno()
             watched = [self._ended] if heard is None else [self._ended, heard]
-            readable, _, _ = select.select(watched, [], [], self._interval_s)
+            readable, _, _ = select.select(watched, [], [], max(0.0, due - time.monotonic()))
             if self._ended in readable:
                 return
-            if not readable:
+            # However much there is to hear: a lease that is not renewed is lost.
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._interval_s
                 self._lease.hold()
             stops = self._lease.stops()
             if stops:

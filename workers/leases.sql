@@ -1,9 +1,10 @@
 -- Statements of workers/leases.py.
 
 -- name: register
--- A worker that may claim, until its lease lapses. params: id; lane; host; process_id; lease_ms.
+-- A worker that may claim, until its lease lapses; told again when the answer was lost. params: id; lane; host; process_id; lease_ms.
 insert into workers (id, lane, host, process_id, lease_until)
-values (%(id)s, %(lane)s, %(host)s, %(process_id)s, now() + %(lease_ms)s * interval '1 millisecond');
+values (%(id)s, %(lane)s, %(host)s, %(process_id)s, now() + %(lease_ms)s * interval '1 millisecond')
+on conflict (id) do update set lease_until = excluded.lease_until;
 
 -- name: renew
 -- A heartbeat. No row: the worker was given up, and what it ran is another's. params: id; lease_ms. index: primary key.

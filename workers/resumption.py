@@ -19,6 +19,7 @@ from dsl.command import Command, StepSpec
 from dsl.faults import nearest
 from dsl.inputs import check_inputs
 from dsl.library import Library
+from dsl.step import Link
 from telemetry.events import Source
 from telemetry.sql import queries
 from workers.errors import ExecutionConflict, ExecutionNotFound, StepNotFound
@@ -52,7 +53,6 @@ class Original:
 class _Done:
     path: str
     step_type: str
-    ordinal: int
 
 
 class Resumption:
@@ -129,7 +129,7 @@ class Resumption:
         original: Original,
         source: Source,
         command: Command | None,
-        link: Any,  # noqa: ANN401
+        link: Link,
     ) -> Submission:
         definition = command or self._library.from_source(original.source, original.definition_hash)
         return Submission(

@@ -11,7 +11,7 @@ where e.id = %(id)s;
 
 -- name: done
 -- Steps of an execution that are done, in their order. params: id. index: command_steps_in_order.
-select path, step_type, ordinal from command_steps
+select path, step_type from command_steps
 where execution_id = %(id)s and outcome <> 'failed' and path not like 'on\_failure:%%'
 order by ordinal;
 

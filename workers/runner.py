@@ -28,6 +28,7 @@ from telemetry.correlation import bind
 from telemetry.errors import StoreUnavailable
 from telemetry.measures import AllowedMeasures
 from telemetry.recorder import Recorder
+from workers.control import RunControl
 from workers.dry_run import DryRunLedger
 from workers.errors import CommandTimedOut
 from workers.executions import Claim, Executions
@@ -224,20 +225,24 @@ class Runner:
             restored = self._executions.restore(claim.id)
         meter = self._meter(claim, restored)
         registry, tools = self._step_types.registry, self._tools
-        timeout = None if command.timeout is None else command.timeout - timedelta(microseconds=claim.running_us)
+        timeout = None
+        if command.timeout is not None and claim.failing is None:
+            timeout = command.timeout - timedelta(microseconds=claim.running_us)
         control = self._watch.control(timeout)
         executor = Executor(registry, tools, meter, ledger, plan, restored=restored, control=control)
         try:
             with self._watch.watching(fence, control):
                 if self._stopping.is_set():
                     control.ask("worker_stopped")
-                return self._run(executor, command, fence, ledger)
+                return self._run(executor, command, fence, ledger, control)
         except Suspended as suspended:
             return _released(suspended)
         except Stopped as stopped:
             return _stopped(stopped, command, executor.totals)
 
-    def _run(self, executor: Executor, command: Command, fence: Fence, ledger: RunLedger) -> Outcome | Release:
+    def _run(
+        self, executor: Executor, command: Command, fence: Fence, ledger: RunLedger, control: RunControl
+    ) -> Outcome | Release:
         """The steps; and, once they have failed for good, those of `on_failure`."""
         claim = fence.claim
         if claim.failing is None:
@@ -257,6 +262,7 @@ class Runner:
                 return outcome
             failing = {**self._failures.details(outcome.error), "step": outcome.failed_path}
             ledger.fail(failing)
+            control.forgive()
         else:
             outcome = Outcome(None, KeptError(claim.failing), claim.failing.get("step"), executor.totals)
         error = executor.clean_up()

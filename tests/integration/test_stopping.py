@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
+from fixtures.stacks import eventually
 from psycopg import Connection
 
 from dsl.step import Effect, Step, StepContext, StepParams, StepResult
@@ -167,12 +168,26 @@ def test_a_command_has_no_more_time_than_its_timeout(long: World, connection: Co
     assert (failed.stopped, failed.outcome) == ("interrupted", "failed")
 
 
+def test_on_failure_has_its_time_when_the_command_had_none_left(long: World, connection: Connection[Any]) -> None:
+    text = (
+        source("busy", command="timeout: 200ms")
+        + "on_failure:\n  - {id: tell, type: notify, with: {channel: inbox, message: late}}\n"
+    )
+    with running(long, long.submit(long.load(text))) as execution_id:
+        pass
+
+    execution = long.executions.get(execution_id)
+    assert execution.error is not None
+    assert (execution.state, execution.error["code"]) == ("failed", "execution.timed_out")
+    assert connection.execute("select message from notifications").fetchall() == [("late",)]
+    failed = long.recorder.events[-1]
+    assert isinstance(failed, ExecutionFailed)
+    assert failed.stopped == "interrupted"
+
+
 def test_what_takes_no_notice_is_stuck_and_ends_with_its_process(long: World) -> None:
     with running(long, long.submit(long.load(source("stubborn", command="timeout: 200ms")))) as execution_id:
-        deadline = time.monotonic() + 10
-        while not long.stuck:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: bool(long.stuck))
         mark_killed(long.stuck[0])
         long.lose_worker()
         long.reaper(lease=timedelta()).run_once()
