@@ -20,7 +20,7 @@ from api.schemas.answers import ProblemShape
 from api.settings import Settings
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
-from workers.boot import Resources, open_resources
+from workers.resources import Resources, open_resources
 
 log = structlog.get_logger(__name__)
 

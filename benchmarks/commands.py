@@ -15,9 +15,10 @@ from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 from telemetry.ids import new_id
 from telemetry.settings import TelemetrySettings
-from workers.boot import Resources, make_lease, make_runner, make_watch, open_resources
+from workers.boot import make_lease, make_runner, make_watch
 from workers.executions import Submission
 from workers.flusher import Flusher
+from workers.resources import Resources, open_resources
 from workers.settings import ServerSettings, WorkerSettings
 
 _UNSUCCESSFUL = """

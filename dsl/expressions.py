@@ -2,7 +2,8 @@
 
 A text that is one whole `{{ expression }}` evaluates to that expression's value with its type; any other text with
 markup evaluates to text. Conditions are expressions without braces. Errors are `ExpressionError`s that point into the
-file and name what was probably meant.
+file and name what was probably meant. Compiling, analysing and evaluating share what a part of a template is, and
+stand together for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The contract of a step type, and the ports it needs.
 
 A step type is one class in one file of `dsl/steps/`. It writes no telemetry: the executor wraps every run with timing,
-outcome, error facts, its ledger row and its event.
+outcome, error facts, its ledger row and its event. All of the contract is here, long as it is: whoever writes a step
+type reads one file.
 """
 
 from __future__ import annotations

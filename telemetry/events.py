@@ -3,7 +3,7 @@
 There is no field for text from a user, a model or a row: only ids, enums, numbers, hashes and names that are
 registered (command slugs and step ids of loaded command files, step types, routes). Events are msgspec structs encoded
 as arrays whose first element is the event type, so a field may only ever be appended, with a default.
-`docs/reference/events.md` is generated from here.
+`docs/reference/events.md` is generated from here. It is one long file because it is one closed list.
 """
 
 from __future__ import annotations
@@ -220,7 +220,22 @@ class ExecutionRetried(Event, frozen=True, tag="command.execution.retried"):
     error: ErrorFacts | None = None
 
 
-class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
+class _ExecutionEnded(Event, frozen=True):
+    """What is said of every execution that has come to its end."""
+
+    component: ClassVar[str] = "command"
+
+    total_duration_us: int
+    queue_wait_us: int
+    elapsed_us: int
+    steps_executed: int
+    steps_successful: int
+    steps_failed: int
+    steps_skipped: int
+    mutations_count: int
+
+
+class ExecutionCompleted(_ExecutionEnded, frozen=True, tag="command.execution.completed"):
     """The execution succeeded. `steps_*` count distinct paths by their last run.
 
     Attributes:
@@ -239,17 +254,8 @@ class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
         slowest_step_us: How long it ran.
     """
 
-    component: ClassVar[str] = "command"
     version: ClassVar[int] = 2
 
-    total_duration_us: int
-    queue_wait_us: int
-    elapsed_us: int
-    steps_executed: int
-    steps_successful: int
-    steps_failed: int
-    steps_skipped: int
-    mutations_count: int
     outcome: Literal["succeeded"] = "succeeded"
     slow: bool = False
     slowest_step: str | None = None
@@ -257,7 +263,7 @@ class ExecutionCompleted(Event, frozen=True, tag="command.execution.completed"):
     slowest_step_us: int | None = None
 
 
-class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
+class ExecutionFailed(_ExecutionEnded, frozen=True, tag="command.execution.failed"):
     """The execution ended in another final state than success or cancellation.
 
     Fields as in `command.execution.completed`.
@@ -268,18 +274,9 @@ class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
         stopped: How it was brought to its end, if it took too long.
     """
 
-    component: ClassVar[str] = "command"
     level: ClassVar[Level] = "error"
     version: ClassVar[int] = 2
 
-    total_duration_us: int
-    queue_wait_us: int
-    elapsed_us: int
-    steps_executed: int
-    steps_successful: int
-    steps_failed: int
-    steps_skipped: int
-    mutations_count: int
     outcome: Literal["failed", "expired", "dead"]
     error: ErrorFacts | None = None
     slow: bool = False
@@ -289,24 +286,15 @@ class ExecutionFailed(Event, frozen=True, tag="command.execution.failed"):
     stopped: Stoppage | None = None
 
 
-class ExecutionCancelled(Event, frozen=True, tag="command.execution.cancelled"):
+class ExecutionCancelled(_ExecutionEnded, frozen=True, tag="command.execution.cancelled"):
     """Somebody cancelled the execution. Fields as in `command.execution.completed`.
 
     Attributes:
         stopped: `before_start`; `cooperatively`: between two steps; `interrupted` or `killed`: inside one.
     """
 
-    component: ClassVar[str] = "command"
     level: ClassVar[Level] = "warning"
 
-    total_duration_us: int
-    queue_wait_us: int
-    elapsed_us: int
-    steps_executed: int
-    steps_successful: int
-    steps_failed: int
-    steps_skipped: int
-    mutations_count: int
     stopped: Stoppage
     outcome: Literal["cancelled"] = "cancelled"
     slow: bool = False

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from threading import Event
 
 import dramatiq
@@ -18,34 +16,25 @@ import redis
 import structlog
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from dsl.extensions import StepTypes, discover
-from dsl.library import PACKS, Library
 from dsl.tables import Tables
 from migrations.runner import require_current
-from telemetry.clock import Clock, SystemClock
-from telemetry.connections import connect, open_pool, open_redis
-from telemetry.errors import SettingsInvalid, StoreUnavailable
+from telemetry.clock import SystemClock
+from telemetry.connections import connect
+from telemetry.errors import StoreUnavailable
 from telemetry.logs import configure_logs
 from telemetry.partitions import make_partitions
-from telemetry.pipeline import open_recorder, open_sink
-from telemetry.privacy import Pseudonyms
+from telemetry.pipeline import open_sink
 from telemetry.pulse import Pulse
-from telemetry.recorder import Recorder
-from telemetry.settings import TelemetrySettings
 from workers.actors import MAINTAIN, declare_lane, declare_maintenance
 from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
-from workers.executions import Executions
 from workers.flusher import Flusher
 from workers.health import Checks, answering
-from workers.hints import Hints
 from workers.idempotency import Idempotency
 from workers.leases import Heartbeat, Lease
-from workers.middleware import CausingIds
-from workers.occurrences import Occurrences
 from workers.readiness import PATIENCE, look_at_loop, look_at_postgres, look_at_redis
+from workers.resources import Resources, open_resources, required, step_types_of
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
-from workers.schedules import Schedules
 from workers.services.declarer import Declarer
 from workers.services.reaper import Reaper
 from workers.services.sweeper import Sweeper
@@ -61,123 +50,6 @@ log = structlog.get_logger(__name__)
 SCHEMA_PATIENCE = timedelta(seconds=1)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What a process holds while it lives; everything below is built from these by hand.
-
-    Attributes:
-        servers: Where things are.
-        workers: How things run; holds the settings of dsl and telemetry.
-        pool: Postgres, in autocommit mode.
-        redis: The queue's Redis, for commands.
-        broker: Dramatiq's.
-        clock: The machine's.
-        recorder: Takes events.
-        pseudonyms: Hides users.
-        library: Command files.
-        executions: Accepts, claims, shows.
-        hints: Wakes lanes.
-        step_types: Built-in ones, and those of installed packages.
-        occurrences: Deals with due times.
-        schedules: Makes, changes and shows schedules.
-    """
-
-    servers: ServerSettings
-    workers: WorkerSettings
-    pool: ConnectionPool
-    redis: redis.Redis
-    broker: BellBroker
-    clock: Clock
-    recorder: Recorder
-    pseudonyms: Pseudonyms
-    library: Library
-    executions: Executions
-    hints: Hints
-    step_types: StepTypes
-    occurrences: Occurrences
-    schedules: Schedules
-
-
-@contextmanager
-def open_resources(
-    servers: ServerSettings, workers: WorkerSettings, process: str, *, statement_timeout: timedelta | None = None
-) -> Iterator[Resources]:
-    """Open everything a process needs; on leaving, events still in memory are handed over first.
-
-    Args:
-        servers: Where things are.
-        workers: How things run.
-        process: Its name.
-        statement_timeout: How long one SQL statement may run; that of steps unless given.
-
-    Raises:
-        SettingsInvalid: A URL or the pseudonym key is missing.
-    """
-    database_url, redis_url, key = _required(servers, workers.dsl.telemetry)
-    clock = SystemClock()
-    step_types = step_types_of(workers)
-    with ExitStack() as stack:
-        pool = stack.enter_context(
-            open_pool(
-                database_url,
-                name=f"weir-{process}",
-                max_size=servers.database_pool,
-                autocommit=True,
-                wait=None,
-                statement_timeout=statement_timeout or workers.dsl.statement_timeout,
-            )
-        )
-        client = open_redis(redis_url)
-        stack.callback(client.close)
-        recorder = open_recorder(
-            workers.dsl.telemetry,
-            name=process,
-            database_url=database_url,
-            redis_url=redis_url,
-            clock=clock,
-            measures=step_types.measures,
-        )
-        stack.callback(recorder.close)
-        broker = BellBroker(redis_url, [CausingIds()])
-        stack.callback(broker.close)
-        pseudonyms = Pseudonyms(key.encode())
-        executions = Executions(pool, clock, recorder, pseudonyms)
-        library = Library(command_folders(servers), step_types.registry, workers.dsl)
-        hints = Hints(broker, clock)
-        occurrences = Occurrences(
-            pool, clock, recorder, pseudonyms, library, hints, workers.dsl, workers.schedule_grace
-        )
-        yield Resources(
-            servers=servers,
-            workers=workers,
-            pool=pool,
-            redis=client,
-            broker=broker,
-            clock=clock,
-            recorder=recorder,
-            pseudonyms=pseudonyms,
-            library=library,
-            executions=executions,
-            hints=hints,
-            step_types=step_types,
-            occurrences=occurrences,
-            schedules=Schedules(pool, occurrences),
-        )
-
-
-def step_types_of(workers: WorkerSettings) -> StepTypes:
-    """Step types of this installation, and what they may report; those that are broken are logged and left out."""
-    return discover(tables=[table.name for table in workers.dsl.tables])
-
-
-def command_folders(servers: ServerSettings) -> list[Path]:
-    """Where command files are looked for: packs, the user's folder, the home's. A later one overrides a pack."""
-    folders = [PACKS, servers.commands_dir]
-    if servers.home is not None:
-        folders.append(servers.home / "commands")
-    return folders
 
 
 def make_runner(resources: Resources, flusher: Flusher, lease: Lease, watch: Watch) -> Runner:
@@ -306,7 +178,7 @@ def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
     """Move events from the stream to Postgres until SIGTERM."""
     configure_logs(servers.log_format, servers.log_level, "sink")
     telemetry = workers.dsl.telemetry
-    database_url, redis_url, _ = _required(servers, telemetry)
+    database_url, redis_url, _ = required(servers, telemetry)
     stop = _stop_on_signal()
     measures = step_types_of(workers).measures
     sink = open_sink(telemetry, database_url=database_url, redis_url=redis_url, clock=SystemClock(), measures=measures)
@@ -330,7 +202,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
     """Tick until SIGTERM."""
     configure_logs(servers.log_format, servers.log_level, "scheduler")
     stop = _stop_on_signal()
-    database_url, _, _ = _required(servers, workers.dsl.telemetry)
+    database_url, _, _ = required(servers, workers.dsl.telemetry)
     with open_resources(servers, workers, "scheduler") as resources:
         stops = Stops(resources.pool, resources.executions, resources.clock, resources.recorder)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
@@ -414,17 +286,3 @@ def _stop_on_signal() -> Event:
     for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: stop.set())
     return stop
-
-
-def _required(servers: ServerSettings, telemetry: TelemetrySettings) -> tuple[str, str, str]:
-    found = {
-        "WEIR_DATABASE_URL": servers.database_url,
-        "WEIR_REDIS_URL": servers.redis_url,
-        "WEIR_TELEMETRY_PSEUDONYM_KEY": telemetry.pseudonym_key,
-    }
-    missing = [
-        f"{name}: needed by a process that `weir up` did not start" for name, value in found.items() if not value
-    ]
-    if missing:
-        raise SettingsInvalid(missing)
-    return str(servers.database_url), str(servers.redis_url), str(telemetry.pseudonym_key)

@@ -12,7 +12,8 @@ from psycopg import Connection
 
 from dsl.executor import Outcome
 from dsl.step import StepRow
-from workers.ledger import Batch, Effect, Fence, Release, losing_postgres
+from workers.fence import Batch, Fence, Release, losing_postgres
+from workers.ledger import Effect
 
 
 class DryRunLedger:

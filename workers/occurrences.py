@@ -8,7 +8,8 @@ Whoever deals with a schedule holds its row's lock. Wherever a process is killed
 3. after the hint, before the events: rows carry their events, which can be made again from them.
 
 Two schedulers at once take turns at the lock; the second finds the cursor moved. The primary key (schedule, due time)
-would refuse a due time that is dealt with twice all the same.
+would refuse a due time that is dealt with twice all the same. All writers of these rows are here, so that this can be
+seen of each.
 """
 
 from __future__ import annotations

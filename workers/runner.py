@@ -33,10 +33,11 @@ from workers.dry_run import DryRunLedger
 from workers.errors import CommandTimedOut
 from workers.executions import Claim, Executions
 from workers.failures import Failures, KeptError
+from workers.fence import Fence, Release
 from workers.flusher import Flusher
 from workers.gate import Gate
 from workers.hints import Hints
-from workers.ledger import Fence, Release, RunLedger, WriteBehindLedger
+from workers.ledger import RunLedger, WriteBehindLedger
 from workers.watch import Watch
 
 log = structlog.get_logger(__name__)

@@ -21,8 +21,8 @@ from telemetry.sql import queries
 from workers.errors import ExecutionConflict, ExecutionExpired, ExecutionNotFound
 from workers.executions import FINAL_STATES, Claim, Executions, reaching_store
 from workers.failures import Failures
+from workers.fence import Fence, Release
 from workers.hints import Hints
-from workers.ledger import Fence, Release
 from workers.watch import Run
 
 SQL = queries(__file__)

@@ -26,10 +26,10 @@ from telemetry.privacy import Pseudonyms
 from telemetry.recorder import RecorderStats
 from workers.executions import Claim, Execution, Executions, Submission
 from workers.failures import Failures
+from workers.fence import Fence
 from workers.flusher import Flusher
 from workers.hints import Hints
 from workers.leases import SQL as LEASES
-from workers.ledger import Fence
 from workers.occurrences import Occurrences
 from workers.runner import Runner
 from workers.schedules import Schedules

@@ -13,7 +13,7 @@ import structlog
 
 from telemetry.clock import Clock
 from workers.control import RunControl
-from workers.ledger import Fence
+from workers.fence import Fence
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from api.settings import Settings
-from workers.boot import Resources
+from workers.resources import Resources
 
 _KEY = "weir"
 

@@ -1,3 +1,5 @@
+"""Submitting, showing and listing executions over REST: all of the resource, over one client."""
+
 from __future__ import annotations
 
 import io

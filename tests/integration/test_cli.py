@@ -1,3 +1,5 @@
+"""The command line from outside, as a person types it: one file, for its tests share one stack."""
+
 from __future__ import annotations
 
 import json

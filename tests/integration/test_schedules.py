@@ -1,4 +1,7 @@
-"""Due times and what becomes of them: each has one row, and an execution where it is run."""
+"""Due times and what becomes of them: each has one row, and an execution where it is run.
+
+Every policy of a schedule, on one clock and one database.
+"""
 
 from __future__ import annotations
 

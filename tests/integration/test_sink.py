@@ -1,4 +1,7 @@
-"""The sink on real servers: each event once, whatever happens to it, to the servers and to the sink."""
+"""The sink on real servers: each event once, whatever happens to it, to the servers and to the sink.
+
+All of one loop.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A command file in; a command, or every fault of it, out."""
+"""A command file in; a command, or every fault of it, out. A fault of each kind, in the order of the file."""
 
 from __future__ import annotations
 

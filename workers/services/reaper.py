@@ -25,9 +25,9 @@ from telemetry.recorder import Recorder
 from telemetry.sql import queries
 from workers.errors import CommandTimedOut, WorkerLost
 from workers.executions import Claim, Executions, reaching_store
+from workers.fence import Fence, Release
 from workers.hints import Hints
 from workers.leases import SQL as LEASES
-from workers.ledger import Fence, Release
 from workers.stops import fence_of
 
 SQL = queries(__file__)

@@ -1,0 +1,361 @@
+"""Writing for a claimed execution, as long as the claim holds.
+
+Every transaction here begins by locking the execution's row where id, fence and `running` still match. Whoever lost the
+claim finds no row, writes nothing, and records no event. Events are recorded only after the commit of the rows they
+come from: killed in between, a committed row stands without its event, and holds all that is needed to emit it later.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool
+
+from dsl.errors import FenceLost, LedgerBroken, LedgerUnavailable
+from dsl.executor import Outcome
+from dsl.instrumentation import DescribeError, SlowestStep, Totals, events_of
+from dsl.step import Child, StepRow
+from telemetry.clock import Clock, from_unix_us, to_unix_us
+from telemetry.connections import is_connection_loss
+from telemetry.events import (
+    Event,
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionRetried,
+    RetryReason,
+    Scope,
+)
+from telemetry.ids import mint, new_id
+from telemetry.recorder import Recorder
+from workers.children import accept
+from workers.executions import SQL, Claim
+from workers.hints import Hints
+from workers.submissions import Acceptance
+
+
+@dataclass(slots=True)
+class Batch:
+    """Ledger rows of one transaction: step runs, the frozen lists of map steps (path, JSON text), awaited children."""
+
+    rows: list[StepRow] = field(default_factory=list)
+    frozen: list[tuple[str, str]] = field(default_factory=list)
+    children: list[Child] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.frozen)
+
+    def accepted(self) -> list[Child]:
+        """Executions that are accepted with it: those that run on their own, and those that a step waits for."""
+        return [*(child for row in self.rows for child in row.children), *self.children]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Why an attempt ends without ending its execution.
+
+    Attributes:
+        delay: Until it is due again.
+        path: The step that is tried again.
+        error: What failed.
+    """
+
+    reason: RetryReason | Literal["waiting"]
+    delay: timedelta = timedelta()
+    path: str | None = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Writes for one claimed execution, as long as the claim holds.
+
+    Attributes:
+        pool: Connections in autocommit mode.
+        claim: Whose rows these are.
+        scope: Shared by all its events.
+        recorder: Takes events after their rows are committed.
+        clock: Stamps and differences.
+        errors: Describes what failed the execution.
+        claimed_us: Monotonic instant of the claim.
+        hints: Wakes the lane of what steps have run; without them the sweeper finds it.
+        woken: Lanes where something can go on, once what was written is committed.
+        slow_us: An execution that ran longer is slow.
+    """
+
+    pool: ConnectionPool
+    claim: Claim
+    scope: Scope
+    recorder: Recorder
+    clock: Clock
+    errors: DescribeError
+    claimed_us: int
+    hints: Hints | None = None
+    woken: set[str] = field(default_factory=set)
+    slow_us: int = sys.maxsize
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection[Any]]:
+        """One transaction that holds the execution's row lock; committed when the block ends well.
+
+        Raises:
+            FenceLost: Somebody else's by now; nothing is written.
+            LedgerUnavailable: Postgres went away; nothing is known to be written.
+        """
+        with losing_postgres(), self.pool.connection() as connection, connection.transaction():
+            with own_statements():
+                held = connection.execute(SQL["lock"], {"id": self.claim.id, "fence": self.claim.fence}).fetchone()
+            if held is None:
+                raise self._lost()
+            yield connection
+
+    def write(self, connection: Connection[Any], batch: Batch) -> None:
+        """Insert ledger rows and their mutations.
+
+        Raises:
+            LedgerBroken: Postgres refuses one; nobody's step is to blame.
+        """
+        with own_statements(), connection.cursor() as cursor:
+            if batch.frozen:
+                cursor.executemany(
+                    SQL["freeze_items"],
+                    [{"execution_id": self.claim.id, "path": path, "items": items} for path, items in batch.frozen],
+                )
+            if batch.rows:
+                cursor.executemany(SQL["insert_step"], [self._step(row) for row in batch.rows])
+            mutations = [parameters for row in batch.rows for parameters in self._mutations(row)]
+            if mutations:
+                cursor.executemany(SQL["insert_mutation"], mutations)
+            children = [accept(child, self.claim).row() for child in batch.accepted()]
+            if children:
+                cursor.executemany(SQL["submit"], children)
+
+    def emit(self, batch: Batch) -> None:
+        """Record the events of rows that are committed, and wake whoever runs what was accepted with them."""
+        for row in batch.rows:
+            for event in events_of(self.scope, row):
+                self.recorder.record(event)
+        for child in batch.accepted():
+            self._announce(accept(child, self.claim))
+
+    def finish(self, connection: Connection[Any], outcome: Outcome) -> Event | None:
+        """Write the final state; returns its event, to be recorded after the commit."""
+        now_us = self.clock.unix_us()
+        running_us = self.clock.monotonic_us() - self.claimed_us
+        event_id = mint(now_us) if self.recorder.enabled else None
+        totals = outcome.totals
+        succeeded, failed = totals.count("succeeded"), totals.count("failed")
+        statistics = {
+            "steps_executed": succeeded + failed,
+            "steps_successful": succeeded,
+            "steps_failed": failed,
+            "steps_skipped": totals.count("skipped"),
+            "mutations_count": totals.mutations,
+        }
+        total_us = self.claim.running_us + running_us
+        if total_us > self.slow_us and self.claim.attempt > 1:
+            # What earlier attempts took the time for.
+            for step in connection.execute(SQL["slowest_step"], {"id": self.claim.id}):
+                totals.time_step(SlowestStep(*step))
+        mark = self._mark(total_us, totals)
+        error = outcome.error
+        finished = connection.execute(
+            SQL["finish"],
+            {
+                "id": self.claim.id,
+                "fence": self.claim.fence,
+                "state": outcome.state,
+                "stopped": outcome.stopped,
+                "result": msgspec.json.encode(outcome.result).decode() if outcome.state == "succeeded" else None,
+                "error": None if error is None else Jsonb({**self.errors.details(error), "step": outcome.failed_path}),
+                "finished_at": from_unix_us(now_us),
+                "running_us": running_us,
+                "event_id": event_id and UUID(bytes=event_id),
+                **statistics,
+                "slow": mark[0],
+                "slowest_step": mark[1],
+                "slowest_step_type": mark[2],
+                "slowest_step_us": mark[3],
+            },
+        ).fetchone()
+        if finished is None:
+            raise self._lost()
+        if self.claim.link == "child":
+            # Whoever else ends a sibling waits here, and then sees this one ended.
+            connection.execute(SQL["lock_parent"], {"id": self.claim.parent_id})
+            for (lane,) in connection.execute(SQL["wake_parent"], {"id": self.claim.parent_id}):
+                self.woken.add(lane)
+        if event_id is None:
+            return None
+        measures = (
+            total_us,
+            self.claim.queue_wait_us,
+            max(0, now_us - to_unix_us(self.claim.queued_at)),
+            statistics["steps_executed"],
+            statistics["steps_successful"],
+            statistics["steps_failed"],
+            statistics["steps_skipped"],
+            statistics["mutations_count"],
+        )
+        if outcome.state == "succeeded":
+            return ExecutionCompleted(event_id, now_us, self.scope, *measures, "succeeded", *mark)
+        how = outcome.stopped
+        if outcome.state == "cancelled":
+            how = how or "cooperatively"
+            return ExecutionCancelled(event_id, now_us, self.scope, *measures, how, "cancelled", *mark)
+        facts = None if error is None else self.errors.facts(error)
+        return ExecutionFailed(event_id, now_us, self.scope, *measures, outcome.state, facts, *mark, how)
+
+    def release(self, connection: Connection[Any], release: Release) -> Event | None:
+        """Let go of the execution, which goes on later; returns its event, to be recorded after the commit."""
+        now_us = self.clock.unix_us()
+        # To wait is not to be tried again: it is no event.
+        event_id = mint(now_us) if self.recorder.enabled and release.reason != "waiting" else None
+        facts = None if release.error is None else self.errors.facts(release.error)
+        delay_us = release.delay // timedelta(microseconds=1)
+        released = connection.execute(
+            SQL["release"],
+            {
+                "id": self.claim.id,
+                "fence": self.claim.fence,
+                "waiting": release.reason == "waiting",
+                "delay_us": delay_us,
+                "running_us": self.clock.monotonic_us() - self.claimed_us,
+                "failures": int(release.reason == "failed"),
+                "released_at": from_unix_us(now_us),
+                "reason": release.reason,
+                "step_path": release.path,
+                "error_type": None if facts is None else facts.error_type,
+                "error_category": None if facts is None else facts.error_category,
+                "error_fingerprint": None if facts is None else facts.error_fingerprint,
+                "event_id": event_id and UUID(bytes=event_id),
+            },
+        ).fetchone()
+        if released is None:
+            raise self._lost()
+        if not release.delay:
+            self.woken.add(self.claim.lane)
+        if event_id is None or release.reason == "waiting":
+            return None
+        return ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
+
+    def announce(self, event: Event | None) -> None:
+        """After the commit of how an attempt ended: record its event, and wake who can go on. Never raises."""
+        if event is not None:
+            self.recorder.record(event)
+        if self.hints is not None:
+            for lane in self.woken:
+                self.hints.wake(lane, self.claim.correlation_id, self.claim.id)
+        self.woken.clear()
+
+    def fail(self, connection: Connection[Any], error: Mapping[str, Any]) -> None:
+        """Keep the error that ends the execution; from now on only `on_failure` is left of it."""
+        parameters = {"id": self.claim.id, "fence": self.claim.fence, "failing": Jsonb(error)}
+        if connection.execute(SQL["fail"], parameters).fetchone() is None:
+            raise self._lost()
+
+    def committed(self) -> Totals:
+        """Statistics of what is committed, for a run that cannot say them itself."""
+        with losing_postgres(), self.pool.connection() as connection:
+            return self.committed_in(connection)
+
+    def committed_in(self, connection: Connection[Any]) -> Totals:
+        """The same, on a connection."""
+        totals = Totals()
+        for path, outcome, mutations in connection.execute(SQL["committed"], {"id": self.claim.id}):
+            totals.count_path(path, outcome, mutations)
+        for step in connection.execute(SQL["slowest_step"], {"id": self.claim.id}):
+            totals.time_step(SlowestStep(*step))
+        return totals
+
+    def _mark(self, total_us: int, totals: Totals) -> tuple[bool, str | None, str | None, int | None]:
+        """Whether it was slow, and if so its slowest step: path, type, duration."""
+        if total_us <= self.slow_us:
+            return False, None, None, None
+        return True, *(totals.slowest or (None, None, None))
+
+    def _lost(self) -> FenceLost:
+        return FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")
+
+    def _announce(self, acceptance: Acceptance) -> None:
+        event = acceptance.event(self.scope.user_id)
+        if event is not None:
+            self.recorder.record(event)
+        if self.hints is not None:
+            self.hints.wake(acceptance.submission.lane, self.claim.correlation_id, acceptance.id)
+
+    def _step(self, row: StepRow) -> dict[str, Any]:
+        facts = row.facts
+        return {
+            "execution_id": self.claim.id,
+            "path": row.path,
+            "attempt": row.attempt,
+            "step_try": row.step_try,
+            "ordinal": row.ordinal,
+            "step_type": row.step_type,
+            "outcome": row.outcome,
+            "occurred_at": from_unix_us(row.occurred_at_us),
+            "duration_us": row.duration_us,
+            "mutations_count": row.mutations_count,
+            "fragment_id": row.fragment_id,
+            "output": row.output,
+            "error": None if row.error is None else Jsonb(row.error),
+            "error_type": None if facts is None else facts.error_type,
+            "error_category": None if facts is None else facts.error_category,
+            "error_fingerprint": None if facts is None else facts.error_fingerprint,
+            "measures": Jsonb(dict(row.measures)) if row.measures else None,
+            "event_id": None if row.event_id is None else UUID(bytes=row.event_id),
+        }
+
+    def _mutations(self, row: StepRow) -> Iterator[dict[str, Any]]:
+        for mutation, event in zip(row.mutations, row.mutation_events, strict=True):
+            yield {
+                "id": new_id(row.occurred_at_us),
+                "execution_id": self.claim.id,
+                "step_path": row.path,
+                "attempt": row.attempt,
+                "correlation_id": self.claim.correlation_id,
+                "entity": mutation.entity,
+                "entity_id": mutation.entity_id,
+                "operation": mutation.operation,
+                "changed_fields": list(mutation.changed_fields),
+                "rows_count": mutation.count,
+                "before_hash": mutation.before,
+                "after_hash": mutation.after,
+                "dry_run": self.claim.dry_run,
+                "occurred_at": from_unix_us(row.occurred_at_us),
+                "event_id": None if event is None else UUID(bytes=event.event_id),
+                "event_rows": None if event is None else event.rows,
+            }
+
+
+@contextmanager
+def losing_postgres() -> Iterator[None]:
+    """Turns the loss of Postgres, wherever a run meets it, into `LedgerUnavailable`; other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        if is_connection_loss(error):
+            raise LedgerUnavailable("Postgres went away in the middle of a run") from error
+        raise
+
+
+@contextmanager
+def own_statements() -> Iterator[None]:
+    """Tells an error of the ledger's own statements from one of a step's: no step is blamed for it."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_connection_loss(error):
+            raise
+        raise LedgerBroken(f"Postgres refused a row of the ledger: {type(error).__name__}") from error
