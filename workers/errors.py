@@ -4,6 +4,7 @@ ExecutionError
 |- ExecutionNotFound
 |- ExecutionConflict    it is not in a state that allows this
 |- IdempotencyConflict  the key was used for another submission
+|- ConcurrencyFull      no more executions of its key are accepted at the moment
 |- ExecutionExpired     it was not begun in time
 |- StepNotFound         the command has no such step
 |- CommandTimedOut      it ran longer than it may
@@ -63,6 +64,13 @@ class IdempotencyConflict(ExecutionError):
     """An idempotency key was used for another submission."""
 
     code = "execution.key_reused"
+
+
+class ConcurrencyFull(ExecutionError):
+    """As many executions with its concurrency key as may run have not ended, and its command wants none to wait."""
+
+    code = "concurrency.full"
+    retryable = True
 
 
 class ExecutionConflict(ExecutionError):

@@ -41,6 +41,7 @@ from telemetry.recorder import Recorder
 from workers.children import accept
 from workers.executions import SQL, Claim
 from workers.hints import Hints
+from workers.slots import pass_on
 from workers.submissions import Acceptance
 
 
@@ -90,6 +91,8 @@ class Fence:
         claimed_us: Monotonic instant of the claim.
         hints: Wakes the lane of what steps have run; without them the sweeper finds it.
         woken: Lanes where something can go on, once what was written is committed.
+        freed: Where (slug, concurrency key) go of executions that have let go, for whoever lets go of several in one
+            transaction, and then passes on all of their places as its last thing; else it is done with each.
         slow_us: An execution that ran longer is slow.
     """
 
@@ -102,6 +105,7 @@ class Fence:
     claimed_us: int
     hints: Hints | None = None
     woken: set[str] = field(default_factory=set)
+    freed: set[tuple[str, str]] | None = None
     slow_us: int = sys.maxsize
 
     @contextmanager
@@ -195,6 +199,7 @@ class Fence:
             connection.execute(SQL["lock_parent"], {"id": self.claim.parent_id})
             for (lane,) in connection.execute(SQL["wake_parent"], {"id": self.claim.parent_id}):
                 self.woken.add(lane)
+        self._pass_on(connection, finished[0])
         if event_id is None:
             return None
         measures = (
@@ -245,6 +250,8 @@ class Fence:
             raise self._lost()
         if not release.delay:
             self.woken.add(self.claim.lane)
+        if release.reason != "waiting":
+            self._pass_on(connection, released[0])
         if event_id is None or release.reason == "waiting":
             return None
         return ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
@@ -283,6 +290,15 @@ class Fence:
         if total_us <= self.slow_us:
             return False, None, None, None
         return True, *(totals.slowest or (None, None, None))
+
+    def _pass_on(self, connection: Connection[Any], key: str | None) -> None:
+        """Let the next of a key of concurrency have the place that was given back."""
+        if key is None:
+            return
+        if self.freed is not None:
+            self.freed.add((self.claim.slug, key))
+        else:
+            self.woken.update(pass_on(connection, [(self.claim.slug, key)]))
 
     def _lost(self) -> FenceLost:
         return FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")

@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool
 
 from dsl.values import canonical_json
 from telemetry.sql import queries
-from workers.errors import IdempotencyConflict
+from workers.errors import ConcurrencyFull, IdempotencyConflict
 from workers.executions import Executions, reaching_store
 from workers.submissions import Submission
 
@@ -44,14 +44,10 @@ class Idempotency:
 
         Raises:
             IdempotencyConflict: The key was used for another submission.
+            ConcurrencyKeyInvalid, ConcurrencyFull: As `Executions.submit`; there was none already.
             StoreUnavailable: Postgres did not take it; nothing was kept.
         """
-        facts = {
-            "user": submission.user,
-            "slug": submission.command.slug,
-            "key": hashlib.sha256(key.encode()).digest(),
-            "body": _hash_of(submission),
-        }
+        facts = _facts(submission, key)
 
         def take(connection: Connection[Any], execution_id: UUID) -> None:
             given = {**facts, "execution_id": execution_id, "hours": HOURS}
@@ -60,28 +56,63 @@ class Idempotency:
 
         try:
             return self._executions.submit(submission, take), False
+        except ConcurrencyFull:
+            # Very likely by the execution of this key.
+            owner = self._owner(facts)
+            if owner is None:
+                raise
+            return owner, True
         except _Taken:
-            return self._owner(facts), True
+            return self._taken(facts), True
+
+    def find(self, submission: Submission, key: str) -> UUID | None:
+        """The execution that a key of this user and command stands for already.
+
+        Raises:
+            IdempotencyConflict: The key was used for another submission.
+        """
+        return self._owner(_facts(submission, key))
 
     def forget(self) -> int:
         """Forget the keys whose time is over; how many."""
         with reaching_store(), self._pool.connection() as connection:
             return connection.execute(SQL["forget"], {"hours": HOURS}).rowcount
 
-    def _owner(self, facts: dict[str, Any]) -> UUID:
+    def _taken(self, facts: dict[str, Any]) -> UUID:
+        owner = self._owner(facts)
+        if owner is None:
+            raise _conflict()
+        return owner
+
+    def _owner(self, facts: dict[str, Any]) -> UUID | None:
         with reaching_store(), self._pool.connection() as connection:
-            found = connection.execute(SQL["taken"], facts).fetchone()
-        if found is None or bytes(found[1]) != facts["body"]:
-            raise IdempotencyConflict(
-                "the idempotency key was used for another submission",
-                hint=f"Send a new key for a new submission; one is kept for {HOURS} hours.",
-            )
+            found = connection.execute(SQL["taken"], {**facts, "hours": HOURS}).fetchone()
+        if found is None:
+            return None
+        if bytes(found[1]) != facts["body"]:
+            raise _conflict()
         owner: UUID = found[0]
         return owner
 
 
 class _Taken(Exception):
     """The key is kept for another execution; this one is not accepted."""
+
+
+def _conflict() -> IdempotencyConflict:
+    return IdempotencyConflict(
+        "the idempotency key was used for another submission",
+        hint=f"Send a new key for a new submission; one is kept for {HOURS} hours.",
+    )
+
+
+def _facts(submission: Submission, key: str) -> dict[str, Any]:
+    return {
+        "user": submission.user,
+        "slug": submission.command.slug,
+        "key": hashlib.sha256(key.encode()).digest(),
+        "body": _hash_of(submission),
+    }
 
 
 def _hash_of(submission: Submission) -> bytes:

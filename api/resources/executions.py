@@ -76,6 +76,7 @@ class Submissions(MethodView):
             correlation_id=trace.correlation_id,
             dry_run=body["dry_run"],
             priority=body["priority"],
+            lane=command.lane,
         )
         key = _idempotency_key()
         if key is None:

@@ -28,6 +28,7 @@ from workers.executions import Claim, Executions, reaching_store
 from workers.fence import Fence, Release
 from workers.hints import Hints
 from workers.leases import SQL as LEASES
+from workers.slots import pass_on
 from workers.stops import fence_of
 
 SQL = queries(__file__)
@@ -144,19 +145,24 @@ class Reaper:
         """Some of the orphans, in one transaction; killed before its end, they are orphans still."""
         told: list[tuple[Fence, Event | None]] = []
         endings: list[Release | Outcome] = []
+        freed: set[tuple[str, str]] = set()
         with connection.transaction():
             cursor = connection.cursor(row_factory=class_row(Orphan))
             orphans = cursor.execute(SQL["orphans"], {"limit": AT_ONCE}).fetchall()
             for orphan in orphans:
-                fence = self._fence(orphan)
+                fence = self._fence(orphan, freed)
                 ending = self._judge(connection, orphan, fence)
                 endings.append(ending)
                 if isinstance(ending, Release):
                     told.append((fence, fence.release(connection, ending)))
                 else:
                     told.append((fence, fence.finish(connection, ending)))
+            lanes = pass_on(connection, freed)
         for fence, event in told:
             fence.announce(event)
+        if self._hints is not None:
+            for lane in lanes:
+                self._hints.wake(lane)
         return endings
 
     def _judge(self, connection: Connection[Any], orphan: Orphan, fence: Fence) -> Release | Outcome:
@@ -180,5 +186,5 @@ class Reaper:
         wait = backoff(_AFTER_DEATH, deaths - 1) * random.random() if again else timedelta()
         return Release("worker_lost", wait)
 
-    def _fence(self, orphan: Orphan) -> Fence:
-        return fence_of(orphan, self._pool, self._executions, self._clock, self._recorder, self._hints)
+    def _fence(self, orphan: Orphan, freed: set[tuple[str, str]]) -> Fence:
+        return fence_of(orphan, self._pool, self._executions, self._clock, self._recorder, self._hints, freed)
