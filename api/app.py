@@ -15,11 +15,22 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import access, parsing, problems, tracing
-from api.resources import commands, context, documents, execution_actions, fragments, health, schedules, telemetry
+from api.resources import (
+    commands,
+    context,
+    documents,
+    execution_actions,
+    fragments,
+    health,
+    queues,
+    schedules,
+    telemetry,
+)
 from api.schemas.answers import ProblemShape
 from api.settings import Settings
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
+from workers.admission import Admission
 from workers.resources import Resources, open_resources
 
 log = structlog.get_logger(__name__)
@@ -29,6 +40,7 @@ _CLOSE = "weir.close"
 _BLUEPRINTS = (
     commands.blueprint,
     execution_actions.blueprint,
+    queues.blueprint,
     schedules.blueprint,
     fragments.blueprint,
     telemetry.blueprint,
@@ -56,7 +68,10 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=settings.api.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
     app.url_map.strict_slashes = False
     app.extensions[_CLOSE] = stack
-    context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
+    admission = Admission(
+        resources.pool, resources.clock, max_queued=settings.api.max_queued, max_age=settings.api.max_queue_age
+    )
+    context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2), admission))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app, settings.api.allowed_hosts)
     parsing.install(app)

@@ -10,6 +10,8 @@ ExecutionError
 |- CommandTimedOut      it ran longer than it may
 |- WorkerLost           the process that ran it is gone
 `- QueueUnavailable     Redis does not take messages; the sweeper will send the hint again
+QueueFull               a lane takes no more submissions at the moment
+LaneNotFound            nothing is known under this name
 ScheduleError
 |- ScheduleNotFound
 |- ScheduleDeclared     its words are those of a command file
@@ -84,6 +86,19 @@ class QueueUnavailable(ExecutionError):
 
     code = "queue.unavailable"
     retryable = True
+
+
+class QueueFull(WeirError):
+    """A lane takes no more submissions at the moment: too many wait there, or one of them for too long."""
+
+    code = "queue.full"
+    retryable = True
+
+
+class LaneNotFound(WeirError):
+    """There is no lane with this name: none is declared, and nothing waits, runs or works in one."""
+
+    code = "queue.not_found"
 
 
 class ScheduleError(WeirError):

@@ -49,6 +49,20 @@ MAX_OVERTAKEN = 10
 STATES = ("scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired", "dead")
 
 
+#: Why an execution does not run at a moment (`why_execution_waits` in the schema).
+WAITING_REASONS = (
+    "worker",
+    "lane_paused",
+    "command_paused",
+    "concurrency",
+    "lane_limit",
+    "children",
+    "run_at",
+    "retry",
+    "alone",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionSummary:
     """A row of `command_executions` with its space's name, as lists show it. Instants are aware UTC.

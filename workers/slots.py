@@ -4,14 +4,14 @@ A claim takes the best due execution of a lane at once, unless that needs a clos
 one transaction:
 
 1. its command is paused: it is parked, which takes it out of the claims' index, until the sweeper finds the pause over;
-2. it has a key of concurrency: under the lock of that key the holders of its places are counted. All held: it is parked,
-   until somebody gives a place back. Else it gets one, and is claimed like any other;
+2. it has a key of concurrency: under the lock of that key the holders of its places are counted. All held: it is
+   parked, until somebody gives a place back. Else it gets one, and is claimed like any other;
 3. its lane has a limit: under the lock of the lane what runs there is counted before anything is claimed.
 
-Whoever gives a place back (an end, a retry put off, a worker that was lost) wakes the best one that is parked for it, in
-the same transaction; and so does every keyed execution that ends without ever having had a place, for it may be the one
-that was woken. So as long as any is parked, there are as many that hold a place or are on their way to one as may be:
-none is forgotten, wherever a process is killed. What is parked costs claims nothing: nothing waits behind it.
+Whoever gives a place back (an end, a retry put off, a worker that was lost) wakes the best one that is parked for it,
+in the same transaction; and so does every keyed execution that ends without ever having had a place, for it may be the
+one that was woken. So as long as any is parked, as many as may be hold a place or are on their way to one: none is
+forgotten, wherever a process is killed. What is parked costs claims nothing: nothing waits behind it.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def something_is_due(connection: Connection[Any], lane: str, worker_id: UUID) ->
 
 
 def has_room(connection: Connection[Any], lane: str) -> bool:
-    """Whether a lane may run one more. In a transaction: nobody else of a limited lane gets an answer before its end."""
-    limit = _scalar(connection, "lane_limit", lane=lane)
+    """Whether a lane may run one more. In a transaction: of a limited lane nobody else gets an answer before its end."""
+    limit: int | None = _scalar(connection, "lane_limit", lane=lane)
     if limit is None:
         return True
     _scalar(connection, "lock_lane", lane=lane)
@@ -88,7 +88,7 @@ def admit(connection: Connection[Any], lane: str) -> bool | None:
 
 
 def pass_on(connection: Connection[Any], keys: Iterable[tuple[str, str]]) -> set[str]:
-    """Wake who waits for a place of each (slug, key), as the last thing of a transaction; the lanes to be told of it."""
+    """Wake who waits for a place of each (slug, key), as the last thing of a transaction; the lanes to tell of it."""
     lanes: set[str] = set()
     for slug, text in sorted(keys):
         key = {"slug": slug, "key": text}

@@ -9,6 +9,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from api.settings import Settings
+from workers.admission import Admission
 from workers.resources import Resources
 
 _KEY = "weir"
@@ -21,12 +22,14 @@ class Context:
     Attributes:
         settings: Complete.
         resources: What the process holds.
+        admission: Says whether a lane takes a submission.
         waiters: One for each request that may be held back at a time.
     """
 
     settings: Settings
     resources: Resources
     waiters: Semaphore
+    admission: Admission
 
 
 def give(app: Flask, context: Context) -> None:
@@ -42,6 +45,11 @@ def settings() -> Settings:
 def resources() -> Resources:
     """What the application that serves the current request holds."""
     return cast("Context", current_app.extensions[_KEY]).resources
+
+
+def admission() -> Admission:
+    """Asked before anything that somebody outside submits is accepted."""
+    return cast("Context", current_app.extensions[_KEY]).admission
 
 
 def waiters() -> Semaphore:

@@ -138,7 +138,7 @@ class StepChecker:
         self._check_references(condition, path, scope)
         return condition
 
-    def template(self, node: ScalarNode, path: Path, scope: Scope) -> Template | None:
+    def template(self, node: ScalarNode, path: Path, scope: Scope) -> Template | Constant | None:
         """A text with templates, outside of any step; none if it is faulty."""
         try:
             template = self._compiler.template(node)
