@@ -170,9 +170,9 @@ KINDS: tuple[Kind, ...] = (
          " work, memory or text than one may.", "Do less in one template, or raise the setting that the hint names."),
     Kind("execution.not_found", 404, "No such execution", "No execution has this id.",
          "`weir executions list` shows the newest."),
-    Kind("concurrency.full", 409, "As many as may run", "The command's `concurrency` says `on_full: reject`, and as many"
-         " executions with this key as may run have not ended.", "Send it again when one has ended; `Retry-After` is a"
-         " guess."),
+    Kind("concurrency.full", 409, "As many as may run", "The command's `concurrency` says `on_full: reject`, and as"
+         " many executions with this key as may run have not ended.", "Send it again when one has ended; `Retry-After`"
+         " is a guess."),
     Kind("concurrency.key_invalid", 422, "Concurrency key has no value", "The key of the command's `concurrency` cannot"
          " be evaluated for these inputs, or is too long.", "Correct the inputs, or the key."),
     Kind("queue.full", 429, "Lane takes no more", "Too many executions wait in the lane, or the oldest has waited too"
@@ -373,7 +373,8 @@ def reference() -> str:
         "| `errors` | every single fault: `code`, `message`, `path`, and where known `line`, `column`, `found`, "
         "`expected`, `nearest` |",
         "",
-        f"Answers with status 429 or 503, and `concurrency.full`, carry `Retry-After: {RETRY_AFTER_S}`. Every answer carries `X-Correlation-ID`.",
+        f"Answers with status 429 or 503, and `concurrency.full`, carry `Retry-After: {RETRY_AFTER_S}`.",
+        "Every answer carries `X-Correlation-ID`.",
         "",
     ]
     for kind in KINDS:

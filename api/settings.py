@@ -165,7 +165,7 @@ def _relations(settings: Settings) -> list[str]:
             f"WEIR_WORKER_LANE = {settings.workers.lane!r} is not among WEIR_DSL_LANES: {', '.join(settings.dsl.lanes)}"
         )
     faults.extend(
-        f"WEIR_DSL_LANES: {lane!r} cannot be a lane: expected lower-case letters, digits, `.`, `_` and `-`, and not `dead`"
+        f"WEIR_DSL_LANES: {lane!r} cannot be a lane: expected lower-case letters, digits, . _ and -, and not `dead`"
         for lane in settings.dsl.lanes
         if not LANE.fullmatch(lane) or lane == "dead"
     )

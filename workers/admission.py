@@ -57,8 +57,8 @@ class _Allowance:
 class Admission:
     """The limits of lanes, for one process.
 
-    It looks at a lane once a second at most, or when it has accepted as many as there was room for; so several processes
-    together may accept a little more than there was.
+    It looks at a lane once a second at most, or when it has accepted as many as there was room for; so several
+    processes together may accept a little more than there was.
 
     Args:
         pool: In autocommit mode.

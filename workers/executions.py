@@ -269,7 +269,7 @@ class Executions:
         return claim
 
     def _claim_with_care(self, parameters: Mapping[str, Any]) -> Claim | None:
-        """What a claim could not take without a closer look: each look parks at least one, or finds one, or nothing."""
+        """What a claim could not take without a closer look; each look parks at least one, or finds one, or nothing."""
         lane, worker_id = parameters["lane"], parameters["worker_id"]
         overtaken = 0
         with reaching_store(), self._pool.connection() as connection:
@@ -283,7 +283,7 @@ class Executions:
                     claim = cursor.execute(SQL["claim"], {**parameters, "counted": True}).fetchone()
                 if claim is not None:
                     return claim
-                # A better one came meanwhile that needs a look of its own. What was admitted keeps its place until then.
+                # A better one came meanwhile that needs a look of its own. What was admitted keeps its place.
                 overtaken += admitted
         return None
 

@@ -1,7 +1,7 @@
 """Who may run now, where that takes more than being the best due execution: keys, limits of lanes, paused commands.
 
-A claim takes the best due execution of a lane at once, unless that needs a closer look. Then this module looks at it, in
-one transaction:
+A claim takes the best due execution of a lane at once, unless that needs a closer look. Then this module looks at it,
+in one transaction:
 
 1. its command is paused: it is parked, which takes it out of the claims' index, until the sweeper finds the pause over;
 2. it has a key of concurrency: under the lock of that key the holders of its places are counted. All held: it is
@@ -54,7 +54,7 @@ def something_is_due(connection: Connection[Any], lane: str, worker_id: UUID) ->
 
 
 def has_room(connection: Connection[Any], lane: str) -> bool:
-    """Whether a lane may run one more. In a transaction: of a limited lane nobody else gets an answer before its end."""
+    """Whether a lane may run one more, in a transaction: before its end nobody else learns that of a limited lane."""
     limit: int | None = _scalar(connection, "lane_limit", lane=lane)
     if limit is None:
         return True

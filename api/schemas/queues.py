@@ -59,7 +59,8 @@ class LimitsBody(Shape):
         validate=_is_sensible,
         metadata={
             "type": ["string", "null"],
-            "description": "How long one may have waited when another is submitted; WEIR_API_MAX_QUEUE_AGE unless given.",
+            "description": "How long one may have waited when another is submitted; "
+            "WEIR_API_MAX_QUEUE_AGE unless given.",
         },
     )
 

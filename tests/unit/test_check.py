@@ -155,7 +155,10 @@ on_failure:
     }
     assert command.timeout == timedelta(seconds=30)
     assert command.retry == Retry(3, timedelta(seconds=2), timedelta(minutes=5))
-    assert command.concurrency == Concurrency("{{ execution.space }}", 4, "reject")
+    assert command.concurrency is not None
+    assert (command.concurrency.max, command.concurrency.on_full) == (4, "reject")
+    assert command.concurrency.key is not None
+    assert command.concurrency.key.evaluate({"execution": {"space": "home"}}) == "home"
     assert command.secrets == ("API_KEY",)
     assert command.source == text
     assert command.document["slug"] == "todo.add"
