@@ -160,8 +160,8 @@ create table command_executions (
     parent_path text,
     parent_try smallint,
     schedule_id uuid references schedules (id),
-    -- concurrency_key, _max: its key, and how many with it and its slug may run. slot_held: it is one of those that do;
-    -- one that waits for another keeps its place. parked: why a queued one is not looked at by claims, until that changes.
+    -- concurrency_key, _max: its key, and how many with it and its slug may run. slot_held: it is one of those that do,
+    -- and stays one while it waits for another. parked: why claims do not look at a queued one, until that changes.
     concurrency_key text,
     concurrency_max integer,
     slot_held boolean not null default false,
@@ -208,14 +208,14 @@ create index command_executions_due on command_executions (
     lane, ((run_at at time zone 'UTC') + priority * interval '15 minutes'), id
 ) where state = 'queued' and parked is null;
 
--- Who holds the places of a key; how many there are of a key; who waits for a place, best first. Of keyed ones only.
+-- Who holds the places of a key, how many there are of a key, who waits for a place, best first. Of keyed ones only.
 create index command_executions_holders on command_executions (slug, concurrency_key) where slot_held;
 create index command_executions_keyed on command_executions (slug, concurrency_key)
     where concurrency_key is not null and finished_at is null;
 create index command_executions_parked_by_key on command_executions (
     slug, concurrency_key, ((run_at at time zone 'UTC') + priority * interval '15 minutes'), id
 ) where state = 'queued' and parked = 'concurrency';
--- Who waits for a paused command; and all that is parked, by lane.
+-- Who waits for a paused command, and all that is parked, by lane.
 create index command_executions_parked_by_command on command_executions (slug, id)
     where state = 'queued' and parked = 'command';
 create index command_executions_parked_by_lane on command_executions (lane) where state = 'queued' and parked is not null;
