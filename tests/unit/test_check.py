@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field, JsonValue
 
 from dsl.check import definition_hash, load
-from dsl.command import Command, Concurrency, Position, Retry
+from dsl.command import Command, Position, Retry
 from dsl.errors import CommandInvalid, ExpressionError, Fault
 from dsl.settings import DslSettings
 from dsl.step import Effect, Step, StepContext, StepParams, StepResult
