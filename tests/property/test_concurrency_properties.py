@@ -1,4 +1,4 @@
-"""Never more than may hold a place do, whatever is claimed, ended, put off, cancelled, paused or lost; none is forgotten.
+"""Never do more hold a place than may, whatever is claimed, ended, put off, cancelled or lost; and none is forgotten.
 
 Threads with leases of their own do at random what workers, reapers and people do. Each keeps note of who holds a place:
 it is noted after the claim is committed, and forgotten before it is given back, so that what is noted at any moment was
