@@ -133,6 +133,7 @@ class Claim:
         alone: It runs only where nothing else does.
         failing: The error that ended its steps, if only its `on_failure` is left.
         link: How it stands to its parent.
+        concurrency_key: What it is counted by within its command; none if nothing limits it.
     """
 
     id: UUID
@@ -159,6 +160,7 @@ class Claim:
     alone: bool = False
     failing: dict[str, Any] | None = None
     link: str | None = None
+    concurrency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.rows import class_row, scalar_row
 
 from telemetry.sql import queries
@@ -90,11 +90,16 @@ def admit(connection: Connection[Any], lane: str) -> bool | None:
 def pass_on(connection: Connection[Any], keys: Iterable[tuple[str, str]]) -> set[str]:
     """Wake who waits for a place of each (slug, key), as the last thing of a transaction; the lanes to tell of it."""
     lanes: set[str] = set()
-    for slug, text in sorted(keys):
-        key = {"slug": slug, "key": text}
-        _lock(connection, key)
-        lanes.update(lane for (lane,) in connection.execute(SQL["wake_next"], key))
+    for slug, key in sorted(keys):
+        lanes.update(lane for (lane,) in wake_next(connection, slug, key))
     return lanes
+
+
+def wake_next(connection: Connection[Any], slug: str, key: str) -> Cursor[Any]:
+    """Wake who waits for a place of one key, as the last thing of a transaction; its lane, not read yet."""
+    facts = {"slug": slug, "key": key}
+    _lock(connection, facts)
+    return connection.execute(SQL["wake_next"], facts)
 
 
 def refuse_if_full(connection: Connection[Any], slug: str, key: str, most: int) -> None:

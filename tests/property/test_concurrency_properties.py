@@ -26,7 +26,7 @@ from telemetry.clock import SystemClock
 from telemetry.ids import new_id
 from workers.errors import ConcurrencyFull, ExecutionConflict
 from workers.executions import Claim
-from workers.fence import Release
+from workers.fence import Batch, Release
 from workers.leases import SQL as LEASES
 from workers.queues import Limits, Queues
 from workers.stops import Stops
@@ -144,25 +144,25 @@ class Chaos:
 
     def _end(self, claim: Claim) -> None:
         self.notes.lets_go(claim.id)
+        self._finish(claim)
+
+    def _finish(self, claim: Claim) -> None:
         fence = self.world.fence(claim)
-        with fence.transaction() as connection:
-            fence.finish(connection, Outcome(None, None, None, Totals()))
+        fence.end(Batch(), lambda connection: fence.finish(connection, Outcome(None, None, None, Totals())))
 
     def _put_off(self, claim: Claim) -> None:
         """Failed, and tried again: at once, or after a microsecond in which another may have its place."""
         self.notes.lets_go(claim.id)
         fence = self.world.fence(claim)
         delay = timedelta(microseconds=self.random.choice((0, 1)))
-        with fence.transaction() as connection:
-            fence.release(connection, Release("failed", delay))
+        fence.end(Batch(), lambda connection: fence.release(connection, Release("failed", delay)))
         self.world.executions.promote()
 
     def _wait(self, claim: Claim) -> None:
         """It waited for a child that has ended meanwhile, and keeps its place."""
         self.notes.lets_go(claim.id, keeps_place=True)
         fence = self.world.fence(claim)
-        with fence.transaction() as connection:
-            fence.release(connection, Release("waiting"))
+        fence.end(Batch(), lambda connection: fence.release(connection, Release("waiting")))
 
     def _die(self) -> None:
         """Killed in the middle of what it runs; later it comes back and would still write."""
@@ -174,9 +174,8 @@ class Chaos:
         self.worker_id = self._worker()
         self._reap()
         for claim in lost:
-            fence = self.world.fence(claim)
-            with suppress(FenceLost), fence.transaction() as connection:
-                fence.finish(connection, Outcome(None, None, None, Totals()))
+            with suppress(FenceLost):
+                self._finish(claim)
 
     def _cancel(self) -> None:
         if not self.accepted:
