@@ -221,6 +221,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("declared_schedules", workers.schedule_interval, declarer.run_once),
             Periodic("schedules", workers.schedule_interval, lambda: ticker.run_once().again_in),
             Periodic("sweep", workers.sweep_interval, lambda: sweeper.run_once().again_in),
+            Periodic("stop", workers.sweep_interval, stops.heed),
             Periodic("expire", workers.sweep_interval, stops.expire),
             Periodic("reap", workers.sweep_interval, reaper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),

@@ -80,12 +80,30 @@ class Stops:
             return self._cancel(connection, execution_id, state)
 
     def _cancel(self, connection: Connection[Any], execution_id: UUID, state: str) -> str:
-        """Cancel one that has not ended, then those that it waits for: it can ask for no more of them by then."""
+        """Cancel one that has not ended, then those that it waits for.
+
+        A run that has not heard of it may still ask for another, or let go of its execution: `heed` finds both.
+        """
         connection.execute(SQL["request"], {"id": execution_id})
         state = state if state == "running" else self._end(connection, execution_id, "cancelled")
         for child, its_state in connection.execute(SQL["children"], {"id": execution_id}).fetchall():
             self._cancel(connection, child, its_state)
         return state
+
+    def heed(self) -> int:
+        """Cancel what is to be stopped and is not run any more, with what it waits for; how many were found.
+
+        Killed anywhere in it, the rest is found by the next look: a request stands until its execution has ended.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        with reaching_store(), self._pool.connection() as connection:
+            forgotten = connection.execute(SQL["forgotten"], {"limit": AT_ONCE}).fetchall()
+            for execution_id, state in forgotten:
+                self._cancel(connection, execution_id, state)
+            connection.execute(SQL["forget"])
+            return len(forgotten)
 
     def expire(self) -> int:
         """End executions that waited longer than they may; how many.

@@ -12,6 +12,22 @@ select pg_notify('weir_stops', '');
 -- params: id. index: primary key.
 select state from command_executions where id = %(id)s;
 
+-- name: forgotten
+-- Executions that somebody wants stopped, and nobody runs: their run let go of them before it heard of it, or whoever
+-- waited for them has ended. params: limit. No index: a row goes when its execution has ended, so there are few.
+select e.id, e.state
+from command_stops as s
+join command_executions as e on e.id = s.execution_id
+where s.reason = 'cancelled' and e.state in ('scheduled', 'queued', 'waiting')
+order by s.requested_at
+limit %(limit)s;
+
+-- name: forget
+-- Stops of what has ended. No index: they are few.
+delete from command_stops as s
+using command_executions as e
+where e.id = s.execution_id and e.finished_at is not null;
+
 -- name: children
 -- Executions that one waits for. params: id. index: command_executions_child_once.
 select id, state from command_executions

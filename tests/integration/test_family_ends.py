@@ -11,6 +11,9 @@ from uuid import UUID
 import pytest
 from psycopg import Connection
 
+from telemetry.connections import connect
+from workers.fence import Release
+from workers.leases import SQL as LEASES
 from workers.stops import Stops
 from workers.testing import World
 
@@ -88,3 +91,71 @@ def test_the_end_of_a_child_that_is_dead_wakes_who_waits_for_it(family: World, c
     family.reaper(lease=timedelta(), max_deaths=1).run_once()
 
     assert states(family, parent, child) == ["queued", "dead"]
+
+
+def test_what_asks_for_a_child_while_it_is_cancelled_is_cancelled_with_it(
+    family: World, stops: Stops, connection: Connection[Any]
+) -> None:
+    parent = family.submit(family.load(PARENT))
+    claim = family.executions.claim("default", family.worker_id)
+    assert claim is not None
+    assert stops.cancel(parent) == "running"  # there is no child yet, and the run has not heard of it
+    family.runner().run(claim)
+    child = child_of(family, parent)
+    assert states(family, parent, child) == ["waiting", "queued"]
+
+    assert stops.heed() == 1
+
+    assert states(family, parent, child) == ["cancelled", "cancelled"]
+    assert stops.heed() == 0
+    assert connection.execute("select count(*) from command_stops").fetchone() == (0,)
+    assert family.recorder.types.count("command.execution.cancelled") == 2
+
+
+def test_what_is_put_off_while_it_is_cancelled_is_cancelled(
+    family: World, stops: Stops, connection: Connection[Any]
+) -> None:
+    execution_id = family.submit(family.load(CHILD))
+    claim = family.executions.claim("default", family.worker_id)
+    assert claim is not None
+    assert stops.cancel(execution_id) == "running"
+    fence = family.fence(claim)
+    with fence.transaction() as transaction:
+        fence.release(transaction, Release("step_failed", timedelta(hours=1)))
+    assert states(family, execution_id) == ["scheduled"]
+
+    stops.heed()
+
+    assert states(family, execution_id) == ["cancelled"]
+
+
+@pytest.mark.parametrize("stop", ["cancelled", "timed_out"])
+def test_a_child_does_not_outlive_who_was_killed_before_it_could_wait(
+    family: World, stops: Stops, connection: Connection[Any], stop: str
+) -> None:
+    parent, child = waiting(family)
+    # As if it had been lost between the child's row and its own: it runs, and nobody runs it.
+    connection.execute("update command_executions set state = 'running' where id = %s", [parent])
+    connection.execute("insert into command_stops (execution_id, reason) values (%s, %s)", [parent, stop])
+    family.lose_worker()
+    family.reaper(lease=timedelta()).run_once()
+    assert states(family, parent) == ["cancelled" if stop == "cancelled" else "failed"]
+
+    stops.heed()
+
+    assert states(family, child) == ["cancelled"]
+
+
+def test_a_child_that_runs_hears_that_nobody_waits_for_it(
+    family: World, connection: Connection[Any], database_url: str
+) -> None:
+    parent, child = waiting(family)
+    assert family.executions.claim("default", family.worker_id) is not None
+    connection.execute("update command_executions set state = 'running' where id = %s", [parent])
+    connection.execute("insert into command_stops (execution_id, reason) values (%s, 'timed_out')", [parent])
+    connection.execute("update command_executions set worker_id = null where id = %s", [parent])
+    with connect(database_url, name="weir test ear", autocommit=True) as ear:
+        ear.execute(LEASES["listen"])
+        family.reaper(lease=timedelta()).run_once()
+        assert [each.channel for each in ear.notifies(timeout=10, stop_after=1)] == ["weir_stops"]
+        assert ear.execute(LEASES["stops"], {"id": family.worker_id}).fetchall() == [(child,)]
