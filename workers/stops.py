@@ -36,7 +36,7 @@ AT_ONCE = 500
 _WAITING = frozenset({"scheduled", "queued", "waiting"})
 
 #: How long what is stuck may hold a lock that the others need.
-_PATIENCE = "1s"
+PATIENCE = "1s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,7 @@ class Held(Claim):
     """An execution whose row is locked."""
 
     state: str
+    worker_id: UUID | None
 
 
 class Stops:
@@ -164,7 +165,7 @@ def give_back(runs: Iterable[Run]) -> None:
         fence = run.fence
         try:
             with fence.pool.connection() as connection, connection.transaction():
-                connection.execute(SQL["patience"], {"timeout": _PATIENCE})
+                connection.execute(SQL["patience"], {"timeout": PATIENCE})
                 event = fence.release(connection, Release("worker_stopped"))
         except (psycopg.Error, WeirError) as error:
             log.warning("execution_not_given_back", execution_id=str(fence.claim.id), reason=type(error).__name__)

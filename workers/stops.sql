@@ -4,7 +4,7 @@
 -- Somebody wants an execution stopped; its worker hears of it. params: id. index: primary key.
 with asked as (
     insert into command_stops (execution_id, reason) values (%(id)s, 'cancelled')
-    on conflict (execution_id) do nothing
+    on conflict (execution_id) do update set reason = excluded.reason
 )
 select pg_notify('weir_stops', '');
 
@@ -47,7 +47,8 @@ select set_config('lock_timeout', %(timeout)s, true);
 select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence, e.user_name, s.name as space,
     e.space_id, e.request_source, e.correlation_id, e.parent_id, e.dry_run, e.inputs, e.queued_at,
     coalesce(e.started_at, e.queued_at) as started_at, 0 as waited_us, coalesce(e.queue_wait_us, 0) as queue_wait_us,
-    e.running_us, e.failures, e.alone, e.failing, e.link, e.state
+    e.running_us, e.failures, e.alone, e.failing, e.link, e.state,
+    e.worker_id
 from command_executions as e
 join spaces as s on s.id = e.space_id
 where e.id = %(id)s
