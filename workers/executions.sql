@@ -183,7 +183,7 @@ returning id;
 -- name: restore
 -- How each path of an execution went last, and how often it was tried. params: id. index: primary key.
 select distinct on (path) path, step_type, outcome, step_try, ordinal, mutations_count, output::text as output,
-    restored_from is null as is_own
+    restored_from is null as is_own, error_category
 from command_steps
 where execution_id = %(id)s
 order by path, attempt desc, step_try desc;

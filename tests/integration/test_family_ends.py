@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -159,3 +158,41 @@ def test_a_child_that_runs_hears_that_nobody_waits_for_it(
         family.reaper(lease=timedelta()).run_once()
         assert [each.channel for each in ear.notifies(timeout=10, stop_after=1)] == ["weir_stops"]
         assert ear.execute(LEASES["stops"], {"id": family.worker_id}).fetchall() == [(child,)]
+
+
+def test_an_item_that_failed_for_good_is_not_tried_again_when_a_later_one_waits(
+    family: World, tmp_path: Path, connection: Connection[Any]
+) -> None:
+    picky = """
+slug: picky
+inputs: {item: {type: integer, required: true}}
+steps: [{id: check, type: validate, with: {rules: [{value: "{{ inputs.item }}", min: 3}]}}]
+"""
+    (tmp_path / "picky.yaml").write_text(picky, encoding="utf-8")
+    mapped = """
+slug: mapped
+steps:
+  - id: each
+    type: list.map
+    with:
+      items: "{{ '[1, 2, 3, 4]' | from_json }}"
+      on_error: continue
+      do:
+        - {id: ask, type: command.run, with: {command: picky, await: true, inputs: {item: "{{ item }}"}}}
+"""
+    parent = family.run(mapped)
+
+    assert parent.state == "succeeded"
+    assert {key: parent.result[key] for key in ("items", "succeeded", "failed")} == {
+        "items": 4,
+        "succeeded": 2,
+        "failed": 2,
+    }
+    asked = connection.execute(
+        "select parent_path, count(*) from command_executions where parent_id = %s group by 1 order by 1", [parent.id]
+    ).fetchall()
+    assert asked == [(f"each[{index}].ask", 1) for index in range(4)]
+    tries = [
+        (step.path, step.step_try) for step in family.executions.steps(parent.id, limit=20) if step.outcome == "failed"
+    ]
+    assert tries == [("each[0].ask", 1), ("each[1].ask", 1)]
