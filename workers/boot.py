@@ -210,7 +210,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
         stops = Stops(resources.pool, resources.executions, resources.clock, resources.recorder)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
         declarer = Declarer(resources.library, resources.schedules)
-        ticker = Ticker(resources.occurrences, resources.clock)
+        ticker = Ticker(resources.occurrences, resources.server_clock)
         reaper = Reaper(
             resources.pool,
             resources.executions,
