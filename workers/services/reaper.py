@@ -142,10 +142,18 @@ class Reaper:
 
     def _is_time(self, connection: Connection[Any]) -> bool:
         now: datetime = connection.execute(SQL["clock"]).fetchone()[0]  # type: ignore[index] # it has a row
+        if self._looked_at is not None and now < self._looked_at:
+            self._set_back(connection)
         if self._looked_at is None or now - self._looked_at > self._lease / 2 or now < self._looked_at:
             self._patient_until = now + self._lease
         self._looked_at = now
         return self._patient_until is None or now >= self._patient_until
+
+    def _set_back(self, connection: Connection[Any]) -> None:
+        """The database's clock was set back: what was written by the later one would last, or wait, for too long."""
+        connection.execute(SQL["shorten"], {"lease_ms": self._lease // timedelta(milliseconds=1)})
+        connection.execute(SQL["hasten"])
+        log.warning("database_clock_set_back")
 
     def _take_back(self, connection: Connection[Any]) -> list[Release | Outcome]:
         """Some of the orphans, in one transaction; killed before its end, they are orphans still."""

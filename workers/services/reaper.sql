@@ -29,3 +29,14 @@ where id = %(id)s and fence = %(fence)s and state = 'running';
 -- name: clock
 -- The database's clock.
 select now();
+
+-- name: shorten
+-- After the database's clock was set back: no lease lasts longer than one that is renewed now. Who is well renews his
+-- before it ends. params: lease_ms. index: workers_by_lease.
+update workers
+set lease_until = now() + %(lease_ms)s * interval '1 millisecond'
+where lease_until > now() + %(lease_ms)s * interval '1 millisecond';
+
+-- name: hasten
+-- Likewise: what is queued is due. index: command_executions_due.
+update command_executions set run_at = now() where state = 'queued' and run_at > now();
