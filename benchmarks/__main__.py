@@ -110,7 +110,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _measure(names: Sequence[str], *, quick: bool) -> dict[str, Measured]:
     """The named figures. Each group has servers of its own, so that none leaves anything to the next."""
     results: dict[str, Measured] = {}
-    with _quiet():
+    with quiet():
         for group in GROUPS:
             if set(group.names).isdisjoint(names):
                 continue
@@ -124,7 +124,7 @@ def _measure(names: Sequence[str], *, quick: bool) -> dict[str, Measured]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Write log lines as every process does, and let nobody read them. What goes wrong here is still shown."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         configure_logs("json", "info", "benchmarks", stream=nowhere)
