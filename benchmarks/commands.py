@@ -23,7 +23,7 @@ from workers.settings import ServerSettings, WorkerSettings
 
 _UNSUCCESSFUL = """
 select slug, state, error ->> 'message' from command_executions
-where state <> 'succeeded' and lane = 'default' limit 1
+where state <> 'succeeded' and lane = 'default' and slug like 'bench.%' limit 1
 """
 
 #: Inputs of every execution.

@@ -1,7 +1,7 @@
 """Celery's app: a chain of 5 tasks, and one task that calls 5 functions.
 
-Nothing of it is durable as an execution of Weir is: where a chain has got to, and that it was asked for at all, is known to
-Redis alone. `acks_late` runs a task again whose worker was killed. Results are not kept; the last one of each adds a
+Nothing of it is durable as an execution of Weir is: that it was asked for, and where a chain has got to, is known to
+Redis alone. `acks_late` runs a task again whose worker was killed. Results are not kept; the last task of each adds a
 stamp to a list in Redis, so that its end can be seen.
 """
 

@@ -35,8 +35,9 @@ def installed_python() -> Path:
     if not (_installed_by_uv(python) or _installed_by_pip(python)):
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         raise BenchmarkFailed(
-            f"DBOS and Celery could not be installed (see above). pip has to reach what {REQUIREMENTS.relative_to(CHECKOUT)} "
-            "names, once; then no network is needed. `make bench` measures Weir without them."
+            "DBOS and Celery could not be installed (see above). Once, pip has to reach what "
+            f"{REQUIREMENTS.relative_to(CHECKOUT)} names; from then on no network is needed. "
+            "`make bench` measures Weir without them."
         )
     stamp.write_text(wanted, encoding="ascii")
     return python
