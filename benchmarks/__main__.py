@@ -66,6 +66,8 @@ GROUPS: tuple[Group, ...] = (
     Group("memory", ("memory_per_execution_bytes",)),
     Group("throughput", ("executions_per_s", "executions_db_per_s")),
     Group("light_steps", ("light_steps_ms_p50",)),
+    Group("lanes", ("lane_latency_ms_p50",)),
+    Group("flat", ("flat_execution", "flat_page", "flat_tick")),
     Group("imports", ("import_notes_per_s", "import_peak_mb")),
     Group("templates", ("template_cpu_ms", "template_memory_mb")),
     Group("idle", ("idle_latency_ms_p50", "idle_latency_ms_p95", "idle_pss_mb", "idle_cpu_percent")),

@@ -119,12 +119,15 @@ def running_process(
 
 
 @contextmanager
-def running_service(servers: Servers, name: str, service: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One process of Weir (`worker`, `sink`, ...), as `weir serve` runs it."""
+def running_service(
+    servers: Servers, name: str, service: str, settings: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """One process of Weir (`worker`, `sink`, ...), as `weir serve` runs it; `settings` are more of its environment."""
     environment = {
         "WEIR_HOME": str(servers.home.root),
         "WEIR_DATABASE_URL": servers.database_url,
         "WEIR_REDIS_URL": servers.redis_url,
+        **(settings or {}),
     }
     with running_process(servers.home, name, ["-m", "api.cli", "serve", service], environment) as process:
         yield process

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 
 import psycopg
 import pytest
+from fixtures.statements import PLACEHOLDER, PREPARABLE, numbered
 from psycopg import ClientCursor, sql
-from test_sql_twins import PLACEHOLDER, PREPARABLE, numbered
 
 from benchmarks.seeding import seed
 from telemetry.sql import parse
@@ -79,7 +79,7 @@ def test_no_statement_reads_a_whole_table(seeded: psycopg.Connection) -> None:
             continue
         count = len({match["name"] for match in PLACEHOLDER.finditer(statement) if match["name"]})
         nulls = sql.SQL("({})").format(sql.SQL(", ").join([sql.SQL("null")] * count)) if count else sql.SQL("")
-        seeded.execute(sql.SQL("prepare tried as ") + sql.SQL(cast("LiteralString", numbered(statement))))
+        seeded.execute(sql.SQL("prepare tried as ") + sql.SQL(numbered(statement)))
         found = read_in_whole(explained(seeded, sql.SQL("execute tried") + nulls))
         seeded.execute("deallocate tried")
         if found:
@@ -97,7 +97,7 @@ def test_a_page_is_read_in_the_order_of_an_index(seeded: psycopg.Connection) -> 
     cursor = ClientCursor(seeded)
     for given in filters:
         statement = cursor.mogrify(EXECUTIONS["page"], {**NO_FILTER, "limit": 50, **given})
-        kinds = [node["Node Type"] for node in nodes(explained(seeded, sql.SQL(cast("LiteralString", statement))))]
+        kinds = [node["Node Type"] for node in nodes(explained(seeded, sql.SQL(statement)))]
 
         assert "Index Scan" in kinds, given
         assert "Sort" not in kinds, given
