@@ -16,6 +16,7 @@ shows every part by itself.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -125,6 +126,8 @@ def _sum(times: Mapping[str, float], names: Sequence[str]) -> float:
 
 def main(largest: int) -> None:
     """Show every part, at the smallest size, a hundred thousand, and the largest."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # nothing stays behind, whichever it is
+        signal.signal(number, signal.default_int_handler)
     sizes = sorted({SMALLEST, min(LARGEST, largest), largest})
     with quiet(), running_servers() as servers:
         found = parts(servers, sizes, 200)
