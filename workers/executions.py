@@ -156,11 +156,11 @@ class Claim:
     waited_us: int
     queue_wait_us: int
     running_us: int
+    link: str | None
+    concurrency_key: str | None
     failures: int = 0
     alone: bool = False
     failing: dict[str, Any] | None = None
-    link: str | None = None
-    concurrency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
