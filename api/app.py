@@ -15,8 +15,19 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import access, parsing, problems, tracing
-from api.resources import commands, context, documents, execution_actions, fragments, health, schedules, telemetry
+from api.resources import (
+    bulk,
+    commands,
+    context,
+    documents,
+    execution_actions,
+    fragments,
+    health,
+    schedules,
+    telemetry,
+)
 from api.schemas.answers import ProblemShape
+from api.schemas.bulk import ITEM, BulkItemShape
 from api.settings import Settings
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
@@ -26,13 +37,11 @@ log = structlog.get_logger(__name__)
 
 _CLOSE = "weir.close"
 
-_BLUEPRINTS = (
-    commands.blueprint,
-    execution_actions.blueprint,
-    schedules.blueprint,
-    fragments.blueprint,
-    telemetry.blueprint,
-    health.blueprint,
+#: Each once: several modules add their operations to that of executions.
+_BLUEPRINTS = tuple(
+    dict.fromkeys(
+        module.blueprint for module in (commands, execution_actions, bulk, schedules, fragments, telemetry, health)
+    )
 )
 
 
@@ -85,6 +94,7 @@ def _add_operations(app: Flask) -> _Api:
     )
     api = _Api(app)
     api.register_converter(parsing.IdConverter, lambda _converter: {"type": "string", "format": "uuid"})
+    api.spec.components.schema(ITEM, schema=BulkItemShape)
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
     return api
