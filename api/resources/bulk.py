@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +22,7 @@ from api.resources.executions import KEY_HEADER, header_key
 from api.resources.submissions import key_fault, submission_of
 from api.schemas.bulk import BulkAnswerShape, BulkItemShape, BulkShape
 from api.tracing import RequestTrace, current_trace
+from dsl.command import Command
 from dsl.errors import Fault
 from telemetry.errors import WeirError
 from workers.bulk import MAX_ITEMS, Bulk, BulkKeys, Item, Verdict, WholeKey
@@ -56,7 +58,9 @@ class BulkSubmissions(MethodView):
         kept = None if whole is None else BulkKeys(held.pool).answer(whole)
         if kept is not None:
             return _answered(kept, is_replay=True)
-        items = [_read(item, current_trace()) for item in given]
+        # A command is looked up once: looking whether its file has changed is most of the work.
+        reader = _Reader(BulkItemShape(), current_trace(), cache(held.library.get))
+        items = [reader.read(item) for item in given]
         answer, is_replay = Bulk(held.pool, held.executions, held.hints).submit(items, _answer, whole)
         return _answered(answer, is_replay=is_replay)
 
@@ -69,20 +73,28 @@ def _whole_key(body: Mapping[str, Any]) -> WholeKey | None:
         raise BodyMalformed("the body is nested too deeply") from error
 
 
-def _read(given: object, trace: RequestTrace) -> Item | WeirError:
-    """One item, or why it is refused; what goes wrong with one is nothing to the others."""
-    own = replace(trace)
-    try:
-        body = parse_part(BulkItemShape(), given)
-        key = body["idempotency_key"]
-        if key is not None and (fault := key_fault(key, "idempotency_key")):
-            return RequestInvalid([fault])
-        own.correlation_id = body["correlation_id"] or trace.correlation_id
-        return Item(submission_of(body["command"], body, own), key)
-    except WeirError as refusal:
-        if problems.of_error(refusal).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise  # the server's fault, and that of all of them
-        return refusal
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the items of one request."""
+
+    shape: BulkItemShape
+    trace: RequestTrace
+    find: Callable[[str], Command]
+
+    def read(self, given: object) -> Item | WeirError:
+        """One item, or why it is refused; what goes wrong with one is nothing to the others."""
+        own = replace(self.trace)
+        try:
+            body = parse_part(self.shape, given)
+            key = body["idempotency_key"]
+            if key is not None and (fault := key_fault(key, "idempotency_key")):
+                return RequestInvalid([fault])
+            own.correlation_id = body["correlation_id"] or self.trace.correlation_id
+            return Item(submission_of(body["command"], body, own, self.find), key)
+        except WeirError as refusal:
+            if problems.of_error(refusal).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise  # the server's fault, and that of all of them
+            return refusal
 
 
 def _answer(verdicts: Sequence[Verdict]) -> dict[str, Any]:

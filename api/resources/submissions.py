@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from api.resources.context import resources
@@ -18,13 +18,16 @@ from workers.submissions import Submission
 MAX_KEY = 255
 
 
-def submission_of(slug: str, body: Mapping[str, Any], trace: RequestTrace) -> Submission:
+def submission_of(
+    slug: str, body: Mapping[str, Any], trace: RequestTrace, find: Callable[[str], Command] | None = None
+) -> Submission:
     """What a body asks for; a refusal of its inputs leaves an event.
 
     Args:
         slug: Of the command.
         body: As `SubmissionShape` loads it.
         trace: Of this submission alone; learns its user and its command.
+        find: Finds commands; the library does unless given.
 
     Raises:
         UnknownCommand: There is none with this slug.
@@ -33,7 +36,7 @@ def submission_of(slug: str, body: Mapping[str, Any], trace: RequestTrace) -> Su
         InputsInvalid: They are not what the command declares.
     """
     held = resources()
-    command = held.library.get(slug)
+    command = (find or held.library.get)(slug)
     if command.secrets:
         raise SecretsMissing(
             f"{command.slug} requires secrets, and this version keeps none: {', '.join(command.secrets)}",
