@@ -10,6 +10,7 @@ import click
 from api.cli.follow import FINAL_STATES, step_line
 from api.cli.output import Column, Item, View, block, item_format, list_format, local_time, print_json, show_page
 from api.cli.remarks import slowest_step
+from api.cli.submit import submit
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration, plural
 from api.client import segment
@@ -28,7 +29,13 @@ _FIELDS = (
 
 @click.group(short_help="Look at what was run, cancel it, run it again.")
 def executions() -> None:
-    """Look at what was run, newest first or one in full; cancel it, run it again, go on where it failed."""
+    """Look at what was run, newest first or one in full; cancel it, run it again, go on where it failed.
+
+    `submit` has many run at once.
+    """
+
+
+executions.add_command(submit)
 
 
 @executions.command("list")

@@ -38,7 +38,7 @@ def send(api: Api, *items: object, **headers: str) -> dict[str, Any]:
 
 
 def one(connection: Connection[Any], statement: str) -> Any:  # noqa: ANN401 - any value
-    return connection.cursor(row_factory=scalar_row).execute(statement).fetchone()  # type: ignore[arg-type]  # our own text
+    return connection.cursor(row_factory=scalar_row).execute(statement).fetchone()
 
 
 def events(connection: Connection[Any]) -> Counter[str]:
@@ -47,7 +47,7 @@ def events(connection: Connection[Any]) -> Counter[str]:
 
 def test_each_is_accepted_or_refused_by_itself(api: Api, connection: Connection[Any]) -> None:
     api.write("faulty", "  - nothing\n")
-    given = [
+    given: list[object] = [
         todo("one"),
         todo("two", priority=12),
         {"command": "todo.ad"},
@@ -163,7 +163,7 @@ def test_a_key_of_an_item_is_that_of_a_single_submission(api: Api, connection: C
 def test_a_key_whose_day_is_over_is_anybodys(api: Api, connection: Connection[Any]) -> None:
     first = send(api, todo("x", idempotency_key="a"), Idempotency_Key="all")
     for table in ("idempotency_keys", "bulk_keys"):
-        connection.execute(f"update {table} set created_at = now() - interval '25 hours'")  # type: ignore[arg-type]  # noqa: S608 - our own
+        connection.execute(f"update {table} set created_at = now() - interval '25 hours'")  # noqa: S608 - our own
 
     again = send(api, todo("y", idempotency_key="a"), Idempotency_Key="all")
 
