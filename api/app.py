@@ -21,6 +21,7 @@ from api.resources import (
     context,
     documents,
     execution_actions,
+    execution_events,
     fragments,
     health,
     schedules,
@@ -29,8 +30,10 @@ from api.resources import (
 from api.schemas.answers import ProblemShape
 from api.schemas.bulk import ITEM, BulkItemShape
 from api.settings import Settings
+from api.streaming import Streams
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
+from workers.progress import Progress
 from workers.resources import Resources, open_resources
 
 log = structlog.get_logger(__name__)
@@ -40,7 +43,8 @@ _CLOSE = "weir.close"
 #: Each once: several modules add their operations to that of executions.
 _BLUEPRINTS = tuple(
     dict.fromkeys(
-        module.blueprint for module in (commands, execution_actions, bulk, schedules, fragments, telemetry, health)
+        module.blueprint
+        for module in (commands, execution_actions, execution_events, bulk, schedules, fragments, telemetry, health)
     )
 )
 
@@ -65,7 +69,10 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=settings.api.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
     app.url_map.strict_slashes = False
     app.extensions[_CLOSE] = stack
-    context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
+    progress = Progress(resources.pool)
+    stack.callback(progress.close)
+    waiters, streams = Semaphore(settings.api.threads // 2), Streams(settings.api.streams)
+    context.give(app, context.Context(settings, resources, waiters, streams, progress))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app, settings.api.allowed_hosts)
     parsing.install(app)
