@@ -56,7 +56,7 @@ class ExecutionEvents(MethodView):
         that the stream ends. Sent again with the `id` of the last event it received, a reader goes on after it: no step
         is left out, none is told twice. With nothing to say, a comment comes every 15 seconds.
         """
-        position = _position(request.headers.get("Last-Event-ID") or query["after"])
+        position = _position(query["after"])
         teller = _Teller(progress(), resources().executions, execution_id, position)
         if teller.knows_all():
             return Response(status=204)
@@ -69,17 +69,19 @@ class ExecutionEvents(MethodView):
         return response
 
 
-def _position(given: str | None) -> Position:
-    """Where to go on.
+def _position(after: str | None) -> Position:
+    """Where to go on: after what the header says, for a browser repeats the address when it comes back.
 
     Raises:
         RequestInvalid: No stream has given that.
     """
+    header = request.headers.get("Last-Event-ID")
+    given, path = (after or "0", "after") if header is None else (header, "Last-Event-ID")
     try:
-        return Position.parse(given or "0")
+        return Position.parse(given)
     except PositionInvalid as error:
-        message = "expected the `id` of an event, or the ordinal of a step"
-        raise RequestInvalid([Fault("request.invalid_value", message, path="after")]) from error
+        message = f"{path}: expected the `id` of an event, or the ordinal of a step"
+        raise RequestInvalid([Fault("request.invalid_value", message, path=path)]) from error
 
 
 def _stream(teller: _Teller, stream: OpenStream) -> Iterator[bytes]:

@@ -298,6 +298,8 @@ def test_what_cannot_be_told_is_refused_before_the_first_event(api: Api) -> None
     execution_id = nested(api)
     header = api.open("GET", f"/api/executions/{execution_id}/events", headers={"Last-Event-ID": "x y"})
     assert (header.status_code, header.json["code"]) == (422, "request.invalid")
+    empty = api.open("GET", f"/api/executions/{execution_id}/events", headers={"Last-Event-ID": ""})
+    assert empty.status_code == 422
     head = api.open("HEAD", f"/api/executions/{execution_id}/events")
     assert (head.status_code, head.mimetype, head.data) == (200, "text/event-stream", b"")
     assert _free(api) == ApiSettings().streams
