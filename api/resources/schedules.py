@@ -189,7 +189,7 @@ class RunNow(MethodView):
         occurrence, is_accepted = held.run_now(schedule, current_trace().correlation_id)
         if not is_accepted:
             message = f"the inputs of this schedule are not what {schedule.slug} takes"
-            raise RequestInvalid([Fault("schedule.inputs", message, path="inputs")])
+            raise RequestInvalid([Fault("request.schedule_inputs", message, path="inputs")])
         return json_answer(occurrence_json(occurrence), 202)
 
 
