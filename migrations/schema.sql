@@ -231,6 +231,17 @@ create table idempotency_keys (
 create index idempotency_keys_by_execution on idempotency_keys (execution_id);
 create index idempotency_keys_by_age on idempotency_keys (created_at);
 
+-- What a caller submitted in bulk under a key for all of it, so that the whole can be sent again: the answer it had.
+create table bulk_keys (
+    key_hash bytea not null,
+    body_hash bytea not null,
+    answer jsonb not null,
+    created_at timestamptz not null default now(),
+    constraint bulk_keys_pkey primary key (key_hash)
+);
+
+create index bulk_keys_by_age on bulk_keys (created_at);
+
 -- Who asked that a running execution be stopped; apart from its row, whose lock its own effects hold.
 create table command_stops (
     execution_id uuid primary key references command_executions (id) on delete cascade,

@@ -27,6 +27,7 @@ from telemetry.pipeline import open_sink
 from telemetry.pulse import Pulse
 from workers.actors import MAINTAIN, declare_lane, declare_maintenance
 from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
+from workers.bulk import BulkKeys
 from workers.flusher import Flusher
 from workers.health import Checks, answering
 from workers.idempotency import Idempotency
@@ -171,6 +172,7 @@ def maintain(resources: Resources) -> None:
         with resources.pool.connection() as connection:
             made = make_partitions(connection, resources.clock.now(), resources.workers.dsl.telemetry.partitions_ahead)
         forgotten = Idempotency(resources.pool, resources.executions).forget()
+        forgotten += BulkKeys(resources.pool).forget()
     except Exception:
         log.exception("maintenance_failed")
         return

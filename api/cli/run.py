@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from api.cli.executions import show_outcome
-from api.cli.follow import FINAL_STATES, StepPrinter, follow
-from api.cli.interrupt import tidy
-from api.cli.main import EXPECTED, INTERRUPTED
-from api.cli.output import Item, item_format, print_json
+from api.cli.following import follow_to_end, wait_option
+from api.cli.output import item_format, print_json
 from api.cli.target import open_client
-from api.cli.terminal import Terminal
 from api.client import Client, segment
-
-#: Seconds one may ask to wait: a year.
-LONGEST_WAIT_S = 366 * 86_400
-
-
-class _Seconds(click.FloatRange):
-    """Seconds within the range; click's own range lets `nan` pass, which compares with nothing."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
-        seconds: float = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return seconds
 
 
 @click.command(short_help="Run a command and show its steps as they finish.")
@@ -51,13 +33,7 @@ class _Seconds(click.FloatRange):
 @click.option("--user", help="On whose behalf.")
 @click.option("--space", help="Which space it works in.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 is the most urgent, 9 the least.")
-@click.option(
-    "--wait",
-    "wait_s",
-    type=_Seconds(min=0, max=LONGEST_WAIT_S),
-    metavar="SECONDS",
-    help="Wait no longer than this.",
-)
+@wait_option
 @click.option(
     "--idempotency-key", "key", metavar="KEY", help="Sent again with the same KEY, it is the same execution for a day."
 )
@@ -88,29 +64,7 @@ def run(  # noqa: PLR0913 - one argument per option
         if detach:
             print_json(execution) if form == "json" else print(execution["id"])
             return
-        raise click.exceptions.Exit(_follow(client, execution, wait_s, form))
-
-
-def _follow(client: Client, execution: Item, wait_s: float | None, form: str) -> int:
-    """Wait, show, and say with which code to exit."""
-    # JSON has standard output to itself.
-    terminal = Terminal.of_stderr() if form == "json" else Terminal.of_stdout()
-    try:
-        with tidy():
-            execution = follow(client, execution, StepPrinter(terminal), wait_s=wait_s)
-    except KeyboardInterrupt:
-        Terminal.of_stderr().say(f"\nIt goes on running: weir executions show {execution['id']}")
-        return INTERRUPTED
-    if form == "json":
-        print_json(execution)
-    else:
-        show_outcome(execution, terminal)
-        terminal.say(f"  weir telemetry trace {execution['id']}", "dim")
-    if execution["state"] not in FINAL_STATES:
-        Terminal.of_stderr().say(
-            f"weir: still {execution['state']} after {wait_s:g} s; see weir executions show {execution['id']}"
-        )
-    return 0 if execution["state"] == "succeeded" else EXPECTED
+        raise click.exceptions.Exit(follow_to_end(client, execution, wait_s, form))
 
 
 def read_inputs(path: Path | None) -> dict[str, Any]:
