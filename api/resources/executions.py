@@ -14,6 +14,7 @@ from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, number_from_cursor, page, page_limit
 from api.resources.context import resources
+from api.resources.due_times import check_times
 from api.resources.waiting import PREFER_HEADER, wait_until, wished_wait_s
 from api.schemas.answers import ExecutionDetailShape, ExecutionPage, StepPage
 from api.schemas.requests import ExecutionQuery, StepQuery, SubmissionShape
@@ -65,6 +66,7 @@ class Submissions(MethodView):
                 f"{command.slug} requires secrets, and this version keeps none: {', '.join(command.secrets)}",
                 hint="Remove `requires.secrets` from the command.",
             )
+        run_at, expires_in = check_times(body, held.clock.now())
         trace.command_slug, trace.definition_hash = command.slug, command.definition_hash
         trace.user_id, trace.dry_run = held.pseudonyms.user(body["user"]), body["dry_run"]
         submission = Submission(
@@ -76,13 +78,17 @@ class Submissions(MethodView):
             correlation_id=trace.correlation_id,
             dry_run=body["dry_run"],
             priority=body["priority"],
+            run_at=run_at,
+            expires_in=expires_in,
         )
         key = _idempotency_key()
         if key is None:
             execution_id, is_replay = held.executions.submit(submission), False
         else:
             execution_id, is_replay = Idempotency(held.pool, held.executions).submit(submission, key)
-        held.hints.wake(submission.lane, trace.correlation_id, execution_id)
+        if not _is_put_off(submission):
+            # What is due later has nobody to wake now: the sweeper does it then.
+            held.hints.wake(submission.lane, trace.correlation_id, execution_id)
         answer = _accepted(execution_id, submission)
         if is_replay:
             answer.headers["Idempotent-Replay"] = "true"
@@ -251,6 +257,7 @@ def _listed(execution: ExecutionSummary) -> dict[str, Any]:
         "error": execution.error,
         "queued_at": execution.queued_at,
         "run_at": execution.run_at,
+        "expires_at": execution.expires_at,
         "started_at": execution.started_at,
         "finished_at": execution.finished_at,
         "queue_wait_ms": None if execution.queue_wait_us is None else execution.queue_wait_us / 1000,
@@ -282,11 +289,15 @@ def _unseen(execution_id: UUID, submission: Submission) -> dict[str, Any]:
     return {
         "id": execution_id,
         "command": submission.command.slug,
-        "state": "queued",
+        "state": "scheduled" if _is_put_off(submission) else "queued",
         "dry_run": submission.dry_run,
         "correlation_id": submission.correlation_id,
         "links": _links(execution_id),
     }
+
+
+def _is_put_off(submission: Submission) -> bool:
+    return submission.run_at is not None and submission.run_at > resources().clock.now()
 
 
 def _is_final(execution: Execution) -> bool:
