@@ -15,7 +15,17 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import access, parsing, problems, tracing
-from api.resources import commands, context, documents, execution_actions, fragments, health, schedules, telemetry
+from api.resources import (
+    commands,
+    context,
+    dead_letters,
+    documents,
+    execution_actions,
+    fragments,
+    health,
+    schedules,
+    telemetry,
+)
 from api.schemas.answers import ProblemShape
 from api.settings import Settings
 from telemetry.connections import is_connection_loss
@@ -30,6 +40,7 @@ _BLUEPRINTS = (
     commands.blueprint,
     execution_actions.blueprint,
     schedules.blueprint,
+    dead_letters.blueprint,
     fragments.blueprint,
     telemetry.blueprint,
     health.blueprint,

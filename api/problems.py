@@ -172,6 +172,8 @@ KINDS: tuple[Kind, ...] = (
          "`weir executions list` shows the newest."),
     Kind("execution.conflict", 409, "Execution is in another state", "The execution's state does not allow this.",
          "Look at its state first."),
+    Kind("execution.dead_letter_handled", 409, "Dealt with already", "The dead letter was requeued or dropped already."
+         " `detail` names the execution that follows it.", "Look at that one."),
     Kind("execution", 409, "Execution cannot do this", "The execution as a whole does not allow this.",
          "Read `detail`."),
     Kind("schedule.not_found", 404, "No such schedule", "No schedule has this name or id.",

@@ -255,7 +255,9 @@ def test_a_run_that_is_put_off_is_not_waited_for_and_says_when(weir: Weir, when:
     option, value = when
     if option == "--at":
         # This machine's time, as people write it.
-        value = (SystemClock().now().astimezone() + timedelta(hours=2)).replace(tzinfo=None).isoformat(timespec="minutes")
+        value = (
+            (SystemClock().now().astimezone() + timedelta(hours=2)).replace(tzinfo=None).isoformat(timespec="minutes")
+        )
     typed = weir("run", "todo.add", "-i", "body=x", option, value, "--expires-in", "30m", "--priority", "2")
 
     assert typed.code == 0
