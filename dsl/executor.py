@@ -6,7 +6,7 @@ transaction that also takes its row; the row of any other step waits in the ledg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +17,7 @@ from dsl.errors import ChildFailed, LedgerError, StepInterrupted, Stopped, Suspe
 from dsl.instrumentation import StepMeter, StepRun, Totals
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
-from dsl.retries import may_retry
+from dsl.retries import may_retry, spent
 from dsl.step import (
     BlockResult,
     Control,
@@ -104,6 +104,7 @@ class Executor:
         plan: What to run.
         restored: What earlier attempts left; it is not done again.
         control: Asked before each step whether the run goes on.
+        has_budget: Asked before each retry whether there may be another.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
@@ -116,6 +117,7 @@ class Executor:
         *,
         restored: Restored = NOTHING,
         control: Control = UNSTOPPED,
+        has_budget: Callable[[], bool] = lambda: True,
     ) -> None:
         self._registry = registry
         self._tools = tools
@@ -124,6 +126,7 @@ class Executor:
         self._plan = plan
         self._restored = restored
         self._control = control
+        self._has_budget = has_budget
         response = restored.last_of(RESPOND)
         self._response = None if response is None else (response.value(),)
         self._failure: tuple[Exception, str] | None = None
@@ -215,7 +218,11 @@ class Executor:
             if isinstance(error, StepInterrupted):
                 raise Stopped(error.reason, "interrupted", path) from error
             if may_retry(spec.retry, step_try, error) and not self._plan.info.dry_run:
-                raise Suspended("step_failed", path, error, spec.retry, step_try) from error
+                if self._has_budget():
+                    raise Suspended("step_failed", path, error, spec.retry, step_try) from error
+                told = spent(error)
+                self._failure = (told, path)
+                raise told from error
             if self._failure is None or self._failure[0] is not error:
                 self._failure = (error, path)
             raise

@@ -160,8 +160,10 @@ def test_only_the_categories_that_are_named_are_tried_again(
     assert flaky.executions.get(execution_id).state == state
 
 
-def test_a_wait_that_the_other_side_asks_for_is_kept(flaky: World, connection: Connection[Any]) -> None:
-    start(flaky, STEP_RETRY, Busy("rate_limit", timedelta(hours=2)))
+@pytest.mark.parametrize("source", [STEP_RETRY, COMMAND_RETRY], ids=["step", "command"])
+def test_a_wait_that_the_other_side_asks_for_is_kept(flaky: World, source: str, connection: Connection[Any]) -> None:
+    # Longer than `max_backoff` of either.
+    start(flaky, source, Busy("rate_limit", timedelta(hours=2)))
 
     row = connection.execute("select run_at - now() from command_executions").fetchone()
     assert row is not None
