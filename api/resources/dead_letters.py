@@ -11,6 +11,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.parsing import Blueprint
+from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, page, page_limit
 from api.resources.context import resources
 from api.resources.executions import execution_json
@@ -29,6 +30,7 @@ from api.schemas.dead_letters import (
     RequeueShape,
 )
 from api.tracing import current_trace
+from dsl.errors import Fault
 from workers.dead_letters import STATES, Batch, Cause, DeadLetter, DeadLetters, Letters
 from workers.resumption import Resumption
 
@@ -101,7 +103,7 @@ class RequeueMany(MethodView):
 
         Each is a transaction of its own and leaves the list with it: cut off anywhere, ask again for what remains.
         """
-        letters, source = _letters(body), current_trace().source
+        letters, source = _confirmed(body), current_trace().source
         batch = _dead_letters().requeue_many(
             letters, body["count"], source, body["user"], from_start=body["from_start"]
         )
@@ -120,7 +122,7 @@ class DropMany(MethodView):
     @blueprint.refuses(400, 409, 503)
     def post(self, body: Mapping[str, Any]) -> Response:
         """Take the oldest of them out of the list, at most 200; their executions stay and say who dropped them."""
-        return _dealt_with(_dead_letters().drop_many(_letters(body), body["count"], body["user"]))
+        return _dealt_with(_dead_letters().drop_many(_confirmed(body), body["count"], body["user"]))
 
 
 @blueprint.route("/<id:execution_id>")
@@ -218,6 +220,18 @@ def cause_json(cause: Cause) -> dict[str, Any]:
 def _dead_letters() -> DeadLetters:
     held = resources()
     return DeadLetters(held.pool, Resumption(held.pool, held.executions, held.library))
+
+
+def _confirmed(body: Mapping[str, Any]) -> Letters:
+    """Of a request to deal with many.
+
+    Raises:
+        RequestInvalid: It says neither how many that is, nor behind which ones to go on.
+    """
+    if body["count"] is None and body["cursor"] is None:
+        message = "count is missing: how many dead letters that is, as /api/queues/dead/preview says"
+        raise RequestInvalid([Fault("request.unconfirmed", message, path="count")])
+    return _letters(body)
 
 
 def _letters(given: Mapping[str, Any]) -> Letters:

@@ -54,4 +54,4 @@ def _rough(span: timedelta) -> str:
 
 
 def _fault(path: str, message: str, expected: str) -> Fault:
-    return Fault("request.invalid_value", message, path=path, expected=expected)
+    return Fault("request.time_range", message, path=path, expected=expected)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.answers import page_of
@@ -99,11 +98,6 @@ class BulkShape(LettersShape):
         metadata=_said("`next_cursor` of the answer before, to go on behind what it dealt with."),
     )
     user = user_field()
-
-    @ma.validates_schema
-    def _confirmed(self, data: Any, **_: object) -> None:  # noqa: ANN401 - marshmallow's
-        if data["count"] is None and data["cursor"] is None:
-            raise ma.ValidationError({"count": ["Missing data for required field: the preview says it."]})
 
 
 _FROM_START = _said("From its beginning, instead of where it ended.")
