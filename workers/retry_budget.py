@@ -69,19 +69,14 @@ class RetryBudget:
         """Whether there may be another retry; if so it is counted. Killed after this, it is counted and was none.
 
         Raises:
-            LedgerUnavailable: Postgres went away.
+            LedgerUnavailable: Postgres went away. What was counted is not handed over again: it may have been committed.
         """
         ages = self._ages(slug)
-        try:
-            with losing_postgres(), self._pool.connection() as connection, connection.transaction():
-                connection.execute(SQL["lock"], {"slug": slug})
-                deposit = {"slug": slug, "ages": list(ages), "counts": list(ages.values())}
-                connection.execute(SQL["deposit"], deposit)
-                limits = {"minutes": MINUTES, "floor": self._floor, "share": self._share}
-                granted = connection.execute(SQL["take"], {"slug": slug, **limits}).fetchone() is not None
-        except Exception:
-            self._put_back(slug, ages)
-            raise
+        with losing_postgres(), self._pool.connection() as connection, connection.transaction():
+            connection.execute(SQL["lock"], {"slug": slug})
+            connection.execute(SQL["deposit"], {"slug": slug, "ages": list(ages), "counts": list(ages.values())})
+            limits = {"minutes": MINUTES, "floor": self._floor, "share": self._share}
+            granted = connection.execute(SQL["take"], {"slug": slug, **limits}).fetchone() is not None
         if not granted:
             log.info("retry_budget_spent", slug=slug)
         return granted
@@ -92,13 +87,8 @@ class RetryBudget:
             return connection.execute(SQL["forget"], {"minutes": MINUTES}).rowcount
 
     def _ages(self, slug: str) -> dict[int, int]:
-        """What was counted and not handed over, by how many minutes ago; none at all counts as none just now."""
+        """What was counted since it was last handed over, by how many minutes ago; none at all counts as none just now."""
         now = self._clock.monotonic_us() // _MINUTE_US
         with self._lock:
             counted = self._begun.pop(slug, Counter())
         return {0: 0} | {now - minute: begun for minute, begun in counted.items() if now - minute < MINUTES}
-
-    def _put_back(self, slug: str, ages: dict[int, int]) -> None:
-        now = self._clock.monotonic_us() // _MINUTE_US
-        with self._lock:
-            self._begun.setdefault(slug, Counter()).update({now - age: begun for age, begun in ages.items()})
