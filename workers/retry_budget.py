@@ -69,7 +69,7 @@ class RetryBudget:
         """Whether there may be another retry; if so it is counted. Killed after this, it is counted and was none.
 
         Raises:
-            LedgerUnavailable: Postgres went away. What was counted is not handed over again: it may have been committed.
+            LedgerUnavailable: Postgres went away. What was counted is gone, for it may have been handed over.
         """
         ages = self._ages(slug)
         with losing_postgres(), self._pool.connection() as connection, connection.transaction():
@@ -87,7 +87,7 @@ class RetryBudget:
             return connection.execute(SQL["forget"], {"minutes": MINUTES}).rowcount
 
     def _ages(self, slug: str) -> dict[int, int]:
-        """What was counted since it was last handed over, by how many minutes ago; none at all counts as none just now."""
+        """What was counted since the last time, by how many minutes ago; just now is always among these."""
         now = self._clock.monotonic_us() // _MINUTE_US
         with self._lock:
             counted = self._begun.pop(slug, Counter())

@@ -1,7 +1,8 @@
 -- Statements of workers/retry_budget.py.
 
 -- name: lock
--- Let one retry of a command be judged after the other, until the transaction ends. params: slug.
+-- Let one retry of a command be judged after the other until the transaction ends, also where a minute ends in between
+-- and each holds another row. params: slug.
 select pg_advisory_xact_lock(hashtextextended('weir.retries:' || %(slug)s::text, 0));
 
 -- name: deposit

@@ -346,6 +346,20 @@ def test_one_that_cannot_be_requeued_stays_and_does_not_keep_the_others_out(
     assert ids(letters) == [bad]
 
 
+def test_those_that_cannot_be_requeued_are_passed_by(
+    world: World, letters: DeadLetters, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = fail(world, OTHER), fail(world)
+    connection.execute("update command_definitions set source = 'slug: [' where slug = 'other'")
+    monkeypatch.setattr("workers.dead_letters.AT_ONCE", 1)
+
+    first = letters.requeue_many(ALL, 2, "cli", "anna")
+    second = letters.requeue_many(Letters(after=first.last), None, "cli", "anna")
+
+    assert (list(first.refused), first.remaining) == ([bad], 1)
+    assert (list(second.done), second.remaining) == ([good], 0)
+
+
 def test_named_ones_are_dropped_and_no_others(world: World, letters: DeadLetters) -> None:
     kept, first, second = fail(world), fail(world), fail(world)
 

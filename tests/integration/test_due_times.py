@@ -114,6 +114,18 @@ def test_what_was_begun_does_not_expire_between_its_attempts(world: World, conne
     assert world.executions.get(execution_id).state == "succeeded"
 
 
+def test_what_is_begun_just_before_it_is_expired_goes_on(world: World, connection: Connection[Any]) -> None:
+    Fails.runs = 0
+    world.step_types["fails"] = Fails()
+    command = world.load("slug: again\nsteps: [{id: a, type: fails, retry: {max_attempts: 2, backoff: 1h}}]")
+    execution_id = world.submit(command, expires_in=timedelta(minutes=5))
+    world.runner().run_lane("default")
+
+    # As if the sweep had read its id before it was claimed.
+    assert stops(world)._end(connection, execution_id, "expired") == "scheduled"
+    assert world.executions.get(execution_id).state == "scheduled"
+
+
 def test_a_submission_says_when_it_is_due_and_when_it_expires(api: Api) -> None:
     due = ahead(days=2).replace(microsecond=0)
     answer = api.submit("todo.add", {"body": "x"}, run_at=due.isoformat(), expires_in="90s", priority=1)
