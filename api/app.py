@@ -19,6 +19,7 @@ from api.resources import (
     bulk,
     commands,
     context,
+    dead_letters,
     documents,
     execution_actions,
     execution_events,
@@ -44,7 +45,17 @@ _CLOSE = "weir.close"
 _BLUEPRINTS = tuple(
     dict.fromkeys(
         module.blueprint
-        for module in (commands, execution_actions, execution_events, bulk, schedules, fragments, telemetry, health)
+        for module in (
+            commands,
+            execution_actions,
+            execution_events,
+            bulk,
+            schedules,
+            dead_letters,
+            fragments,
+            telemetry,
+            health,
+        )
     )
 )
 

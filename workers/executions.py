@@ -70,6 +70,7 @@ class ExecutionSummary:
     worker_id: UUID | None
     queued_at: datetime
     run_at: datetime
+    expires_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     queue_wait_us: int | None

@@ -96,11 +96,16 @@ def hash_of_key(key: str) -> bytes:
 
 def hash_of(submission: Submission) -> bytes:
     """What makes two submissions the same: all that a caller decides."""
-    said = {
+    said: dict[str, Any] = {
         "inputs": submission.inputs,
         "space": submission.space,
         "dry_run": submission.dry_run,
         "priority": submission.priority,
         "lane": submission.lane,
     }
+    # Only where they are given: keys of submissions that say nothing of time are those of earlier versions.
+    if submission.run_at is not None:
+        said["run_at"] = submission.run_at.isoformat()
+    if submission.expires_in is not None:
+        said["expires_in"] = submission.expires_in.total_seconds()
     return hashlib.sha256(canonical_json(said)).digest()

@@ -20,7 +20,8 @@ _NOTHING_YET = "Nothing was run yet. Try: weir run todo.add -i body='buy milk'"
 _FIELDS = (
     "id", "command", "state", "dry_run", "user", "space", "request_source", "correlation_id", "attempt", "queued_at",
     "started_at", "finished_at", "queue_wait_ms", "total_duration_ms", "elapsed_ms", "steps_executed",
-    "steps_successful", "steps_failed", "steps_skipped", "mutations_count", "slow", "slowest_step",
+    "steps_successful", "steps_failed", "steps_skipped", "mutations_count", "slow", "slowest_step", "run_at",
+    "expires_at",
 )  # fmt: skip
 
 
@@ -161,10 +162,19 @@ def _facts(execution: Item, terminal: Terminal) -> list[tuple[str, str]]:
         ("asked by", f"{execution['user']} through {execution['request_source']} in space {execution['space']}"),
         ("trace", execution["correlation_id"]),
         ("queued", local_time(execution["queued_at"]) + (f", waited {wait}" if wait else "")),
+        *_dates(execution),
         ("steps", f"{execution['steps_executed']} run, {execution['steps_failed']} failed, "
                   f"{execution['steps_skipped']} skipped"),
         ("inputs", ", ".join(sorted(execution["inputs"])) or "none"),
     ]  # fmt: skip
+
+
+def _dates(execution: Item) -> list[tuple[str, str]]:
+    """When it will run, and until when it may be begun, as long as that matters."""
+    dates = [("due", local_time(execution["run_at"]))] if execution["state"] == "scheduled" else []
+    if execution["expires_at"] is not None and execution["started_at"] is None:
+        dates.append(("expires", local_time(execution["expires_at"])))
+    return dates
 
 
 def _view(terminal: Terminal, empty: str) -> View:

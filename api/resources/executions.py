@@ -59,7 +59,9 @@ class Submissions(MethodView):
             execution_id, is_replay = held.executions.submit(submission), False
         else:
             execution_id, is_replay = Idempotency(held.pool, held.executions).submit(submission, key)
-        held.hints.wake(submission.lane, trace.correlation_id, execution_id)
+        if not _is_put_off(submission):
+            # What is due later has nobody to wake now: the sweeper does it then.
+            held.hints.wake(submission.lane, trace.correlation_id, execution_id)
         answer = _accepted(execution_id, submission)
         if is_replay:
             answer.headers["Idempotent-Replay"] = "true"
@@ -205,6 +207,7 @@ def _listed(execution: ExecutionSummary) -> dict[str, Any]:
         "error": execution.error,
         "queued_at": execution.queued_at,
         "run_at": execution.run_at,
+        "expires_at": execution.expires_at,
         "started_at": execution.started_at,
         "finished_at": execution.finished_at,
         "queue_wait_ms": None if execution.queue_wait_us is None else execution.queue_wait_us / 1000,
@@ -236,11 +239,15 @@ def _unseen(execution_id: UUID, submission: Submission) -> dict[str, Any]:
     return {
         "id": execution_id,
         "command": submission.command.slug,
-        "state": "queued",
+        "state": "scheduled" if _is_put_off(submission) else "queued",
         "dry_run": submission.dry_run,
         "correlation_id": submission.correlation_id,
         "links": _links(execution_id),
     }
+
+
+def _is_put_off(submission: Submission) -> bool:
+    return submission.run_at is not None and submission.run_at > resources().clock.now()
 
 
 def _is_final(execution: Execution) -> bool:

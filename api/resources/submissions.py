@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from api.resources.context import resources
+from api.resources.due_times import check_times
 from api.tracing import RequestTrace
 from dsl.command import Command
 from dsl.errors import Fault, InputsInvalid, SecretsMissing
@@ -33,6 +34,7 @@ def submission_of(
         UnknownCommand: There is none with this slug.
         CommandInvalid: Its file does not load.
         SecretsMissing: It requires some.
+        RequestInvalid: Its times are out of bounds.
         InputsInvalid: They are not what the command declares.
     """
     held = resources()
@@ -42,6 +44,7 @@ def submission_of(
             f"{command.slug} requires secrets, and this version keeps none: {', '.join(command.secrets)}",
             hint="Remove `requires.secrets` from the command.",
         )
+    run_at, expires_in = check_times(body, held.clock.now())
     trace.command_slug, trace.definition_hash = command.slug, command.definition_hash
     trace.user_id, trace.dry_run = held.pseudonyms.user(body["user"]), body["dry_run"]
     return Submission(
@@ -53,6 +56,8 @@ def submission_of(
         correlation_id=trace.correlation_id,
         dry_run=body["dry_run"],
         priority=body["priority"],
+        run_at=run_at,
+        expires_in=expires_in,
     )
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from api.schemas.durations import duration_field
 from api.schemas.shape import Shape
 from dsl.errors import RecordInvalid
 from dsl.records import MAX_CONTENT, MAX_TAG, MAX_TAGS, MAX_TITLE, NAME, checked_tags, json_text
@@ -196,6 +197,17 @@ class SubmissionShape(Shape):
         load_default=5,
         validate=validate.Range(0, 9),
         metadata={"description": "0 is the most urgent, 9 the least."},
+    )
+    run_at = Instant(
+        format="iso",
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "When it is due: ISO 8601 with a zone, at most 366 days ahead; at once unless given."},
+    )
+    expires_in = duration_field(
+        "How long it may wait to be begun once it is due: `30s`, at most 366 days. One that was begun does not expire.",
+        load_default=None,
+        allow_none=True,
     )
     user = user_field()
     space = name_field(load_default="default", metadata={"description": "Made when it is new."})

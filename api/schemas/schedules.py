@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from datetime import timedelta
 from typing import Any
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.answers import page_of
+from api.schemas.durations import duration_field
 from api.schemas.requests import (
     DigitsInteger,
     Instant,
@@ -25,7 +24,7 @@ from api.schemas.requests import (
 from api.schemas.shape import Shape
 from dsl.checking.shape import MAX_SLUG, SLUG
 from dsl.scheduling.spec import MISFIRES, OVERLAPS, ScheduleSpec
-from telemetry.settings import format_duration, parse_duration
+from telemetry.settings import format_duration
 
 STATES = ("waiting", "fired", "late", "caught_up", "skipped", "missed")
 REASONS = (
@@ -38,27 +37,6 @@ ORIGINS = ("calendar", "backfill", "manual")
 MAX_NEXT = 100
 
 _STANDARD = ScheduleSpec()
-
-
-class DurationText(fields.Field[Any]):
-    """A duration such as `30s`: a text on the wire, a timedelta inside."""
-
-    #: Of what can be meant; whether it may be so long is said with the timing.
-    PATTERN = r"[0-9]{1,9}(\.[0-9]{1,6})?(us|ms|s|m|h|d)"
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> timedelta:  # noqa: ANN401 - marshmallow's
-        if not isinstance(value, str) or re.fullmatch(self.PATTERN, value) is None:
-            message = "Expected a number of at most nine digits and a unit (us, ms, s, m, h, d), such as 30s."
-            raise ma.ValidationError(message)
-        try:
-            return parse_duration(value)
-        except OverflowError:
-            return timedelta.max  # too long, whatever it is for
-
-
-def _duration(text: str, **facts: Any) -> DurationText:  # noqa: ANN401 - of a field
-    described = {"type": "string", "pattern": f"^{DurationText.PATTERN}$", "description": text}
-    return DurationText(metadata=described, **facts)
 
 
 def _command(**facts: Any) -> fields.String:  # noqa: ANN401 - of a field
@@ -90,16 +68,16 @@ class ScheduleWords(Shape):
     command = _command()
     name = _name()
     cron = fields.String(metadata=_said("Five fields, six with the second first, or an alias such as `@daily`."))
-    every = _duration("Or an interval of elapsed time, at least `1s`.")
+    every = duration_field("Or an interval of elapsed time, at least `1s`.")
     anchor = fields.String(metadata=_said("From where intervals are counted; 1970-01-01 UTC unless given."))
     at = fields.String(metadata=_said("Or the one time: a date and time in the zone, or with an offset."))
     timezone = fields.String(metadata=_said(f"Zone of the IANA database; `{_STANDARD.timezone}` unless given."))
-    jitter = _duration("Each due time is put off by less than this, always by as much; at most `1h`.")
+    jitter = duration_field("Each due time is put off by less than this, always by as much; at most `1h`.")
     misfire = fields.String(
         validate=validate.OneOf(MISFIRES),
         metadata=_said(f"What is run of due times that passed; `{_STANDARD.misfire}` unless given."),
     )
-    window = _duration(f"How old they may be; `{format_duration(_STANDARD.window)}` unless given.")
+    window = duration_field(f"How old they may be; `{format_duration(_STANDARD.window)}` unless given.")
     overlap = fields.String(
         validate=validate.OneOf(OVERLAPS),
         metadata=_said(f"For a due time while an execution is not final; `{_STANDARD.overlap}` unless given."),
