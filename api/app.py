@@ -16,10 +16,13 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import access, parsing, problems, tracing
 from api.resources import (
+    bulk,
     commands,
     context,
+    dead_letters,
     documents,
     execution_actions,
+    execution_events,
     fragments,
     health,
     queues,
@@ -27,24 +30,36 @@ from api.resources import (
     telemetry,
 )
 from api.schemas.answers import ProblemShape
+from api.schemas.bulk import ITEM, BulkItemShape
 from api.settings import Settings
+from api.streaming import Streams
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
 from workers.admission import Admission
+from workers.progress import Progress
 from workers.resources import Resources, open_resources
 
 log = structlog.get_logger(__name__)
 
 _CLOSE = "weir.close"
 
-_BLUEPRINTS = (
-    commands.blueprint,
-    execution_actions.blueprint,
-    queues.blueprint,
-    schedules.blueprint,
-    fragments.blueprint,
-    telemetry.blueprint,
-    health.blueprint,
+#: Each once: several modules add their operations to that of executions.
+_BLUEPRINTS = tuple(
+    dict.fromkeys(
+        module.blueprint
+        for module in (
+            commands,
+            execution_actions,
+            execution_events,
+            bulk,
+            schedules,
+            dead_letters,
+            queues,
+            fragments,
+            telemetry,
+            health,
+        )
+    )
 )
 
 
@@ -71,7 +86,10 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     admission = Admission(
         resources.pool, resources.clock, max_queued=settings.api.max_queued, max_age=settings.api.max_queue_age
     )
-    context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2), admission))
+    progress = Progress(resources.pool)
+    stack.callback(progress.close)
+    waiters, streams = Semaphore(settings.api.threads // 2), Streams(settings.api.streams)
+    context.give(app, context.Context(settings, resources, waiters, streams, progress, admission))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app, settings.api.allowed_hosts)
     parsing.install(app)
@@ -100,6 +118,7 @@ def _add_operations(app: Flask) -> _Api:
     )
     api = _Api(app)
     api.register_converter(parsing.IdConverter, lambda _converter: {"type": "string", "format": "uuid"})
+    api.spec.components.schema(ITEM, schema=BulkItemShape)
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
     return api

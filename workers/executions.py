@@ -92,6 +92,7 @@ class ExecutionSummary:
     worker_id: UUID | None
     queued_at: datetime
     run_at: datetime
+    expires_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     queue_wait_us: int | None
@@ -233,9 +234,7 @@ class Executions:
             ConcurrencyFull: As many executions of its key as may be have not ended, and it is not to wait.
             StoreUnavailable: Postgres did not take it; nothing was kept.
         """
-        now_us = self._clock.unix_us()
-        event_id = mint(now_us) if self._recorder.enabled else None
-        acceptance = Acceptance(submission, new_id(now_us), self._space_id(submission.space), now_us, event_id)
+        acceptance = self.prepare(submission)
         if also is None and not acceptance.may_be_refused:
             self._run(SQL["submit"], acceptance.row())
         else:
@@ -243,10 +242,24 @@ class Executions:
                 insert(connection, acceptance)
                 if also is not None:
                     also(connection, acceptance.id)
-        event = acceptance.event(self._pseudonyms.user(submission.user))
+        self.announce(acceptance)
+        return acceptance.id
+
+    def prepare(self, submission: Submission) -> Acceptance:
+        """What accepting a submission would write; its space is made if it is new, and nothing else.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        now_us = self._clock.unix_us()
+        event_id = mint(now_us) if self._recorder.enabled else None
+        return Acceptance(submission, new_id(now_us), self._space_id(submission.space), now_us, event_id)
+
+    def announce(self, acceptance: Acceptance) -> None:
+        """Record the event of an acceptance whose row is committed."""
+        event = acceptance.event(self._pseudonyms.user(acceptance.submission.user))
         if event is not None:
             self._recorder.record(event)
-        return acceptance.id
 
     def claim(self, lane: str, worker_id: UUID) -> Claim | None:
         """Take the best due execution of a lane, or none. Killed after this, the row says `running` and by whom.

@@ -38,6 +38,7 @@ from telemetry.events import (
 )
 from telemetry.ids import mint, new_id
 from telemetry.recorder import Recorder
+from workers.alarm import Alarm
 from workers.children import accept
 from workers.executions import SQL, Claim
 from workers.hints import Hints
@@ -109,6 +110,8 @@ class Fence:
         freed: Where (slug, concurrency key) go of executions that have let go, for whoever lets go of several in one
             transaction, and then passes on all of their places as its last thing; else it is done with each.
         slow_us: An execution that ran longer is slow.
+        alarm: Told of what is put off; without it the sweeper finds it.
+        put_off: For how long, once what was written is committed.
     """
 
     pool: ConnectionPool
@@ -122,6 +125,8 @@ class Fence:
     woken: set[str] = field(default_factory=set)
     freed: set[tuple[str, str]] | None = None
     slow_us: int = sys.maxsize
+    alarm: Alarm | None = None
+    put_off: list[timedelta] = field(default_factory=list)
 
     @contextmanager
     def effect(self, waiting: Batch, batch: Batch) -> Iterator[Connection[Any]]:
@@ -340,6 +345,8 @@ class Fence:
         )
         if not release.delay:
             self.woken.add(self.claim.lane)
+        else:
+            self.put_off.append(release.delay)
         if release.reason == "waiting":
             return Ending(held)
         woken = self._pass_on(connection)
@@ -356,6 +363,10 @@ class Fence:
             for lane in self.woken:
                 self.hints.wake(lane, self.claim.correlation_id, self.claim.id)
         self.woken.clear()
+        if self.alarm is not None:
+            for delay in self.put_off:
+                self.alarm.after(delay)
+        self.put_off.clear()
 
     def fail(self, connection: Connection[Any], error: Mapping[str, Any]) -> Ending:
         """Keep the error that ends the execution; from now on only `on_failure` is left of it."""

@@ -81,7 +81,7 @@ class Idempotency:
     def _taken(self, facts: dict[str, Any]) -> UUID:
         owner = self._owner(facts)
         if owner is None:
-            raise _conflict()
+            raise key_reused()
         return owner
 
     def _owner(self, facts: dict[str, Any]) -> UUID | None:
@@ -90,7 +90,7 @@ class Idempotency:
         if found is None:
             return None
         if bytes(found[1]) != facts["body"]:
-            raise _conflict()
+            raise key_reused()
         owner: UUID = found[0]
         return owner
 
@@ -99,29 +99,40 @@ class _Taken(Exception):
     """The key is kept for another execution; this one is not accepted."""
 
 
-def _conflict() -> IdempotencyConflict:
+def key_reused() -> IdempotencyConflict:
+    """What is to be said to who used a key twice."""
     return IdempotencyConflict(
         "the idempotency key was used for another submission",
         hint=f"Send a new key for a new submission; one is kept for {HOURS} hours.",
     )
 
 
+def hash_of_key(key: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
 def _facts(submission: Submission, key: str) -> dict[str, Any]:
     return {
         "user": submission.user,
         "slug": submission.command.slug,
-        "key": hashlib.sha256(key.encode()).digest(),
-        "body": _hash_of(submission),
+        "key": hash_of_key(key),
+        "body": hash_of(submission),
     }
 
 
-def _hash_of(submission: Submission) -> bytes:
+def hash_of(submission: Submission) -> bytes:
     """What makes two submissions the same: all that a caller decides."""
-    said = {
+    said: dict[str, Any] = {
         "inputs": submission.inputs,
         "space": submission.space,
         "dry_run": submission.dry_run,
         "priority": submission.priority,
         "lane": submission.lane,
     }
+    # Only where they are given: keys of submissions that say nothing of time are those of earlier versions.
+    if submission.run_at is not None:
+        said["run_at"] = submission.run_at.isoformat()
+    if submission.expires_in is not None:
+        said["expires_in"] = submission.expires_in.total_seconds()
     return hashlib.sha256(canonical_json(said)).digest()

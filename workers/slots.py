@@ -102,15 +102,22 @@ def wake_next(connection: Connection[Any], slug: str, key: str) -> Cursor[Any]:
     return connection.execute(SQL["wake_next"], facts)
 
 
-def refuse_if_full(connection: Connection[Any], slug: str, key: str, most: int) -> None:
+def refuse_if_full(connection: Connection[Any], slug: str, key: str, most: int, others: int = 0) -> None:
     """Make sure that one more execution of a key may be accepted in this transaction.
+
+    Args:
+        connection: In the transaction.
+        slug: Of the command.
+        key: Rendered.
+        most: How many may run at once.
+        others: How many this transaction will accept besides.
 
     Raises:
         ConcurrencyFull: As many as may run have not ended.
     """
     facts = {"slug": slug, "key": key}
     _lock(connection, facts)
-    accepted: int = _scalar(connection, "accepted", **facts, max=most)
+    accepted: int = others + _scalar(connection, "accepted", **facts, max=most)
     if accepted >= most:
         alike = " with this key" if key else ""
         raise ConcurrencyFull(

@@ -8,6 +8,7 @@
 select exists (
     select from command_executions as c
     where c.state = 'queued' and c.parked is null and c.lane = %(lane)s and c.run_at <= now()
+        and (c.expires_at is null or c.expires_at > now() or c.attempt > 0)
 ) and not exists (
     select from flow_controls as f
     where f.kind = 'lane' and f.name = %(lane)s
@@ -36,6 +37,7 @@ select c.id, c.slug, c.concurrency_key, c.concurrency_max, c.slot_held, exists (
 ) as is_paused
 from command_executions as c
 where c.state = 'queued' and c.parked is null and c.lane = %(lane)s and c.run_at <= now()
+    and (c.expires_at is null or c.expires_at > now() or c.attempt > 0)
 order by (c.run_at at time zone 'UTC') + c.priority * interval '15 minutes', c.id
 for no key update skip locked
 limit 1;

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from api.cli.dead_letters import dead
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration
@@ -17,9 +18,12 @@ F = TypeVar("F", bound=Callable[..., None])
 _FIELDS = ("lane", "queued", "due", "scheduled", "running", "workers", "oldest_age_ms", "paused", "limits")
 
 
-@click.group(short_help="Look at what waits, hold it up, set limits.")
+@click.group(short_help="Look at what waits or failed for good, hold it up, set limits.")
 def queues() -> None:
-    """Look at what waits in each lane; hold a lane up and go on with it; set what it may not exceed."""
+    """Look at what waits in each lane, hold it up, set what it may not exceed; deal with what failed for good."""
+
+
+queues.add_command(dead)
 
 
 def pause_options(function: F) -> F:

@@ -9,7 +9,9 @@ from typing import cast
 from flask import Flask, current_app
 
 from api.settings import Settings
+from api.streaming import Streams
 from workers.admission import Admission
+from workers.progress import Progress
 from workers.resources import Resources
 
 _KEY = "weir"
@@ -22,13 +24,17 @@ class Context:
     Attributes:
         settings: Complete.
         resources: What the process holds.
-        admission: Says whether a lane takes a submission.
         waiters: One for each request that may be held back at a time.
+        streams: One for each stream that may be open at a time.
+        progress: News of executions, for streams.
+        admission: Says whether a lane takes a submission.
     """
 
     settings: Settings
     resources: Resources
     waiters: Semaphore
+    streams: Streams
+    progress: Progress
     admission: Admission
 
 
@@ -50,6 +56,21 @@ def resources() -> Resources:
 def admission() -> Admission:
     """Asked before anything that somebody outside submits is accepted."""
     return cast("Context", current_app.extensions[_KEY]).admission
+
+
+def streams() -> Streams:
+    """To be opened one of, by a request that is answered with events."""
+    return cast("Context", current_app.extensions[_KEY]).streams
+
+
+def progress() -> Progress:
+    """News of executions, as long as the process serves."""
+    return cast("Context", current_app.extensions[_KEY]).progress
+
+
+def end_streams(app: Flask) -> None:
+    """Have every stream of the application end at once."""
+    cast("Context", app.extensions[_KEY]).progress.end()
 
 
 def waiters() -> Semaphore:

@@ -9,8 +9,8 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.answers import PauseShape, page_of
+from api.schemas.durations import DurationText
 from api.schemas.requests import Instant, WholeNumber, user_field
-from api.schemas.schedules import DurationText
 from api.schemas.shape import Shape
 
 #: The longest pause that ends by itself, and the longest that something may be said to wait.

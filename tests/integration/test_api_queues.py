@@ -116,3 +116,30 @@ def test_a_lane_nobody_declared_is_a_fault_of_the_file(api: Api) -> None:
     (fault,) = api.post("/api/commands/slow/executions", {}).json["errors"]
 
     assert (fault["code"], fault["path"], fault["line"]) == ("command.unknown_lane", "lane", 2)
+
+
+def test_items_of_a_bulk_submission_are_refused_as_single_ones_are(picky: Api) -> None:
+    picky.post(SUBMIT, {"inputs": {"key": "b"}}, Idempotency_Key="one")
+    keys = [("a", None), ("a", None), ("b", "one"), ("b", None), (501 * "k", None), ("c", None)]
+    items = [{"command": "picky", "inputs": {"key": key}, "idempotency_key": own} for key, own in keys]
+
+    answered = picky.post("/api/executions/bulk", {"items": items}).json["items"]
+
+    assert [item["verdict"] for item in answered] == [
+        *("accepted", "refused", "replayed", "refused", "refused", "accepted")
+    ]
+    codes = [item["problem"] and item["problem"]["code"] for item in answered]
+    assert codes == [None, "concurrency.full", None, "concurrency.full", "concurrency.key_invalid", None]
+
+
+def test_a_lane_that_does_not_take_a_whole_bulk_submission_takes_nothing_of_it(api: Api) -> None:
+    api.open("PUT", "/api/queues/default/limits", json={"queued": 2})
+    item = {"command": "todo.add", "inputs": {"body": "x"}}
+    known = item | {"idempotency_key": "one"}
+    assert api.post("/api/executions/bulk", {"items": [known]}).json["accepted"] == 1
+
+    answered = api.post("/api/executions/bulk", {"items": [known, item, item]}).json
+
+    assert (answered["replayed"], answered["refused"]) == (1, 2)
+    assert answered["items"][1]["problem"]["code"] == "queue.full"
+    assert api.post("/api/executions/bulk", {"items": [item]}).json["accepted"] == 1
