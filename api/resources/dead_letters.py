@@ -18,13 +18,13 @@ from api.resources.executions import execution_json
 from api.schemas.answers import ExecutionDetailShape
 from api.schemas.dead_letters import (
     BatchShape,
-    ManyLettersShape,
     CausePage,
     DeadLetterPage,
     DeadLetterQuery,
     DeadLetterShape,
     HandlingShape,
     LettersShape,
+    ManyLettersShape,
     PreviewShape,
     RequeueManyShape,
     RequeueShape,
