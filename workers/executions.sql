@@ -56,35 +56,46 @@ select 1 as mine from command_executions
 where id = %(id)s and fence = %(fence)s and state = 'running'
 for no key update;
 
--- name: insert_step
--- One ledger row; inserted twice (the answer to a commit was lost) it is still one.
--- params: the columns; output, error and measures as JSON.
-insert into command_steps (
-    execution_id, path, attempt, step_try, ordinal, step_type, outcome, occurred_at, duration_us, mutations_count,
-    fragment_id, output, error, error_type, error_category, error_fingerprint, measures, event_id
-) values (
-    %(execution_id)s, %(path)s, %(attempt)s, %(step_try)s, %(ordinal)s, %(step_type)s, %(outcome)s, %(occurred_at)s,
-    %(duration_us)s, %(mutations_count)s, %(fragment_id)s, %(output)s, %(error)s, %(error_type)s, %(error_category)s,
-    %(error_fingerprint)s, %(measures)s, %(event_id)s
+-- name: write
+-- Ledger rows of an execution, whose row is locked for it where the fence holds. No row: it is not ours, and nothing is
+-- written. A step inserted twice (the answer to a commit was lost) is still one; of two lists of a map the first wins.
+-- params: id; fence; steps, mutations, frozen: JSON lists of their columns, or null. index: primary keys.
+with held as (
+    select id from command_executions
+    where id = %(id)s and fence = %(fence)s and state = 'running'
+    for no key update
+), steps as (
+    insert into command_steps (
+        execution_id, path, attempt, step_try, ordinal, step_type, outcome, occurred_at, duration_us, mutations_count,
+        fragment_id, output, error, error_type, error_category, error_fingerprint, measures, event_id
+    )
+    select held.id, path, attempt, step_try, ordinal, step_type, outcome, occurred_at, duration_us, mutations_count,
+        fragment_id, output, error, error_type, error_category, error_fingerprint, measures, event_id
+    from held, json_to_recordset(%(steps)s::json) as step (
+        path text, attempt integer, step_try integer, ordinal integer, step_type text, outcome text,
+        occurred_at timestamptz, duration_us bigint, mutations_count integer, fragment_id uuid, output jsonb, error jsonb,
+        error_type text, error_category text, error_fingerprint bytea, measures jsonb, event_id uuid
+    )
+    on conflict on constraint command_steps_pkey do nothing
+), changes as (
+    insert into mutations (
+        id, execution_id, step_path, attempt, correlation_id, entity, entity_id, operation, changed_fields, rows_count,
+        before_hash, after_hash, dry_run, occurred_at, event_id, event_rows
+    )
+    select mutation.id, held.id, step_path, attempt, correlation_id, entity, entity_id, operation, changed_fields,
+        rows_count, before_hash, after_hash, dry_run, occurred_at, event_id, event_rows
+    from held, json_to_recordset(%(mutations)s::json) as mutation (
+        id uuid, step_path text, attempt integer, correlation_id uuid, entity text, entity_id uuid, operation text,
+        changed_fields text[], rows_count integer, before_hash bytea, after_hash bytea, dry_run boolean,
+        occurred_at timestamptz, event_id uuid, event_rows integer
+    )
+), lists as (
+    insert into command_step_items (execution_id, path, items)
+    select held.id, path, items
+    from held, json_to_recordset(%(frozen)s::json) as list (path text, items jsonb)
+    on conflict (execution_id, path) do nothing
 )
-on conflict on constraint command_steps_pkey do nothing;
-
--- name: insert_mutation
--- One change. params: the columns.
-insert into mutations (
-    id, execution_id, step_path, attempt, correlation_id, entity, entity_id, operation, changed_fields, rows_count,
-    before_hash, after_hash, dry_run, occurred_at, event_id, event_rows
-) values (
-    %(id)s, %(execution_id)s, %(step_path)s, %(attempt)s, %(correlation_id)s, %(entity)s, %(entity_id)s,
-    %(operation)s, %(changed_fields)s, %(rows_count)s, %(before_hash)s, %(after_hash)s, %(dry_run)s, %(occurred_at)s,
-    %(event_id)s, %(event_rows)s
-);
-
--- name: freeze_items
--- Keep the list of a map; the list kept first wins. params: execution_id; path; items: JSON.
-insert into command_step_items (execution_id, path, items)
-values (%(execution_id)s, %(path)s, %(items)s)
-on conflict (execution_id, path) do nothing;
+select id from held;
 
 -- name: finish
 -- The final state, once, and only behind the fence. No row: somebody else's by now.

@@ -166,10 +166,12 @@ class Reaper:
                 fence = self._fence(orphan)
                 ending = self._judge(connection, orphan, fence)
                 endings.append(ending)
-                if isinstance(ending, Release):
-                    told.append((fence, fence.release(connection, ending)))
-                else:
-                    told.append((fence, fence.finish(connection, ending)))
+                written = (
+                    fence.release(connection, ending)
+                    if isinstance(ending, Release)
+                    else fence.finish(connection, ending)
+                )
+                told.append((fence, fence.settle(written)))
         for fence, event in told:
             fence.announce(event)
         return endings
