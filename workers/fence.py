@@ -316,8 +316,8 @@ class Fence:
         facts = None if release.error is None else self.errors.facts(release.error)
         delay_us = release.delay // timedelta(microseconds=1)
         if release.reason == "waiting":
-            # By itself, and first: a statement that waits for this lock sees the children as they were before it waited,
-            # and would begin to wait for one whose end has just found nobody waiting.
+            # First, and by itself: a statement that waits for this lock sees the children as they were before it did,
+            # and would go on waiting for one whose end has just found nobody waiting.
             connection.execute(SQL["lock"], {"id": self.claim.id, "fence": self.claim.fence})
         held = connection.execute(
             SQL["release"],

@@ -221,9 +221,8 @@ def test_a_child_that_ends_while_its_parent_begins_to_wait_wakes_it(family: Worl
         family.fence(its_claim).finish(connection, Outcome("here", None, None, Totals()))
         release.start()
         with connect(database_url, name="weir test watcher", autocommit=True) as watcher:
-            blocked = (
-                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-            )
+            blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+            blocked += " and datname = current_database()"
             eventually(lambda: watcher.execute(blocked).fetchone() == (1,))
     release.join(10)
 
