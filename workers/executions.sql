@@ -1,7 +1,8 @@
 -- name: submit
 -- Accept an execution: keep its definition if it is new, and insert the row. One statement, one round trip. It is due by
 -- the database's clock, which also judges whether it is: no machine's own clock can hold it back.
--- params: all columns of a new row; source: the definition's text.
+-- params: all columns of a new row; run_at: when it is due, or null for at once; expires_us: how long it may then wait to
+-- be begun, or null; source: the definition's text.
 with definition as (
     insert into command_definitions (hash, slug, version, source)
     values (%(definition_hash)s, %(slug)s, %(version)s, %(source)s)
@@ -9,11 +10,13 @@ with definition as (
 )
 insert into command_executions (
     id, slug, definition_hash, state, priority, request_source, dry_run, user_name, space_id, correlation_id,
-    parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at, run_at, queued_event_id
+    parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at, run_at, expires_at, queued_event_id
 ) values (
-    %(id)s, %(slug)s, %(definition_hash)s, 'queued', %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s,
-    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(parent_path)s, %(parent_try)s, %(schedule_id)s,
-    %(inputs)s, %(lane)s, %(queued_at)s, now(), %(queued_event_id)s
+    %(id)s, %(slug)s, %(definition_hash)s,
+    case when %(run_at)s::timestamptz > now() then 'scheduled' else 'queued' end,
+    %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s, %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(parent_path)s, %(parent_try)s, %(schedule_id)s,
+    %(inputs)s, %(lane)s, %(queued_at)s, greatest(now(), %(run_at)s::timestamptz),
+    greatest(now(), %(run_at)s::timestamptz) + %(expires_us)s * interval '1 microsecond', %(queued_event_id)s
 );
 
 -- name: claim
@@ -31,6 +34,7 @@ with claimed as (
         select c.id, greatest(0, extract(epoch from clock_timestamp() - c.run_at) * 1000000)::bigint as waited_us
         from command_executions as c
         where c.state = 'queued' and c.lane = %(lane)s and c.run_at <= now()
+            and (c.expires_at is null or c.expires_at > now() or c.attempt > 0)
             and exists (select from workers as w where w.id = %(worker_id)s and w.lease_until > now())
         order by c.priority, c.run_at, c.id
         for no key update skip locked
@@ -232,8 +236,8 @@ select
 -- One execution. params: id. index: primary key.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
-    e.worker_id, e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
-    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
+    e.worker_id, e.queued_at, e.run_at, e.expires_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us,
+    e.steps_executed, e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
     e.slowest_step_type, e.slowest_step_us, e.inputs, e.result
 from command_executions as e
 join spaces as s on s.id = e.space_id
@@ -245,8 +249,8 @@ where e.id = %(id)s;
 -- index: primary key, or command_executions_by_slug, _by_state, _by_correlation, _slow.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
-    e.worker_id, e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
-    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
+    e.worker_id, e.queued_at, e.run_at, e.expires_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us,
+    e.steps_executed, e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
     e.slowest_step_type, e.slowest_step_us
 from command_executions as e
 join spaces as s on s.id = e.space_id

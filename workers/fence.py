@@ -38,6 +38,7 @@ from telemetry.events import (
 )
 from telemetry.ids import mint, new_id
 from telemetry.recorder import Recorder
+from workers.alarm import Alarm
 from workers.children import accept
 from workers.executions import SQL, Claim
 from workers.hints import Hints
@@ -106,6 +107,8 @@ class Fence:
         hints: Wakes the lane of what steps have run; without them the sweeper finds it.
         woken: Lanes where something can go on, once what was written is committed.
         slow_us: An execution that ran longer is slow.
+        alarm: Told of what is put off; without it the sweeper finds it.
+        put_off: For how long, once what was written is committed.
     """
 
     pool: ConnectionPool
@@ -118,6 +121,8 @@ class Fence:
     hints: Hints | None = None
     woken: set[str] = field(default_factory=set)
     slow_us: int = sys.maxsize
+    alarm: Alarm | None = None
+    put_off: list[timedelta] = field(default_factory=list)
 
     @contextmanager
     def effect(self, waiting: Batch, batch: Batch) -> Iterator[Connection[Any]]:
@@ -339,6 +344,8 @@ class Fence:
         )
         if not release.delay:
             self.woken.add(self.claim.lane)
+        else:
+            self.put_off.append(release.delay)
         if event_id is None or release.reason == "waiting":
             return Ending(held)
         retried = ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
@@ -352,6 +359,10 @@ class Fence:
             for lane in self.woken:
                 self.hints.wake(lane, self.claim.correlation_id, self.claim.id)
         self.woken.clear()
+        if self.alarm is not None:
+            for delay in self.put_off:
+                self.alarm.after(delay)
+        self.put_off.clear()
 
     def fail(self, connection: Connection[Any], error: Mapping[str, Any]) -> Ending:
         """Keep the error that ends the execution; from now on only `on_failure` is left of it."""

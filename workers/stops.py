@@ -130,6 +130,9 @@ class Stops:
             held = connection.cursor(row_factory=class_row(Held)).execute(SQL["hold"], {"id": execution_id}).fetchone()
             if held is None or held.state not in _WAITING:
                 return "running" if held is None else held.state
+            if ending == "expired" and held.attempt:
+                # It was begun since it was looked for, and waits for a retry by now.
+                return held.state
             fence = fence_of(held, self._pool, self._executions, self._clock, self._recorder)
             error = ExecutionExpired("it was not begun in time") if ending == "expired" else None
             outcome = Outcome(None, error, None, fence.committed_in(connection), ending, "before_start")
