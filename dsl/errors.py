@@ -12,6 +12,8 @@ StepError
 |  |- RecordInvalid         a fragment, note or notification that cannot be stored
 |  `- FragmentNotFound
 |- ChildFailed              a command that it waited for did not succeed
+|- FailedBefore             an item that an earlier attempt gave up
+|- RetriesSpent             its command was retried too often lately
 |- StepInterrupted          its execution had to stop
 `- StepTimedOut
 LedgerError                 the run stops where it is; no error of the step that met it
@@ -168,12 +170,29 @@ class ChildFailed(StepError):
     code = "step.child_failed"
 
 
+class FailedBefore(StepError):
+    """A step failed for good in an earlier attempt, which went on without it; its ledger row says why."""
+
+    def __init__(self, error_category: Category) -> None:
+        super().__init__("it failed in an earlier attempt")
+        self.category = error_category  # type: ignore[misc] # of this one
+
+
 class StepTimedOut(StepError):
     """The step took longer than it may."""
 
     code = "step.timed_out"
     category: ClassVar[Category] = "timeout"
     retryable = True
+
+
+class RetriesSpent(StepError):
+    """It failed, and its command was retried as often lately as it may be, so that it is not tried again.
+
+    Its category and its places are those of what it failed with.
+    """
+
+    code = "step.retries_spent"
 
 
 class StepInterrupted(StepError):

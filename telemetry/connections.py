@@ -15,6 +15,7 @@ import psycopg
 import structlog
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.generators import send
 from psycopg_pool import ConnectionPool, PoolTimeout
 from redis import AuthenticationError, Redis, RedisError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -41,12 +42,48 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+#: The same for the server, whose own patience is two hours: so long a machine that lost its power in the middle of a
+#: transaction would hold the locks of what it ran, and nobody could take that back.
+_SERVER_KEEPALIVES = {
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 #: How much longer than its statement timeout a statement may take before its connection counts as dead.
 ANSWER_MARGIN = timedelta(seconds=1)
 #: How much longer than its block a blocking read may take before its connection counts as dead.
 _BLOCK_MARGIN = timedelta(seconds=5)
 
 RV = TypeVar("RV")
+
+
+class _OneGo(psycopg.Pipeline):
+    """A pipeline that sends nothing before its end, or before a result is asked for: then all of it at once.
+
+    psycopg's own sends each statement as it comes, in a packet of its own that the server wakes up for; where a system
+    call costs as much as a small statement, that is half of the time (measured: 3 packets for 7 a fenced step).
+    """
+
+    def _communicate_gen(self) -> PQGen[None]:
+        """What psycopg does after each statement."""
+        yield from ()
+
+    def _sync_gen(self) -> PQGen[None]:
+        self._enqueue_sync()
+        yield from self._fetch_gen(flush=False)
+
+    def _exit_gen(self) -> PQGen[None]:
+        yield from self._sync_gen()
+
+    def _fetch_gen(self, *, flush: bool) -> PQGen[None]:
+        """Send what waits, then take the results as psycopg does."""
+        if self.command_queue:
+            while self.command_queue:
+                self.command_queue.popleft()()
+            if not flush:
+                yield from send(self.pgconn)
+        yield from super()._fetch_gen(flush=flush)
 
 
 class PatientConnection(psycopg.Connection[Any]):
@@ -60,6 +97,25 @@ class PatientConnection(psycopg.Connection[Any]):
     """
 
     patience: timedelta | None = None
+
+    def control(self, command: bytes) -> None:
+        """Run `begin` or `commit`, which answer nothing, without the cursor that `execute` makes for it."""
+        with self.lock:
+            self.wait(self._exec_command(command))
+
+    @contextmanager
+    def in_one_go(self) -> Iterator[None]:
+        """Send the statements of the block together, at its end; their results are there afterwards.
+
+        The first that fails raises, at the end. A result that is asked for inside the block costs a round trip of its
+        own. Whoever begins a transaction here rolls it back when anything is raised.
+        """
+        pipeline = self._pipeline = _OneGo(self)
+        try:
+            with pipeline:
+                yield
+        finally:
+            self._pipeline = None
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """As psycopg's; a server that does not answer in time costs the connection."""
@@ -101,7 +157,9 @@ def connection_options(url: str, *, name: str, statement_timeout: timedelta | No
     except psycopg.ProgrammingError:  # it quotes what may be a password
         fault = "WEIR_DATABASE_URL: expected postgresql://user:password@host:port/name, or what else libpq takes"
         raise SettingsInvalid([fault]) from None
-    options = f"{given.get('options') or ''} -c TimeZone=UTC".strip()
+    asked = str(given.get("options") or "")
+    keepalives = [f"-c {name}={value}" for name, value in _SERVER_KEEPALIVES.items() if name not in asked]
+    options = " ".join([asked, *keepalives, "-c TimeZone=UTC"]).strip()
     if statement_timeout is not None:
         options += f" -c statement_timeout={statement_timeout // timedelta(milliseconds=1)}"
     ours: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": name, **_KEEPALIVES}
@@ -113,16 +171,20 @@ def connect(
 ) -> PatientConnection:
     """One connection outside any pool: for start-up, migrations, session locks and leases.
 
+    A server that neither answers a statement nor ends it at its timeout is taken for dead `ANSWER_MARGIN` later.
+
     Raises:
         StoreUnavailable: Postgres did not answer within 5 s, or refused.
     """
     try:
         options = connection_options(url, name=name, statement_timeout=statement_timeout)
-        return PatientConnection.connect(url, autocommit=autocommit, **options)
+        connection = PatientConnection.connect(url, autocommit=autocommit, **options)
     except psycopg.OperationalError as error:
         raise StoreUnavailable(
             f"Postgres did not accept a connection: {error}", hint="The address is that of WEIR_DATABASE_URL, if given."
         ) from error
+    connection.patience = None if statement_timeout is None else statement_timeout + ANSWER_MARGIN
+    return connection
 
 
 def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides

@@ -9,10 +9,11 @@ for no key update of s skip locked
 limit 1;
 
 -- name: look
--- When the next schedule is to be acted on, and whether anything waits for its turn: what every tick asks.
+-- When the next schedule is to be acted on, whether anything waits for its turn, and what time it is: what every tick
+-- asks.
 -- index: schedules_due, schedule_occurrences_waiting.
 select (select min(wake_at) from schedules where removed_at is null and paused_at is null),
-    exists (select from schedule_occurrences where state = 'waiting');
+    exists (select from schedule_occurrences where state = 'waiting'), clock_timestamp();
 
 -- name: waiting_schedules
 -- Schedules with occurrences whose turn has come: none of their executions is still going on.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +22,7 @@ from dsl.instrumentation import StepMeter, Totals
 from dsl.library import Library
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
-from dsl.retries import delay, may_retry
+from dsl.retries import delay, may_retry, spent
 from dsl.settings import DslSettings
 from dsl.step import ExecutionInfo, StepTools
 from telemetry.clock import Clock
@@ -28,6 +30,7 @@ from telemetry.correlation import bind
 from telemetry.errors import StoreUnavailable
 from telemetry.measures import AllowedMeasures
 from telemetry.recorder import Recorder
+from workers.alarm import Alarm
 from workers.control import RunControl
 from workers.dry_run import DryRunLedger
 from workers.errors import CommandTimedOut
@@ -38,6 +41,7 @@ from workers.flusher import Flusher
 from workers.gate import Gate
 from workers.hints import Hints
 from workers.ledger import RunLedger, WriteBehindLedger
+from workers.retry_budget import RetryBudget
 from workers.watch import Watch
 
 log = structlog.get_logger(__name__)
@@ -63,6 +67,8 @@ class Runner:
         watch: Brings runs to their end.
         hints: Wakes lanes for commands that steps run.
         slow_command_threshold: An execution that runs longer is marked as slow.
+        budget: Bounds retries; without it only `max_attempts` does.
+        alarm: Queues what is put off for a moment; without it the sweeper does.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
@@ -81,6 +87,8 @@ class Runner:
         watch: Watch,
         hints: Hints | None = None,
         slow_command_threshold: timedelta = timedelta.max,
+        budget: RetryBudget | None = None,
+        alarm: Alarm | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._step_types = step_types
@@ -96,8 +104,11 @@ class Runner:
         self._watch = watch
         self._hints = hints
         self._slow_us = slow_command_threshold // timedelta(microseconds=1)
+        self._budget = budget
+        self._alarm = alarm
         self._failures = Failures()
         self._gate = Gate()
+        self._held: set[tuple[UUID, int]] = set()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -114,6 +125,7 @@ class Runner:
                     claim = self._executions.claim(lane, self._worker_id())
                 except StoreUnavailable as error:
                     # Nothing is lost: the rows are still queued, and the sweeper hints again once Postgres is back.
+                    # If one was claimed and only the answer lost, it is astray (`workers.strays`).
                     log.warning("claim_postponed", lane=lane, reason=error.code)
                     return ran
                 except Exception:
@@ -122,12 +134,26 @@ class Runner:
                 if claim is None:
                     return ran
                 with (
+                    self._holding(claim),
                     self._gate.alone() if claim.alone else nullcontext(),
                     bind(correlation_id=claim.correlation_id, execution_id=claim.id),
                 ):
                     self.run(claim)
             ran += 1
         return ran
+
+    def held(self) -> list[tuple[UUID, int]]:
+        """Executions and attempts that are claimed here and have not ended; of those that wait to be alone, too."""
+        return list(self._held)
+
+    @contextmanager
+    def _holding(self, claim: Claim) -> Iterator[None]:
+        attempt = claim.id, claim.attempt
+        self._held.add(attempt)
+        try:
+            yield
+        finally:
+            self._held.discard(attempt)
 
     def run(self, claim: Claim) -> None:
         """One attempt. Whatever a step raises ends it; killed anywhere in it, another goes on after the lease."""
@@ -141,7 +167,10 @@ class Runner:
             claimed_us=self._clock.monotonic_us(),
             hints=self._hints,
             slow_us=self._slow_us,
+            alarm=self._alarm,
         )
+        if self._budget is not None and claim.attempt == 1:
+            self._budget.begin(claim.slug)
         try:
             ending = self._dry_run(fence) if claim.dry_run else self._real_run(fence)
         except FenceLost as error:
@@ -230,7 +259,10 @@ class Runner:
         if command.timeout is not None and claim.failing is None:
             timeout = command.timeout - timedelta(microseconds=claim.running_us)
         control = self._watch.control(timeout)
-        executor = Executor(registry, tools, meter, ledger, plan, restored=restored, control=control)
+        has_budget = partial(self._has_budget, claim)
+        executor = Executor(
+            registry, tools, meter, ledger, plan, restored=restored, control=control, has_budget=has_budget
+        )
         try:
             with self._watch.watching(fence, control):
                 if self._stopping.is_set():
@@ -248,20 +280,24 @@ class Runner:
         claim = fence.claim
         if claim.failing is None:
             outcome = self._steps(executor, command)
-            if outcome.error is None:
+            failed = outcome.error
+            if failed is None:
                 return outcome
             tries = claim.failures + 1
             if (
                 outcome.stopped is None
                 and command.retry is not None
-                and may_retry(command.retry, tries, outcome.error)
+                and may_retry(command.retry, tries, failed)
                 and not claim.dry_run
             ):
-                wait = delay(command.retry, tries, outcome.error, random.random())
-                return Release("failed", wait, outcome.failed_path, outcome.error)
+                if self._has_budget(claim):
+                    wait = delay(command.retry, tries, failed, random.random())
+                    return Release("failed", wait, outcome.failed_path, failed)
+                failed = spent(failed)
+                outcome = replace(outcome, error=failed)
             if not command.on_failure:
                 return outcome
-            failing = {**self._failures.details(outcome.error), "step": outcome.failed_path}
+            failing = {**self._failures.details(failed), "step": outcome.failed_path}
             ledger.fail(failing)
             control.forgive()
         else:
@@ -279,6 +315,9 @@ class Runner:
             if stopped.reason == "cancelled":
                 raise
             return _stopped(stopped, command, executor.totals)
+
+    def _has_budget(self, claim: Claim) -> bool:
+        return self._budget is None or self._budget.take(claim.slug)
 
     def _meter(self, claim: Claim, restored: Restored) -> StepMeter:
         return StepMeter(

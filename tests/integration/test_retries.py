@@ -50,6 +50,20 @@ steps:
   - {id: try, type: flaky, retry: {max_attempts: 3, backoff: 10s, max_backoff: 1h}}
 """
 
+ITEMS = """
+slug: items
+steps:
+  - id: each
+    type: list.map
+    with:
+      items: "{{ '[1, 2, 3]' | from_json }}"
+      on_error: continue
+      do:
+        - id: which
+          type: condition
+          with: {if: item > 0, then: [{id: try, type: flaky, retry: {max_attempts: 2, backoff: 10s}}]}
+"""
+
 COMMAND_RETRY = """
 slug: whole
 retry: {max_attempts: 3, backoff: 10s}
@@ -119,6 +133,27 @@ def test_a_step_is_tried_again_after_a_wait_and_what_was_before_is_kept(
     assert retried.error.error_category == "server"
 
 
+def test_an_item_that_is_tried_again_has_no_other_item_tried_again(flaky: World) -> None:
+    execution_id = start(flaky, ITEMS, Busy("validation"), Busy(), Busy("network"), Busy())
+    go_on(flaky, execution_id)
+    execution = go_on(flaky, execution_id)
+
+    assert execution.state == "succeeded"
+    assert [execution.result["succeeded"], execution.result["failed"]] == [1, 2]
+    tries = [
+        (step.path, step.step_try, step.outcome)
+        for step in flaky.executions.steps(execution_id, limit=20)
+        if step.step_type == "flaky"
+    ]
+    assert tries == [
+        ("each[0].which.try", 1, "failed"),
+        ("each[1].which.try", 1, "failed"),
+        ("each[1].which.try", 2, "failed"),
+        ("each[2].which.try", 1, "failed"),
+        ("each[2].which.try", 2, "succeeded"),
+    ]
+
+
 def test_a_step_fails_for_good_after_its_last_try(flaky: World) -> None:
     execution_id = start(flaky, STEP_RETRY, Busy(), Busy(), Busy(), Busy())
     go_on(flaky, execution_id)
@@ -146,8 +181,24 @@ def test_what_will_not_change_is_not_tried_again(flaky: World, category: str, st
     assert flaky.executions.get(execution_id).state == state
 
 
-def test_a_wait_that_the_other_side_asks_for_is_kept(flaky: World, connection: Connection[Any]) -> None:
-    start(flaky, STEP_RETRY, Busy("rate_limit", timedelta(hours=2)))
+@pytest.mark.parametrize(
+    ("category", "state"), [("network", "scheduled"), ("server", "failed"), ("internal", "failed")]
+)
+@pytest.mark.parametrize("source", ["step", "command"])
+def test_only_the_categories_that_are_named_are_tried_again(
+    flaky: World, source: str, category: str, state: str
+) -> None:
+    text = STEP_RETRY if source == "step" else COMMAND_RETRY
+    text = text.replace("backoff: 10s", "on: [network, timeout], backoff: 10s")
+    execution_id = start(flaky, text, Busy(cast("Category", category)))
+
+    assert flaky.executions.get(execution_id).state == state
+
+
+@pytest.mark.parametrize("source", [STEP_RETRY, COMMAND_RETRY], ids=["step", "command"])
+def test_a_wait_that_the_other_side_asks_for_is_kept(flaky: World, source: str, connection: Connection[Any]) -> None:
+    # Longer than `max_backoff` of either.
+    start(flaky, source, Busy("rate_limit", timedelta(hours=2)))
 
     row = connection.execute("select run_at - now() from command_executions").fetchone()
     assert row is not None

@@ -6,7 +6,8 @@
 -- params: limit. index: command_executions_running, primary key.
 select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence, e.user_name, s.name as space,
     e.space_id, e.request_source, e.correlation_id, e.parent_id, e.dry_run, e.inputs, e.queued_at, e.started_at,
-    0 as waited_us, e.queue_wait_us, e.running_us, e.failures, e.alone, e.failing, e.deaths, e.deaths_alone,
+    0 as waited_us, e.queue_wait_us, e.running_us, e.failures, e.alone, e.failing, e.link, e.worker_id,
+    e.deaths, e.deaths_alone,
     (
         select count(*) from command_executions as o where o.state = 'running' and o.worker_id = e.worker_id
     ) as together,
@@ -29,3 +30,14 @@ where id = %(id)s and fence = %(fence)s and state = 'running';
 -- name: clock
 -- The database's clock.
 select now();
+
+-- name: shorten
+-- After the database's clock was set back: no lease lasts longer than one that is renewed now. Who is well renews his
+-- before it ends. params: lease_ms. index: workers_by_lease.
+update workers
+set lease_until = now() + %(lease_ms)s * interval '1 millisecond'
+where lease_until > now() + %(lease_ms)s * interval '1 millisecond';
+
+-- name: hasten
+-- Likewise: what is queued is due. index: command_executions_due.
+update command_executions set run_at = now() where state = 'queued' and run_at > now();
