@@ -20,7 +20,8 @@ with given as materialized (
         id uuid, slug text, definition_hash text, priority smallint, request_source text, dry_run boolean,
         user_name text, space_id uuid, correlation_id uuid, parent_id uuid, link text, parent_path text,
         parent_try smallint, schedule_id uuid, inputs jsonb, lane text, queued_at timestamptz, run_at timestamptz,
-        expires_us bigint, queued_event_id uuid, concurrency_key text, concurrency_max integer, key_hash text, body_hash text, position integer
+        expires_us bigint, queued_event_id uuid, concurrency_key text, concurrency_max integer, key_hash text,
+        body_hash text, position integer
     )
 ), taken as (
     insert into idempotency_keys as k (user_name, slug, key_hash, body_hash, execution_id)
