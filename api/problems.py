@@ -9,7 +9,8 @@ WeirError
    |- CrossSite                a page of another site asks
    |- IdMalformed              an address has something else where an id belongs
    |- Stale                    the thing is no longer what the caller says it is
-   `- NotReady(checks)         something this process needs is away
+   |- TooManyStreams           as many are open as may be
+`- NotReady(checks)         something this process needs is away
 
 `docs/reference/problems.md` is `reference()`; a test keeps them together.
 """
@@ -86,6 +87,13 @@ class Stale(RequestError):
     """What is to be changed is no longer, or not, as the caller's `If-Match` says."""
 
     code = "request.stale"
+
+
+class TooManyStreams(WeirError):
+    """As many streams are open as this process may hold."""
+
+    code = "stream.too_many"
+    retryable = True
 
 
 class NotReady(WeirError):
@@ -199,6 +207,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("store.schema_out_of_date", 503, "Schema does not fit this program", "The database's schema is older or newer"
          " than the program.", "`weir migrate --status` says which; run `weir migrate`, or upgrade the program."),
     Kind("queue.unavailable", 503, "Queue is away", "Redis did not take a message.", _LATER),
+    Kind("stream.too_many", 503, "Too many streams", "The process holds as many streams of events open as"
+         " `WEIR_API_STREAMS` allows.", "Wait for `Retry-After` seconds, or ask for the pages: `GET"
+         " /api/executions/{id}/steps` with `Prefer: wait`."),
     Kind("not_ready", 503, "Not ready", "`/readyz` found something missing; `checks` says what.",
          "`weir status` shows what runs."),
     Kind("settings.invalid", 500, "Settings are wrong", "The process was started with settings that are wrong.",

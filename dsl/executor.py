@@ -75,10 +75,15 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Frame:
-    """One list of steps being run: where it is, and what its templates see."""
+    """One list of steps being run: where it is, and what its templates see.
+
+    Attributes:
+        settles: Whether what is around it goes on when it fails: then it has failed in every later attempt too.
+    """
 
     prefix: str
     names: dict[str, Any]
+    settles: bool = False
     outputs: dict[str, Any] = field(default_factory=dict)
     last: Any = None
 
@@ -88,9 +93,10 @@ class _Frame:
         self.outputs[step_id] = output
         self.last = output
 
-    def nested(self, prefix: str, names: Mapping[str, object]) -> _Frame:
+    def nested(self, prefix: str, names: Mapping[str, object], *, settles: bool) -> _Frame:
         """A list inside this one; what it publishes stays in it."""
-        return _Frame(prefix, {**self.names, **names, "steps": dict(self.names["steps"])})
+        seen = {**self.names, **names, "steps": dict(self.names["steps"])}
+        return _Frame(prefix, seen, settles or self.settles)
 
 
 class Executor:
@@ -200,6 +206,9 @@ class Executor:
             frame.publish(spec.id, done.value())
             return
         self._control.before_step(path)
+        before = self._restored.failure(path) if frame.settles else None
+        if before is not None and not may_retry(spec.retry, self._restored.tries(path), before):
+            raise before
         step_try = self._restored.tries(path) + 1
         run = self._meter.start(spec, path, step_try)
         context = StepContext(self._plan.info, path, spec, self._tools, step_try)
@@ -215,22 +224,27 @@ class Executor:
             raise
         except Exception as error:
             self._keep(run.failed(error, context.measures))
-            if isinstance(error, StepInterrupted):
-                raise Stopped(error.reason, "interrupted", path) from error
-            if may_retry(spec.retry, step_try, error) and not self._plan.info.dry_run:
-                if self._has_budget():
-                    raise Suspended("step_failed", path, error, spec.retry, step_try) from error
-                told = spent(error)
-                self._failure = (told, path)
-                raise told from error
-            if self._failure is None or self._failure[0] is not error:
-                self._failure = (error, path)
-            raise
+            told = self._told(error, spec, path, step_try)
+            if told is error:
+                raise
+            raise told from error
         # What later steps see is what the ledger keeps, so that a resumed run sees the same.
         output = None if row.output is None else msgspec.json.decode(row.output)
         if spec.type == RESPOND:
             self._response = (output,)
         frame.publish(spec.id, output)
+
+    def _told(self, error: Exception, spec: StepSpec, path: str, step_try: int) -> Exception:
+        """What the error of a step means to the run: it stops, it is put off, or the step has failed of this."""
+        if isinstance(error, StepInterrupted):
+            return Stopped(error.reason, "interrupted", path)
+        if may_retry(spec.retry, step_try, error) and not self._plan.info.dry_run:
+            if self._has_budget():
+                return Suspended("step_failed", path, error, spec.retry, step_try)
+            error = spent(error)
+        if self._failure is None or self._failure[0] is not error:
+            self._failure = (error, path)
+        return error
 
     def _perform(
         self,
@@ -308,10 +322,16 @@ class _Nested:
         self._frame = frame
 
     def run(
-        self, block: Sequence[StepSpec], *, index: int | None = None, names: Mapping[str, object] | None = None
+        self,
+        block: Sequence[StepSpec],
+        *,
+        index: int | None = None,
+        names: Mapping[str, object] | None = None,
+        settles: bool = False,
     ) -> BlockResult:
         path = self._context.path
-        frame = self._frame.nested(f"{path}." if index is None else f"{path}[{index}].", names or {})
+        prefix = f"{path}." if index is None else f"{path}[{index}]."
+        frame = self._frame.nested(prefix, names or {}, settles=settles)
         error = self._executor.run_list(block, frame)
         return BlockResult(frame.outputs, error is not None, frame.last, error)
 

@@ -191,6 +191,13 @@ create table command_executions (
     )
 );
 
+-- Every claim steps over the dead entries of those before it: vacuum comes often, and never passes over the indexes.
+alter table command_executions set (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 10000,
+    vacuum_index_cleanup = on
+);
+
 -- The claim: best due execution of a lane, by priority, then age. Holds only what waits, so it stays small.
 create index command_executions_due on command_executions (lane, priority, run_at, id) where state = 'queued';
 -- States that are rare, or that somebody watches; the many that succeeded are found by time.
@@ -258,6 +265,17 @@ create table idempotency_keys (
 
 create index idempotency_keys_by_execution on idempotency_keys (execution_id);
 create index idempotency_keys_by_age on idempotency_keys (created_at);
+
+-- What a caller submitted in bulk under a key for all of it, so that the whole can be sent again: the answer it had.
+create table bulk_keys (
+    key_hash bytea not null,
+    body_hash bytea not null,
+    answer jsonb not null,
+    created_at timestamptz not null default now(),
+    constraint bulk_keys_pkey primary key (key_hash)
+);
+
+create index bulk_keys_by_age on bulk_keys (created_at);
 
 -- Who asked that a running execution be stopped; apart from its row, whose lock its own effects hold.
 create table command_stops (
@@ -443,6 +461,11 @@ create unique index schedule_occurrences_run_once on schedule_occurrences (sched
 -- Those that wait for their turn, oldest first.
 create index schedule_occurrences_waiting on schedule_occurrences (schedule_id, due_at) where state = 'waiting';
 create index schedule_occurrences_by_execution on schedule_occurrences (execution_id) where execution_id is not null;
+-- The last occurrences of a schedule, whatever became of them: how many of them failed.
+create index schedule_occurrences_newest on schedule_occurrences (schedule_id, occurred_at desc, due_at desc);
+-- Up to which due time everything is told, and when the last run now was.
+create index schedule_occurrences_told on schedule_occurrences (schedule_id, last_due_at) where origin <> 'manual';
+create index schedule_occurrences_manual on schedule_occurrences (schedule_id, due_at) where origin = 'manual';
 
 -- Every stored event. Fixed-width columns first: no padding between them. Partitioned by day on the time inside the id.
 create table telemetry_events (

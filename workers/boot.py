@@ -28,6 +28,7 @@ from telemetry.pulse import Pulse
 from workers.actors import MAINTAIN, declare_lane, declare_maintenance
 from workers.alarm import Alarm
 from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
+from workers.bulk import BulkKeys
 from workers.flusher import Flusher
 from workers.health import Checks, answering
 from workers.idempotency import Idempotency
@@ -43,6 +44,7 @@ from workers.services.sweeper import Sweeper
 from workers.services.ticker import Ticker
 from workers.settings import ServerSettings, WorkerSettings
 from workers.stops import Stops, give_back, mark_killed
+from workers.strays import Strays
 from workers.tools import WorkerTools
 from workers.watch import Run, Watch
 
@@ -151,9 +153,10 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
             check_tables(Tables(workers.dsl.tables), resources.pool)
         lease = make_lease(resources)
         watch = make_watch(resources, lease)
-        heartbeat = Heartbeat(lease, workers.heartbeat, watch.cancel)
         alarm = make_alarm(resources)
         runner = make_runner(resources, flusher, lease, watch, alarm)
+        strays = Strays(resources.pool, resources.executions, resources.clock, resources.recorder, runner.held)
+        heartbeat = Heartbeat(lease, workers.heartbeat, watch.cancel, strays.look)
         declare_lane(resources.broker, workers.lane, runner)
         flusher.start()
         alarm.start()
@@ -164,6 +167,7 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
         alarm.stop()
         watch.stop()
         give_back(watch.left())
+        strays.clear(lease.worker_id)
         heartbeat.stop()
 
 
@@ -193,6 +197,7 @@ def maintain(resources: Resources) -> None:
         with resources.pool.connection() as connection:
             made = make_partitions(connection, resources.clock.now(), resources.workers.dsl.telemetry.partitions_ahead)
         forgotten = Idempotency(resources.pool, resources.executions).forget()
+        forgotten += BulkKeys(resources.pool).forget()
         make_budget(resources).forget()
     except Exception:
         log.exception("maintenance_failed")
@@ -233,7 +238,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
         stops = Stops(resources.pool, resources.executions, resources.clock, resources.recorder)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
         declarer = Declarer(resources.library, resources.schedules)
-        ticker = Ticker(resources.occurrences, resources.clock)
+        ticker = Ticker(resources.occurrences, resources.server_clock)
         reaper = Reaper(
             resources.pool,
             resources.executions,
@@ -247,6 +252,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("declared_schedules", workers.schedule_interval, declarer.run_once),
             Periodic("schedules", workers.schedule_interval, lambda: ticker.run_once().again_in),
             Periodic("sweep", workers.sweep_interval, lambda: sweeper.run_once().again_in),
+            Periodic("stop", workers.sweep_interval, stops.heed),
             Periodic("expire", workers.sweep_interval, stops.expire),
             Periodic("reap", workers.sweep_interval, reaper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),

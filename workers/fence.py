@@ -213,13 +213,16 @@ class Fence:
         held = connection.execute(SQL["write"], parameters | self._lists(batch))
         children = [accept(child, self.claim).row() for child in batch.accepted()]
         if children:
-            # Nothing of theirs asks for the fence.
-            if held.fetchone() is None:
-                raise self._lost()
-            held.scroll(-1)
+            self._require(held)
             with connection.cursor() as cursor:
                 cursor.executemany(SQL["submit"], children)
         return held
+
+    def _require(self, held: Cursor[Any]) -> None:
+        """Wait for the answer before a statement that does not ask for the fence by itself."""
+        if held.fetchone() is None:
+            raise self._lost()
+        held.scroll(-1)
 
     def _lists(self, batch: Batch) -> dict[str, str | None]:
         frozen = [{"path": path, "items": msgspec.Raw(items.encode())} for path, items in batch.frozen]
@@ -278,6 +281,9 @@ class Fence:
                 "slowest_step_us": mark[3],
             },
         )
+        if outcome.state != "succeeded":
+            self._require(held)
+            connection.execute(SQL["stop_children"], {"id": self.claim.id})
         woken = None
         if self.claim.link == "child":
             # Whoever else ends a sibling waits here, and then sees this one ended.

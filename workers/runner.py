@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -108,6 +108,7 @@ class Runner:
         self._alarm = alarm
         self._failures = Failures()
         self._gate = Gate()
+        self._held: set[tuple[UUID, int]] = set()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -124,6 +125,7 @@ class Runner:
                     claim = self._executions.claim(lane, self._worker_id())
                 except StoreUnavailable as error:
                     # Nothing is lost: the rows are still queued, and the sweeper hints again once Postgres is back.
+                    # If one was claimed and only the answer lost, it is astray (`workers.strays`).
                     log.warning("claim_postponed", lane=lane, reason=error.code)
                     return ran
                 except Exception:
@@ -132,12 +134,26 @@ class Runner:
                 if claim is None:
                     return ran
                 with (
+                    self._holding(claim),
                     self._gate.alone() if claim.alone else nullcontext(),
                     bind(correlation_id=claim.correlation_id, execution_id=claim.id),
                 ):
                     self.run(claim)
             ran += 1
         return ran
+
+    def held(self) -> list[tuple[UUID, int]]:
+        """Executions and attempts that are claimed here and have not ended; of those that wait to be alone, too."""
+        return list(self._held)
+
+    @contextmanager
+    def _holding(self, claim: Claim) -> Iterator[None]:
+        attempt = claim.id, claim.attempt
+        self._held.add(attempt)
+        try:
+            yield
+        finally:
+            self._held.discard(attempt)
 
     def run(self, claim: Claim) -> None:
         """One attempt. Whatever a step raises ends it; killed anywhere in it, another goes on after the lease."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -11,27 +10,11 @@ from typing import Any
 
 import click
 
-from api.cli.executions import show_outcome
-from api.cli.follow import FINAL_STATES, StepPrinter, follow
-from api.cli.interrupt import tidy
-from api.cli.main import EXPECTED, INTERRUPTED
-from api.cli.output import Item, item_format, local_time, print_json
+from api.cli.following import follow_to_end, wait_option
+from api.cli.output import item_format, local_time, print_json
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
 from api.client import Client, segment
-
-#: Seconds one may ask to wait: a year.
-LONGEST_WAIT_S = 366 * 86_400
-
-
-class _Seconds(click.FloatRange):
-    """Seconds within the range; click's own range lets `nan` pass, which compares with nothing."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
-        seconds: float = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return seconds
 
 
 @click.command(short_help="Run a command and show its steps as they finish.")
@@ -55,13 +38,7 @@ class _Seconds(click.FloatRange):
 @click.option("--at", "at", metavar="TIME", help="Run it then: 2026-03-01T09:00, here or with an offset. Detaches.")
 @click.option("--in", "after", metavar="DURATION", help="Run it after that: 90s, 15m, 2h. Detaches.")
 @click.option("--expires-in", metavar="DURATION", help="Never begin it later than this after it is due.")
-@click.option(
-    "--wait",
-    "wait_s",
-    type=_Seconds(min=0, max=LONGEST_WAIT_S),
-    metavar="SECONDS",
-    help="Wait no longer than this.",
-)
+@wait_option
 @click.option(
     "--idempotency-key", "key", metavar="KEY", help="Sent again with the same KEY, it is the same execution for a day."
 )
@@ -106,29 +83,7 @@ def run(  # noqa: PLR0913 - one argument per option
             if execution["state"] == "scheduled":
                 Terminal.of_stderr().say(f"it will run at {local_time(execution['run_at'])}", "dim")
             return
-        raise click.exceptions.Exit(_follow(client, execution, wait_s, form))
-
-
-def _follow(client: Client, execution: Item, wait_s: float | None, form: str) -> int:
-    """Wait, show, and say with which code to exit."""
-    # JSON has standard output to itself.
-    terminal = Terminal.of_stderr() if form == "json" else Terminal.of_stdout()
-    try:
-        with tidy():
-            execution = follow(client, execution, StepPrinter(terminal), wait_s=wait_s)
-    except KeyboardInterrupt:
-        Terminal.of_stderr().say(f"\nIt goes on running: weir executions show {execution['id']}")
-        return INTERRUPTED
-    if form == "json":
-        print_json(execution)
-    else:
-        show_outcome(execution, terminal)
-        terminal.say(f"  weir telemetry trace {execution['id']}", "dim")
-    if execution["state"] not in FINAL_STATES:
-        Terminal.of_stderr().say(
-            f"weir: still {execution['state']} after {wait_s:g} s; see weir executions show {execution['id']}"
-        )
-    return 0 if execution["state"] == "succeeded" else EXPECTED
+        raise click.exceptions.Exit(follow_to_end(client, execution, wait_s, form))
 
 
 def due_at(at: str | None, after: str | None) -> str | None:

@@ -18,13 +18,13 @@ from api.resources.executions import execution_json
 from api.schemas.answers import ExecutionDetailShape
 from api.schemas.dead_letters import (
     BatchShape,
-    BulkShape,
     CausePage,
     DeadLetterPage,
     DeadLetterQuery,
     DeadLetterShape,
     HandlingShape,
     LettersShape,
+    ManyLettersShape,
     PreviewShape,
     RequeueManyShape,
     RequeueShape,
@@ -117,7 +117,7 @@ class RequeueMany(MethodView):
 class DropMany(MethodView):
     """Many dead letters that nobody wants."""
 
-    @blueprint.arguments(BulkShape)
+    @blueprint.arguments(ManyLettersShape)
     @blueprint.response(200, BatchShape)
     @blueprint.refuses(400, 409, 503)
     def post(self, body: Mapping[str, Any]) -> Response:

@@ -84,7 +84,7 @@ class LettersShape(Shape):
     )
 
 
-class BulkShape(LettersShape):
+class ManyLettersShape(LettersShape):
     """Body that says which dead letters to deal with, and how many they are."""
 
     count = WholeNumber(
@@ -103,7 +103,7 @@ class BulkShape(LettersShape):
 _FROM_START = _said("From its beginning, instead of where it ended.")
 
 
-class RequeueManyShape(BulkShape):
+class RequeueManyShape(ManyLettersShape):
     """Body of a request to run many dead letters again."""
 
     from_start = StrictBoolean(load_default=False, metadata=_FROM_START)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import marshmallow as ma
@@ -10,20 +11,21 @@ from marshmallow import fields
 
 from telemetry.settings import parse_duration
 
-#: What is one, for the description.
+#: Of what can be meant; whether it may be so long is said where it is used.
 _PATTERN = "^[0-9]{1,9}([.][0-9]{1,6})?(us|ms|s|m|h|d)$"
 
 
 class DurationText(fields.Field[Any]):
     """A duration such as `30s`: a text on the wire, a timedelta inside."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - marshmallow's
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> timedelta:  # noqa: ANN401 - marshmallow's
+        if not isinstance(value, str) or re.fullmatch(_PATTERN, value) is None:
+            message = "Expected a number of at most nine digits and a unit (us, ms, s, m, h, d), such as 30s."
+            raise ma.ValidationError(message)
         try:
-            if isinstance(value, str) and re.fullmatch(_PATTERN, value):
-                return parse_duration(value)
+            return parse_duration(value)
         except OverflowError:
-            pass  # more days than there are
-        raise ma.ValidationError("Expected a number and a unit (us, ms, s, m, h, d), such as 30s.")
+            return timedelta.max  # too long, whatever it is for
 
 
 def duration_field(text: str, **facts: Any) -> DurationText:  # noqa: ANN401 - of a field

@@ -18,6 +18,7 @@ from dsl.records import MAX_CONTENT, MAX_TAG, MAX_TAGS, MAX_TITLE, NAME, checked
 from telemetry.events import Level
 from telemetry.query import component_name
 from workers.executions import STATES
+from workers.progress import POSITION
 
 #: Rows of a page, whatever the settings say.
 MAX_LIMIT = 10_000
@@ -324,6 +325,15 @@ class StepQuery(QueryShape):
     )
     limit = limit_field()
     cursor = cursor_field()
+
+
+class ProgressQuery(QueryShape):
+    """From where an execution is told."""
+
+    after = fields.String(
+        validate=WholePattern(f"^{POSITION}$", error="Expected the `id` of an event, or the ordinal of a step."),
+        metadata={"description": "`id` of an event, or an `ordinal`: only what was not told by then."},
+    )
 
 
 class FragmentQuery(QueryShape):

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
+from fixtures.stacks import eventually
 from psycopg import Connection
 
 from dsl.step import Effect, Step, StepContext, StepParams, StepResult
+from telemetry.connections import connect
 from telemetry.events import ExecutionCompleted, ExecutionRetried
 from workers.executions import Execution
 from workers.services.reaper import Reaper
@@ -245,3 +247,48 @@ def test_a_worker_that_stops_hands_over_between_two_steps(trapped: World, connec
     retried = [event for event in trapped.recorder.events if isinstance(event, ExecutionRetried)]
     assert [(event.reason, event.delay_us) for event in retried] == [("worker_stopped", 0)]
     assert connection.execute("select deaths from command_executions").fetchone() == (0,)
+
+
+def test_waiting_to_be_alone_is_not_dying_alone(world: World, connection: Connection[Any]) -> None:
+    claims = [world.claim() for _ in range(2)]
+    connection.execute("update command_executions set alone = true, deaths = 2")
+    world.lose_worker()
+
+    patient(world).run_once()
+
+    facts = connection.execute("select deaths, deaths_alone from command_executions").fetchall()
+    assert facts == [(3, 0)] * len(claims)
+
+
+def test_whoever_is_taken_back_after_the_others_did_not_die_alone(
+    world: World, connection: Connection[Any], database_url: str
+) -> None:
+    first, second = world.claim(), world.claim()
+    world.lose_worker()
+    reaper = patient(world)
+    with connect(database_url, name="weir test zombie") as zombie:
+        # Whoever still believes in his claim is in the middle of an effect.
+        zombie.execute("select from command_executions where id = %s for no key update", [second.id])
+        assert reaper.run_once().released == 1
+    assert reaper.run_once().released == 1
+
+    facts = connection.execute("select id, deaths, deaths_alone from command_executions order by id").fetchall()
+    assert facts == [(first.id, 1, 0), (second.id, 1, 0)]
+
+
+def test_a_database_clock_that_is_set_back_keeps_nothing_from_going_on(
+    world: World, connection: Connection[Any]
+) -> None:
+    lost, queued = world.claim().id, world.submit()
+    reaper = world.reaper(lease=timedelta(seconds=1))
+    reaper.run_once()
+    # As all of it looks once the clock is an hour behind.
+    connection.execute("update workers set lease_until = lease_until + interval '1 h'")
+    connection.execute("update command_executions set run_at = run_at + interval '1 h'")
+    reaper._looked_at = connection.execute("select now() + interval '1 h'").fetchone()[0]  # type: ignore[index]
+
+    reaper.run_once()
+    eventually(lambda: reaper.run_once().released == 1)
+
+    facts = connection.execute("select id, state, run_at <= now() from command_executions order by id").fetchall()
+    assert facts == [(lost, "queued", True), (queued, "queued", True)]
