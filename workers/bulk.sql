@@ -19,8 +19,9 @@ with given as materialized (
     select * from jsonb_to_recordset(%(rows)s::jsonb) as row (
         id uuid, slug text, definition_hash text, priority smallint, request_source text, dry_run boolean,
         user_name text, space_id uuid, correlation_id uuid, parent_id uuid, link text, parent_path text,
-        parent_try smallint, schedule_id uuid, inputs jsonb, lane text, queued_at timestamptz, queued_event_id uuid,
-        run_at timestamptz, expires_us bigint, concurrency_key text, concurrency_max integer, key_hash text, body_hash text, position integer
+        parent_try smallint, schedule_id uuid, inputs jsonb, lane text, queued_at timestamptz, run_at timestamptz,
+        expires_us bigint, queued_event_id uuid, concurrency_key text, concurrency_max integer, key_hash text,
+        body_hash text, position integer
     )
 ), taken as (
     insert into idempotency_keys as k (user_name, slug, key_hash, body_hash, execution_id)
