@@ -42,6 +42,7 @@ def test_a_lane_is_paused_shown_and_resumed(api: Api) -> None:
     assert [item["lane"] for item in listed.json["items"]] == ["default"]
     assert api.post("/api/queues/default/resume", {}).json["paused"] is None
     assert api.run() == 1
+    assert api.get("/api/queues/default").json["oldest_age_ms"] is None
 
 
 def test_a_pause_ends_at_the_first_of_two_times(api: Api) -> None:
