@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 PACKS = HERE.parents[1] / "dsl" / "packs"
 
 _COMMAND_KEYS = (
-    "one of slug, name, version, description, inputs, requires, timeout, retry, concurrency, steps, on_failure, "
+    "one of slug, name, version, description, inputs, requires, timeout, retry, concurrency, lane, steps, on_failure, "
     "schedules"
 )
 _STEP_KEYS = "one of id, type, if, with, timeout, retry"
