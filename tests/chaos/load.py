@@ -1,0 +1,136 @@
+"""Clients that submit orders, send again what was not answered, send twice what was, and cancel some."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from chaos.client import Answer, Client, NoAnswer
+from chaos.orders import Order
+
+#: Seconds between two tries of what was not answered.
+_PAUSE = 0.2
+#: Seconds between two looks whether there is room.
+_LOOK_EVERY = 0.02
+
+
+class Load:
+    """Submits orders from several threads.
+
+    Args:
+        client: Of the API.
+        orders: Without end.
+        has_room: Whether more may be submitted, given how many were accepted so far.
+        clients: Threads.
+        per_second: Orders a second that each of them submits at most.
+
+    Attributes:
+        orders: Every one that was begun.
+        troubles: How often there was no answer, by what there was instead.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        orders: Iterator[Order],
+        has_room: Callable[[int], bool],
+        *,
+        clients: int,
+        per_second: float,
+    ) -> None:
+        self._client = client
+        self._stream = orders
+        self._has_room = has_room
+        self._pace = 1 / per_second
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._abandoned = threading.Event()
+        self._accepted = 0
+        self.orders: list[Order] = []
+        self.troubles: dict[str, int] = {}
+        self._threads = [
+            threading.Thread(target=self._submit_all, name=f"chaos-client-{number}", daemon=True)
+            for number in range(clients)
+        ]
+        self._cancellers: list[threading.Timer] = []
+
+    @property
+    def accepted(self) -> int:
+        """Orders that were answered with an execution."""
+        return self._accepted
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing more; what was begun goes on until it is answered."""
+        self._stopping.set()
+
+    def settle(self, within: float) -> bool:
+        """Wait until everything that was begun is answered; whether it was."""
+        for thread in (*self._threads, *self._cancellers):
+            if thread.ident is not None:
+                thread.join(within)
+        return not any(thread.is_alive() for thread in (*self._threads, *self._cancellers))
+
+    def abandon(self) -> None:
+        """End at once, answered or not; idempotent."""
+        self._stopping.set()
+        self._abandoned.set()
+        for timer in self._cancellers:
+            timer.cancel()
+        self.settle(30.0)
+
+    def _submit_all(self) -> None:
+        while not self._stopping.wait(self._pace):
+            if not self._has_room(self._accepted):
+                self._stopping.wait(_LOOK_EVERY)
+                continue
+            with self._lock:
+                order = next(self._stream)
+                self.orders.append(order)
+            self._submit(order)
+
+    def _submit(self, order: Order) -> None:
+        for _ in range(2 if order.twice else 1):
+            answer = self._insist("POST", f"/api/commands/{order.recipe.slug}/executions", order)
+            if answer is None:
+                return
+            if not answer.is_good:
+                order.refusals.append(answer.status)
+                return
+            order.ids.append(answer.body["id"])
+            order.replays += answer.headers.get("idempotent-replay") == "true"
+        with self._lock:
+            self._accepted += 1
+        if order.cancel_after is not None:
+            timer = threading.Timer(order.cancel_after, self._cancel, [order])
+            timer.daemon = True
+            self._cancellers.append(timer)
+            timer.start()
+
+    def _cancel(self, order: Order) -> None:
+        answer = self._insist("POST", f"/api/executions/{order.ids[0]}/cancel", order)
+        if answer is not None:
+            order.cancel_answers.append(answer.status)
+
+    def _insist(self, method: str, path: str, order: Order) -> Answer | None:
+        """Ask until there is an answer; none when it is abandoned."""
+        body: dict[str, Any] | None = None
+        headers: dict[str, str] = {}
+        if path.endswith("executions"):
+            inputs = {"token": order.token} if order.is_valid else {"tokn": order.token}
+            body = {"inputs": inputs, "dry_run": order.recipe.dry}
+            headers["Idempotency-Key"] = order.token
+        while not self._abandoned.is_set():
+            try:
+                order.posts += body is not None
+                return self._client.ask(method, path, body, headers)
+            except NoAnswer as trouble:
+                with self._lock:
+                    self.troubles[str(trouble)] = self.troubles.get(str(trouble), 0) + 1
+                self._abandoned.wait(_PAUSE)
+        return None

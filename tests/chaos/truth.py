@@ -1,0 +1,284 @@
+"""Ground truth against facts. Pure: what was ordered and what is found, in; every difference, out.
+
+Each check is a function of `(orders, facts)` in `CHECKS`; what comes later adds its own there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+from typing import TypeAlias
+
+from chaos.facts import ExecutionFact, Facts
+from chaos.monitor import FINAL
+from chaos.orders import Order
+from chaos.recipes import BY_SLUG, Recipe, StepTruth
+from chaos.schedules import WANTED, Wanted
+
+Changes: TypeAlias = Counter[tuple[str, str]]
+
+#: States of occurrences that were run.
+_RUN = frozenset({"fired", "late", "caught_up"})
+
+_OK, _CONFLICT = 200, 409
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that is not as it must be.
+
+    Attributes:
+        check: What was looked at.
+        about: An id or a token.
+        expected: What must be.
+        found: What is.
+    """
+
+    check: str
+    about: str
+    expected: object
+    found: object
+
+
+Check: TypeAlias = Callable[[Sequence[Order], Facts], Iterator[Difference]]
+
+
+def accepted(orders: Sequence[Order], facts: Facts) -> Iterator[Difference]:
+    """Every order that was accepted is one execution, every execution was ordered; what was sent again is the same."""
+    by_token: dict[str, list[str]] = {}
+    for execution in facts.executions:
+        if execution.link is None:
+            by_token.setdefault(execution.token, []).append(execution.id)
+    for order in orders:
+        found = by_token.pop(order.token, [])
+        if not order.is_answered:
+            yield Difference("answered", order.token, "an answer in the end", "none")
+        elif order.is_valid and order.refusals:
+            yield Difference("accepted", order.token, "202", order.refusals)
+        expected = sorted(set(order.ids))
+        if sorted(found) != expected or len(expected) > 1:
+            yield Difference("accepted once", order.token, expected, found)
+        if not order.is_valid and order.ids:
+            yield Difference("refused", order.token, "no execution", order.ids)
+        for execution_id in expected:
+            if facts.keys.get(execution_id) != 1:
+                yield Difference("one key", execution_id, 1, facts.keys.get(execution_id))
+    for token, ids in by_token.items():
+        yield Difference("ordered", token, "no such execution", ids)
+
+
+def ended(orders: Sequence[Order], facts: Facts) -> Iterator[Difference]:
+    """Every execution is final, in the state its recipe says; one that was cancelled in that or cancelled."""
+    may_cancel = _cancellable(orders, facts)
+    for execution in facts.executions:
+        recipe = BY_SLUG[execution.slug]
+        if execution.state not in FINAL:
+            yield Difference("final", execution.id, "a final state", execution.state)
+        elif execution.state == "cancelled" and execution.id in may_cancel:
+            continue
+        elif execution.state != recipe.state:
+            yield Difference("state", execution.id, recipe.state, f"{execution.state} ({execution.error_type})")
+    states = {execution.id: execution.state for execution in facts.executions}
+    for order in orders:
+        if _OK in order.cancel_answers and states.get(order.ids[0]) != "cancelled":
+            yield Difference("cancelled", order.ids[0], "cancelled, as was answered", states.get(order.ids[0]))
+        if _CONFLICT in order.cancel_answers and states.get(order.ids[0]) == "cancelled":
+            yield Difference("not cancelled", order.ids[0], order.recipe.state, "cancelled")
+
+
+def stepped(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
+    """Every path ended once, as the definition says, after as many failures; tries have numbers without gaps."""
+    for execution in facts.executions:
+        recipe, rows = BY_SLUG[execution.slug], facts.steps.get(execution.id, [])
+        found = _ended_paths(rows)
+        doubled = [path for path, count in found.items() if count > 1]
+        if doubled:
+            yield Difference("succeeded once", execution.id, 1, doubled)
+        wanted = list(_reached(execution, recipe, rows))
+        paths = {path for path, *_ in rows}
+        unknown = paths - {step.path for step in wanted} - _interrupted(execution, recipe, wanted)
+        if unknown:
+            yield Difference("steps", execution.id, [step.path for step in wanted], sorted(unknown))
+        for step in wanted:
+            outcomes = [(outcome, step_try) for path, outcome, step_try, _ in rows if path == step.path]
+            if not _is_as(step, outcomes):
+                yield Difference("step", f"{execution.id} {step.path}", step, outcomes)
+
+
+def changed(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
+    """Effects, ledger of mutations, fragments and rows are what the steps that succeeded do, once."""
+    expected: dict[str, Changes] = {}
+    for execution in facts.executions:
+        recipe = BY_SLUG[execution.slug]
+        effects = _effects(execution, recipe, facts)
+        counted: Changes = Counter()
+        for ending, entity, operation in effects:
+            counted[entity, operation] += 1
+            if not execution.dry_run:
+                expected.setdefault(execution.token + ending, Counter())[entity, operation] += 1
+        kept = facts.dry_mutations if execution.dry_run else facts.mutations
+        other = facts.mutations if execution.dry_run else facts.dry_mutations
+        if kept.get(execution.id, Counter()) != counted:
+            yield Difference("mutations", execution.id, dict(counted), dict(kept.get(execution.id, {})))
+        if other.get(execution.id):
+            yield Difference("mutations of a dry run", execution.id, {}, dict(other[execution.id]))
+    for token in expected.keys() | facts.journal.keys():
+        should, did = expected.get(token, Counter()), facts.journal.get(token, Counter())
+        if should != did:
+            yield Difference("effects", token, dict(should), dict(did))
+        for entity, there in (("fragment", facts.fragments), ("rows", facts.rows)):
+            if there.get(token, 0) != should[entity, "created"]:
+                yield Difference(f"{entity} there", token, should[entity, "created"], there.get(token, 0))
+
+
+def had_kids(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
+    """What steps ask for is there once for each step that did, and nothing else is."""
+    kids: dict[tuple[str, str], list[ExecutionFact]] = {}
+    for execution in facts.executions:
+        if execution.parent_id is not None:
+            kids.setdefault((execution.parent_id, execution.token), []).append(execution)
+    for execution in facts.executions:
+        done = _ended_paths(facts.steps.get(execution.id, []))
+        for step in BY_SLUG[execution.slug].steps:
+            if step.kid is None:
+                continue
+            found = kids.pop((execution.id, execution.token + step.kid.ending), [])
+            most = 1
+            least = 1 if step.path in done and not execution.dry_run else 0
+            links = {kid.link for kid in found} | {step.kid.link}
+            if not least <= len(found) <= most or len(links) > 1 or {kid.slug for kid in found} - {step.kid.slug}:
+                yield Difference("kids", f"{execution.id} {step.path}", least, [(kid.id, kid.link) for kid in found])
+    for (parent, token), found in kids.items():
+        yield Difference("no kid", parent, "none", [(token, kid.id) for kid in found])
+
+
+def tried(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
+    """Attempts have numbers without gaps, and all but the last were let go of; no lease of a lost worker is left."""
+    attempts: dict[str, list[bool]] = {}
+    for attempt in facts.attempts:
+        numbers = attempts.setdefault(attempt.execution_id, [])
+        numbers.append(attempt.released_at is not None)
+        if attempt.attempt != len(numbers):
+            yield Difference("attempts", attempt.execution_id, len(numbers), attempt.attempt)
+    for execution in facts.executions:
+        released = attempts.get(execution.id, [])
+        if len(released) != execution.attempt:
+            yield Difference("attempts", execution.id, execution.attempt, len(released))
+        if not all(released[:-1]):
+            yield Difference("released", execution.id, "every attempt but the last", released)
+    if facts.lapsed_leases:
+        yield Difference("leases", "workers", 0, facts.lapsed_leases)
+
+
+def fired(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
+    """Every due time is dealt with once, without gaps, and what was run has one execution, for that due time."""
+    by_name = {schedule.name: schedule for schedule in facts.schedules}
+    executions = {execution.id: execution for execution in facts.executions}
+    told: Counter[str] = Counter()
+    for wanted in WANTED:
+        schedule = by_name.get(wanted.name)
+        if schedule is None:
+            yield Difference("schedule", wanted.name, "there", "not there")
+            continue
+        rows = [row for row in facts.occurrences if row.schedule_id == schedule.id]
+        for row in rows:
+            about = f"{wanted.name} {row.due_at.isoformat()}"
+            if (row.state in _RUN) != (row.execution_id is not None) or row.state == "waiting":
+                yield Difference("occurrence", about, "run, or not, and said so", (row.state, row.execution_id))
+            if row.execution_id is not None:
+                told[row.execution_id] += 1
+                token = f"{wanted.name}@{row.due_at:%Y%m%dT%H%M%S}"
+                execution = executions.get(row.execution_id)
+                if execution is None or execution.token != token or execution.schedule_id != schedule.id:
+                    yield Difference("occurrence runs", about, token, execution)
+            if wanted.misfire == "all" and wanted.overlap in ("allow", "queue") and row.state not in _RUN:
+                yield Difference("every due time", about, "run", (row.state, row.reason))
+        if not rows:
+            yield Difference("occurrences", wanted.name, "some", "none")
+            continue
+        last = rows[-1].last_due_at
+        if rows[0].due_at - schedule.created_at > wanted.every or schedule.updated_at - last > wanted.every:
+            ends = (schedule.created_at.isoformat(), schedule.updated_at.isoformat())
+            yield Difference("due times", wanted.name, ends, (rows[0].due_at.isoformat(), last.isoformat()))
+        for before, after in pairwise(rows):
+            if after.due_at - before.last_due_at != wanted.every or before.origin != "calendar":
+                ends = (before.last_due_at.isoformat(), after.due_at.isoformat())
+                yield Difference("gap", wanted.name, str(wanted.every), ends)
+        yield from _stretches(wanted, facts, schedule.id)
+    for execution in facts.executions:
+        if (execution.link == "scheduled_by") != (told[execution.id] == 1) or told[execution.id] > 1:
+            yield Difference("scheduled", execution.id, "one occurrence", told[execution.id])
+
+
+def one_final_event(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
+    """No execution has two final events. That none is missing is for whoever can tell lost ones."""
+    for execution, number in facts.final_events.items():
+        if number > 1:
+            yield Difference("final events", execution, 1, number)
+
+
+def _stretches(wanted: Wanted, facts: Facts, schedule_id: str) -> Iterator[Difference]:
+    for row in facts.occurrences:
+        if row.schedule_id == schedule_id:
+            due_times = (row.last_due_at - row.due_at) // wanted.every + 1
+            if due_times != row.due_times or (row.last_due_at - row.due_at) % wanted.every != timedelta():
+                yield Difference("stretch", f"{wanted.name} {row.due_at.isoformat()}", due_times, row.due_times)
+
+
+def _cancellable(orders: Sequence[Order], facts: Facts) -> set[str]:
+    """Executions that were asked to stop, and those that they wait for."""
+    asked = {order.ids[0] for order in orders if order.cancel_after is not None and order.ids}
+    return asked | {
+        execution.id for execution in facts.executions if execution.parent_id in asked and execution.link == "child"
+    }
+
+
+def _ended_paths(rows: Sequence[tuple[str, str, int, int]]) -> Counter[str]:
+    return Counter(path for path, outcome, *_ in rows if outcome != "failed")
+
+
+def _reached(
+    execution: ExecutionFact, recipe: Recipe, rows: Sequence[tuple[str, str, int, int]]
+) -> Iterator[StepTruth]:
+    """Steps that must have run: all of them; of one that was cancelled those up to the last that did."""
+    if execution.state != "cancelled":
+        yield from recipe.steps
+        return
+    done = _ended_paths(rows)
+    last = max((number for number, step in enumerate(recipe.steps) if step.path in done), default=-1)
+    yield from recipe.steps[: last + 1]
+
+
+def _interrupted(execution: ExecutionFact, recipe: Recipe, wanted: Sequence[StepTruth]) -> set[str]:
+    """The step in which one that was cancelled may have been interrupted: it has a row that failed."""
+    following = recipe.steps[len(wanted) : len(wanted) + 1]
+    return {step.path for step in following} if execution.state == "cancelled" else set()
+
+
+def _is_as(step: StepTruth, outcomes: Sequence[tuple[str, int]]) -> bool:
+    failed = sorted(step_try for outcome, step_try in outcomes if outcome == "failed")
+    others = [outcome for outcome, _ in outcomes if outcome != "failed"]
+    if failed != list(range(1, len(failed) + 1)):
+        return False
+    if len(failed) < step.fails or (len(failed) > step.fails and not step.again):
+        return False
+    return others == ([] if step.outcome == "failed" else [step.outcome])
+
+
+def _effects(execution: ExecutionFact, recipe: Recipe, facts: Facts) -> Iterator[tuple[str, str, str]]:
+    done = _ended_paths(facts.steps.get(execution.id, []))
+    for step in recipe.steps:
+        if step.path in done:
+            for effect in step.effects:
+                yield effect.ending, effect.entity, effect.operation
+
+
+CHECKS: tuple[Check, ...] = (accepted, ended, stepped, changed, had_kids, tried, fired, one_final_event)
+
+
+def judge(orders: Sequence[Order], facts: Facts, checks: Sequence[Check] = CHECKS) -> list[Difference]:
+    """Every difference that these checks find."""
+    return [difference for check in checks for difference in check(orders, facts)]
