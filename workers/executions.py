@@ -109,7 +109,7 @@ class Claim:
         failures: Attempts before that failed.
         alone: It runs only where nothing else does.
         failing: The error that ended its steps, if only its `on_failure` is left.
-        link: How it stands to its parent.
+        link: How it stands to its parent: the end of a `child` may wake who waits for it, so nobody may leave it out.
     """
 
     id: UUID
@@ -135,7 +135,7 @@ class Claim:
     failures: int = 0
     alone: bool = False
     failing: dict[str, Any] | None = None
-    link: str | None = None
+    link: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +307,16 @@ class Executions:
         with reaching_store(), self._pool.connection() as connection:
             frozen = connection.execute(SQL["frozen"], {"id": execution_id}).fetchall()
         return Restored({step.path: step for step in steps}, dict(frozen))
+
+    def is_asked_to_stop(self, execution_id: UUID) -> bool:
+        """Whether it was cancelled while an earlier attempt ran, which ended before it heard of that.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        with reaching_store(), self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=scalar_row)
+            return bool(cursor.execute(SQL["asked_to_stop"], {"id": execution_id}).fetchone())
 
     def promote(self, limit: int = 1000) -> Promoted:
         """Let what has become due wait like everything else.

@@ -230,6 +230,8 @@ class Runner:
         if command.timeout is not None and claim.failing is None:
             timeout = command.timeout - timedelta(microseconds=claim.running_us)
         control = self._watch.control(timeout)
+        if claim.attempt > 1 and self._executions.is_asked_to_stop(claim.id):
+            control.ask("cancelled")  # the attempt before waited, or was let go of, before it heard
         executor = Executor(registry, tools, meter, ledger, plan, restored=restored, control=control)
         try:
             with self._watch.watching(fence, control):

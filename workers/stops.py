@@ -77,14 +77,19 @@ class Stops:
                 return state
             if state in FINAL_STATES:
                 raise ExecutionConflict(f"the execution has {state} already", hint="`weir executions show` shows it.")
-            return self._cancel(connection, execution_id, state)
+            return self._cancel(connection, execution_id)
 
-    def _cancel(self, connection: Connection[Any], execution_id: UUID, state: str) -> str:
+    def _cancel(self, connection: Connection[Any], execution_id: UUID) -> str:
         """Cancel one that has not ended, then those that it waits for: it can ask for no more of them by then."""
         connection.execute(SQL["request"], {"id": execution_id})
+        # What ran a moment ago may wait by now, where nobody hears of the request; a run that lets go of it later is
+        # followed by an attempt that looks for it first.
+        state = self._state(connection, execution_id)
         state = state if state == "running" else self._end(connection, execution_id, "cancelled")
-        for child, its_state in connection.execute(SQL["children"], {"id": execution_id}).fetchall():
-            self._cancel(connection, child, its_state)
+        for child in (
+            connection.cursor(row_factory=scalar_row).execute(SQL["children"], {"id": execution_id}).fetchall()
+        ):
+            self._cancel(connection, child)
         return state
 
     def expire(self) -> int:
