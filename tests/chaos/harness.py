@@ -76,7 +76,7 @@ class Run:
 def mixed(seed: int, seconds: float) -> Run:
     """Everything at once: all recipes, all faults."""
     return Run(
-        seed, seconds, 0, Tempo(lease=1.5, threads=4), ALL, clients=4, per_second=6.0, in_flight=60, mean_gap=1.2
+        seed, seconds, 0, Tempo(lease=1.5, threads=6), ALL, clients=4, per_second=12.0, in_flight=80, mean_gap=1.2
     )
 
 

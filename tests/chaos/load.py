@@ -71,9 +71,10 @@ class Load:
 
     def settle(self, within: float) -> bool:
         """Wait until everything that was begun is answered; whether it was."""
-        for thread in (*self._threads, *self._cancellers):
-            if thread.ident is not None:
-                thread.join(within)
+        for group in (self._threads, self._cancellers):  # clients make cancellers: those end first
+            for thread in list(group):
+                if thread.ident is not None:
+                    thread.join(within)
         return not any(thread.is_alive() for thread in (*self._threads, *self._cancellers))
 
     def abandon(self) -> None:

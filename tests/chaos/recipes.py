@@ -164,7 +164,7 @@ LIGHT = Recipe(
 steps:
   - {{id: a, type: transform, with: {{template: "{{{{ inputs.token }}}}"}}}}
   - {{id: b, type: transform, with: {{template: "{{{{ steps.a.output }}}}"}}}}
-  - {{id: c, type: chaos.linger, with: {{ms: 80}}}}
+  - {{id: c, type: chaos.linger, with: {{ms: 250}}}}
   - {{id: d, type: transform, with: {{template: "{{{{ steps.b.output }}}}"}}}}
   - {{id: answer, type: respond, with: {{value: "{{{{ steps.d.output }}}}"}}}}
 """,

@@ -112,13 +112,14 @@ def recoveries(facts: Facts, process_of: Mapping[str, int], killed_at: Mapping[i
     found: list[float] = []
     deaths: Counter[str] = Counter()
     for attempt, following in zip(facts.attempts, facts.attempts[1:], strict=False):
-        if attempt.reason != "worker_lost":
+        if attempt.reason != "worker_lost" or attempt.released_at is None:
             continue
         deaths[attempt.execution_id] += 1
         killed = killed_at.get(process_of.get(attempt.worker_id, 0))
         if killed is None or deaths[attempt.execution_id] > 1 or following.execution_id != attempt.execution_id:
             continue
-        found.append(following.claimed_at.timestamp() - killed / _MICRO)
+        if attempt.claimed_at.timestamp() < killed / _MICRO < attempt.released_at.timestamp():
+            found.append(following.claimed_at.timestamp() - killed / _MICRO)
     return sorted(found)
 
 
