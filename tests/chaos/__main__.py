@@ -1,7 +1,7 @@
 """`make chaos`: kill, stop and cut off everything while it works, then see whether anything was lost or done twice.
 
-Exits with 0 when all is as it must be, with 1 when something is not (the folder with all data stays then), with 130 when
-it was interrupted.
+Exits with 0 when all is as it must be, with 1 when something is not (the folder with all data stays then), with 130
+when it was interrupted.
 """
 
 # ruff: noqa: T201 - it talks to whoever started it
@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
-
 from chaos.harness import Harness, mixed, points
 from chaos.servers import NeverHappened
 from chaos.stack import remove

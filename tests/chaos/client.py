@@ -29,7 +29,7 @@ class Answer:
     @property
     def is_good(self) -> bool:
         """Whether it did what was asked."""
-        return self.status < 300  # noqa: PLR2004 - what HTTP calls success
+        return self.status < 300
 
 
 class Client:

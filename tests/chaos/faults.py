@@ -13,6 +13,7 @@ from chaos.plan import BESIDE, Fault
 from chaos.processes import Gone, Handle, family, handle
 from chaos.proxy import CUTS, Links
 from chaos.stack import Stack
+
 from telemetry.clock import Clock
 
 

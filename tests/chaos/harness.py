@@ -12,6 +12,8 @@ from threading import Event
 
 from chaos import facts as reading
 from chaos.client import Client, NoAnswer
+from chaos.differences import Difference
+from chaos.due_times import fired
 from chaos.facts import Facts
 from chaos.faults import Faults
 from chaos.load import Load
@@ -25,7 +27,8 @@ from chaos.report import Report, count_lines, recoveries, tally_up
 from chaos.schedules import WANTED
 from chaos.servers import NeverHappened, wait_until
 from chaos.stack import Stack, Tempo
-from chaos.truth import CHECKS, Difference, fired, judge
+from chaos.truth import CHECKS, judge
+
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
 
@@ -112,7 +115,12 @@ class Harness:
         """
         run = self._run
         report = Report(run.seed, run.seconds)
-        with Links() as links, Stack(self._root, links, run.tempo) as stack, Monitor(stack.database_url) as monitor:
+        commands = files(run.recipes)
+        with (
+            Links() as links,
+            Stack(self._root, links, run.tempo, commands) as stack,
+            Monitor(stack.database_url) as monitor,
+        ):
             client = Client(stack.port)
             if run.has_schedules:
                 self._make_schedules(client)
@@ -132,8 +140,10 @@ class Harness:
                 report.drained_s = self._drain(stack, client, load, monitor)
                 facts = self._read(stack)
             finally:
-                load.abandon()
-                faults.repair_all()
+                try:
+                    faults.repair_all()  # first: who waits for an answer gets one
+                finally:
+                    load.abandon()
             self._conclude(report, load, facts, faults, monitor, stack)
         return report
 
@@ -156,7 +166,7 @@ class Harness:
         """The plan, until it is over, or enough points were met."""
         began = time.monotonic()
         plan = self._faults()
-        following = next(plan, None)
+        following: Fault | None = next(plan, None)
         while True:
             now = time.monotonic() - began
             self._tell(f"{now:4.0f} s", load, faults, monitor)
@@ -167,7 +177,7 @@ class Harness:
             if following is not None and following.at <= now:
                 faults.begin(following)
                 following = next(plan, None)
-            soon = [at for at in (following and following.at, faults.next_repair) if at is not None]
+            soon = [at for at in (None if following is None else following.at, faults.next_repair) if at is not None]
             self._pause.wait(max(0.0, min([_TURN, *(at - now for at in soon)])))
 
     def _put_right(self, stack: Stack, faults: Faults) -> None:
@@ -186,7 +196,7 @@ class Harness:
             self._end_schedules(stack, client)
         last, since, looks = None, time.monotonic(), monitor.looks
         while True:
-            wait_until(lambda looks=looks: monitor.looks > looks, "a look at the database", _ANSWER_WITHIN)
+            wait_until(partial(_has_looked, monitor, looks), "a look at the database", _ANSWER_WITHIN)
             looks, seen = monitor.looks, (monitor.seen, self._waiting(stack))
             if not monitor.seen.going_on and not seen[1]:
                 return time.monotonic() - began
@@ -210,8 +220,7 @@ class Harness:
     def _end_schedules(self, stack: Stack, client: Client) -> None:
         """Give each a timing that is never due; what was due until then is dealt with first."""
         every = never(self._clock.now())
-        for name, text in files(every).items():
-            (stack.command_files / name).write_text(text, encoding="utf-8")
+        stack.write_commands(files(self._run.recipes, every))
         for wanted in WANTED:
             is_ended = partial(_is_ended, client, wanted.name, every)
             wait_until(is_ended, f"{wanted.name} ends", _ANSWER_WITHIN)
@@ -245,6 +254,11 @@ class Harness:
             f"{moment}: {done}{load.accepted} orders accepted, {seen.final} executions ended,"
             f" {seen.going_on} going on, {seen.lost} lost their worker"
         )
+
+
+def _has_looked(monitor: Monitor, looks: int) -> bool:
+    """Whether it looked once more."""
+    return monitor.looks > looks
 
 
 def _is_ended(client: Client, name: str, every: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import Self
 from uuid import UUID
 
 import psycopg
@@ -60,7 +61,7 @@ class Monitor:
         self.looks = 0
         self.process_of: dict[UUID, int] = {}
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

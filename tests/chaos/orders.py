@@ -1,4 +1,4 @@
-"""What the load asks for, in which order: the same seed always means the same orders. How many depends on the machine."""
+"""What the load asks for, in which order: the same seed means the same orders. How many depends on the machine."""
 
 from __future__ import annotations
 

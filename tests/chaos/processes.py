@@ -1,4 +1,4 @@
-"""Signals to processes that are certainly ours: seven other things may run on the machine, and numbers are used again."""
+"""Signals to processes that are certainly ours: a machine runs other things too, and numbers are used again."""
 
 from __future__ import annotations
 

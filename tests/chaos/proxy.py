@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -194,7 +194,7 @@ class Links:
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos-links", daemon=True)
         self._links: list[Link] = []
 
-    def __enter__(self) -> Links:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -1,14 +1,15 @@
 """The commands of the load, and what each must leave behind: ground truth in words that a program can check.
 
-A recipe is a command file and the steps it must have run. An order is one submission of one; its `token` is in all that
-it writes, so that every row is known by who wrote it. Tokens of what a command runs are its own with an ending.
+A recipe is a command of `commands/` and the steps it must have run. An order is one submission of one; its `token` is
+in all that it writes, so that every row is known by who wrote it. What a command runs has its token with an ending.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 #: What declares the table of the load.
@@ -99,7 +100,7 @@ class Recipe:
     """A command, and what it must leave behind.
 
     Attributes:
-        text: Its file.
+        slug: Of the command, in `commands/`.
         steps: In the order they run. Those before `on_failure` are what a cancelled one stops in.
         state: How it ends.
         weight: Of it in the load; 0 for what only others run.
@@ -107,26 +108,14 @@ class Recipe:
         dry: Whether it is a dry run: nothing may be changed.
     """
 
-    text: str
+    slug: str
     steps: tuple[StepTruth, ...]
     state: Literal["succeeded", "failed"] = "succeeded"
     weight: int = 0
     cancelled: bool = False
     dry: bool = False
 
-    @property
-    def slug(self) -> str:
-        """The command."""
-        return self.text.split("\n", 1)[0].removeprefix("slug: ")
 
-    @property
-    def effects(self) -> int:
-        """How many changes one makes that runs to its end."""
-        return sum(len(step.effects) for step in self.steps)
-
-
-_TOKEN = "inputs: {token: {type: string, required: true}}"
-_NOTE = '{id: note, type: fragment.create, with: {type: chaos, title: "{{ inputs.token }}", state: {status: new}}}'
 _WRITE, _ROW = Effect("fragment", "created"), Effect("rows", "created")
 
 _SIX_STEPS = (
@@ -140,53 +129,21 @@ _SIX_STEPS = (
 
 #: Six steps, four of them in the database.
 SIX = Recipe(
-    f"""slug: chaos.six
-{_TOKEN}
-steps:
-  - {{id: begin, type: transform, with: {{template: "{{{{ inputs.token }}}}"}}}}
-  - {_NOTE}
-  - {{id: row, type: model.create, with: {{table: rows, values: {{token: "{{{{ steps.begin.output }}}}", state: new}}}}}}
-  - id: change
-    type: database.update
-    with: {{table: rows, set: {{state: changed}}, where: [{{column: token, value: "{{{{ inputs.token }}}}"}}]}}
-  - {{id: mark, type: fragment.update, with: {{id: "{{{{ steps.note.output.fragment_id }}}}", state: {{status: done}}}}}}
-  - {{id: answer, type: respond, with: {{value: "{{{{ steps.row.output.key }}}}"}}}}
-""",
+    "chaos.six",
     _SIX_STEPS,
     weight=8,
 )
 
-DRY = Recipe(SIX.text.replace("chaos.six", "chaos.dry"), _SIX_STEPS, weight=1, dry=True)
+DRY = Recipe("chaos.six", _SIX_STEPS, weight=1, dry=True)
 
 LIGHT = Recipe(
-    f"""slug: chaos.light
-{_TOKEN}
-steps:
-  - {{id: a, type: transform, with: {{template: "{{{{ inputs.token }}}}"}}}}
-  - {{id: b, type: transform, with: {{template: "{{{{ steps.a.output }}}}"}}}}
-  - {{id: c, type: chaos.linger, with: {{ms: 250}}}}
-  - {{id: d, type: transform, with: {{template: "{{{{ steps.b.output }}}}"}}}}
-  - {{id: answer, type: respond, with: {{value: "{{{{ steps.d.output }}}}"}}}}
-""",
+    "chaos.light",
     tuple(StepTruth(path) for path in ("a", "b", "c", "d", "answer")),
     weight=4,
 )
 
 RETRIES = Recipe(
-    f"""slug: chaos.retries
-{_TOKEN}
-steps:
-  - {_NOTE}
-  - id: try
-    type: chaos.flaky
-    retry: {{max_attempts: 4, backoff: 100ms, max_backoff: 300ms}}
-    with: {{fails: 2}}
-  - id: write
-    type: chaos.write
-    retry: {{max_attempts: 3, backoff: 100ms, max_backoff: 300ms}}
-    with: {{fails: 1, token: "{{{{ inputs.token }}}}"}}
-  - {{id: answer, type: respond, with: {{value: "{{{{ steps.try.output.tries }}}}"}}}}
-""",
+    "chaos.retries",
     (
         StepTruth("note", effects=(_WRITE,)),
         StepTruth("try", fails=2),
@@ -197,32 +154,13 @@ steps:
 )
 
 AGAIN = Recipe(
-    f"""slug: chaos.again
-{_TOKEN}
-retry: {{max_attempts: 3, backoff: 100ms, max_backoff: 300ms}}
-steps:
-  - {_NOTE}
-  - {{id: try, type: chaos.flaky, with: {{fails: 2}}}}
-  - {{id: answer, type: respond, with: {{value: done}}}}
-""",
+    "chaos.again",
     (StepTruth("note", effects=(_WRITE,)), StepTruth("try", fails=2), StepTruth("answer")),
     weight=2,
 )
 
 DOOMED = Recipe(
-    f"""slug: chaos.doomed
-{_TOKEN}
-steps:
-  - {_NOTE}
-  - id: try
-    type: chaos.flaky
-    retry: {{max_attempts: 2, backoff: 100ms}}
-    with: {{fails: 1000}}
-  - {{id: never, type: respond, with: {{value: "it cannot get here"}}}}
-on_failure:
-  - {{id: sorry, type: fragment.create, with: {{type: chaos, title: "{{{{ inputs.token }}}}/sorry"}}}}
-  - {{id: told, type: transform, with: {{template: "sorry"}}}}
-""",
+    "chaos.doomed",
     (
         StepTruth("note", effects=(_WRITE,)),
         StepTruth("try", "failed", fails=2),
@@ -233,48 +171,27 @@ on_failure:
     weight=2,
 )
 
-_ITEMS = range(4)
+#: The item that fails for good.
 _BAD = 1
-_BAD_ITEM = (StepTruth(f"each[{_BAD}].check", "failed", fails=1, again=True),)
+
+
+def _item(item: int) -> Iterator[StepTruth]:
+    yield StepTruth(f"each[{item}].write", effects=(Effect("fragment", "created", f"/{item}"),))
+    if item == _BAD:
+        yield StepTruth(f"each[{item}].check", "failed", fails=1, again=True)
+    else:
+        yield StepTruth(f"each[{item}].check", "skipped")
+        yield StepTruth(f"each[{item}].tell")
+
 
 MAP = Recipe(
-    f"""slug: chaos.map
-{_TOKEN}
-steps:
-  - id: each
-    type: list.map
-    with:
-      items: [0, 1, 2, 3]
-      as: item
-      on_error: continue
-      do:
-        - {{id: write, type: fragment.create, with: {{type: chaos, title: "{{{{ inputs.token }}}}/{{{{ item }}}}"}}}}
-        - {{id: check, type: chaos.flaky, if: "item == {_BAD}", with: {{fails: 1000}}}}
-        - {{id: tell, type: transform, with: {{template: "{{{{ item }}}}"}}}}
-  - {{id: answer, type: respond, with: {{value: "{{{{ steps.each.output.failed }}}}"}}}}
-""",
-    tuple(
-        step
-        for item in _ITEMS
-        for step in (
-            StepTruth(f"each[{item}].write", effects=(Effect("fragment", "created", f"/{item}"),)),
-            *(_BAD_ITEM if item == _BAD else (StepTruth(f"each[{item}].check", "skipped"), StepTruth(f"each[{item}].tell"))),
-        )
-    )
-    + (StepTruth("each"), StepTruth("answer")),
+    "chaos.map",
+    (*(step for item in range(4) for step in _item(item)), StepTruth("each"), StepTruth("answer")),
     weight=3,
 )
 
 PARENT = Recipe(
-    f"""slug: chaos.parent
-{_TOKEN}
-steps:
-  - {{id: begin, type: transform, with: {{template: "{{{{ inputs.token }}}}"}}}}
-  - {{id: kid, type: command.run, with: {{command: chaos.six, await: true, inputs: {{token: "{{{{ inputs.token }}}}/kid"}}}}}}
-  - {_NOTE}
-  - {{id: other, type: command.run, with: {{command: chaos.six, inputs: {{token: "{{{{ inputs.token }}}}/other"}}}}}}
-  - {{id: answer, type: respond, with: {{value: "{{{{ steps.kid.output.result }}}}"}}}}
-""",
+    "chaos.parent",
     (
         StepTruth("begin"),
         StepTruth("kid", kid=Kid("chaos.six", "/kid", "child")),
@@ -286,15 +203,7 @@ steps:
 )
 
 SLOW = Recipe(
-    f"""slug: chaos.slow
-{_TOKEN}
-steps:
-  - {_NOTE}
-  - {{id: wait, type: chaos.linger, with: {{ms: 400}}}}
-  - {{id: mark, type: fragment.update, with: {{id: "{{{{ steps.note.output.fragment_id }}}}", state: {{status: done}}}}}}
-  - {{id: more, type: chaos.linger, with: {{ms: 400}}}}
-  - {{id: answer, type: respond, with: {{value: done}}}}
-""",
+    "chaos.slow",
     (
         StepTruth("note", effects=(_WRITE,)),
         StepTruth("wait"),
@@ -307,13 +216,7 @@ steps:
 )
 
 FAMILY = Recipe(
-    f"""slug: chaos.family
-{_TOKEN}
-steps:
-  - {_NOTE}
-  - {{id: kid, type: command.run, with: {{command: chaos.slow, await: true, inputs: {{token: "{{{{ inputs.token }}}}/kid"}}}}}}
-  - {{id: answer, type: respond, with: {{value: done}}}}
-""",
+    "chaos.family",
     (
         StepTruth("note", effects=(_WRITE,)),
         StepTruth("kid", kid=Kid("chaos.slow", "/kid", "child")),
@@ -325,23 +228,16 @@ steps:
 
 #: What schedules run; its token says for which due time.
 TICK = Recipe(
-    f"""slug: chaos.tick
-{_TOKEN}
-steps:
-  - {_NOTE}
-  - {{id: answer, type: respond, with: {{value: done}}}}
-schedules:
-  - id: declared
-    EVERY
-    misfire: all
-    overlap: allow
-    inputs: {{token: "{{{{ schedule }}}}@{{{{ due_at | date: '%Y%m%dT%H%M%S' }}}}"}}
-""",
+    "chaos.tick",
     (StepTruth("note", effects=(_WRITE,)), StepTruth("answer")),
 )
 
 ALL = (SIX, DRY, LIGHT, RETRIES, AGAIN, DOOMED, MAP, PARENT, SLOW, FAMILY, TICK)
-BY_SLUG: Mapping[str, Recipe] = {recipe.slug: recipe for recipe in ALL}
+BY_SLUG: Mapping[str, Recipe] = {recipe.slug: recipe for recipe in ALL if not recipe.dry}
+
+#: What is declared in its file.
+DECLARED_EVERY = "1s"
+_COMMANDS = Path(__file__).parent / "commands"
 
 #: Days that nobody looks for.
 _MONTHS = 60
@@ -350,11 +246,11 @@ _MONTHS = 60
 TICK_INPUTS = {"token": "{{ schedule }}@{{ due_at | date: '%Y%m%dT%H%M%S' }}"}
 
 
-
-def files(every: str) -> dict[str, str]:
-    """Text by file name; the declared schedule is due so often."""
-    texts = {f"{recipe.slug}.yaml": recipe.text for recipe in ALL}
-    return {name: text.replace("EVERY", f"every: {every}") for name, text in texts.items()}
+def files(recipes: Iterable[Recipe], every: str = DECLARED_EVERY) -> dict[str, str]:
+    """Text by file name; the schedule that one declares is due so often."""
+    slugs = {recipe.slug for recipe in recipes}
+    texts = {f"{slug}.yaml": (_COMMANDS / f"{slug}.yaml").read_text(encoding="utf-8") for slug in slugs}
+    return {name: text.replace(f"every: {DECLARED_EVERY}\n", f"every: {every}\n") for name, text in texts.items()}
 
 
 def never(now: datetime) -> str:

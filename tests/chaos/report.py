@@ -11,11 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from chaos.differences import Difference
 from chaos.facts import Facts
 from chaos.faults import Tally
 from chaos.logbook import FENCED, ZOMBIE
 from chaos.orders import Order
-from chaos.truth import Difference
 
 _MICRO = 1_000_000
 #: Differences that are printed; all of them are in the JSON.

@@ -25,6 +25,11 @@ class Wanted:
         """Between two due times."""
         return timedelta(seconds=self.every_s)
 
+    @property
+    def is_every_one_run(self) -> bool:
+        """Whether no due time may be left out, however late."""
+        return self.misfire == "all" and self.overlap in ("allow", "queue")
+
     def body(self) -> dict[str, Any]:
         """Of the request that makes it."""
         return {
@@ -37,14 +42,11 @@ class Wanted:
         }
 
 
-#: How often what the command file declares is due.
-DECLARED_EVERY_S = 1
-
 WANTED: Sequence[Wanted] = (
     Wanted("all-allow", 1, "all", "allow"),
     Wanted("all-queue", 2, "all", "queue"),
     Wanted("latest-skip", 1, "latest", "skip"),
     Wanted("skip-allow", 2, "skip", "allow"),
     Wanted("latest-queue", 1, "latest", "queue"),
-    Wanted(f"{TICK.slug}:declared", DECLARED_EVERY_S, "all", "allow", is_declared=True),
+    Wanted(f"{TICK.slug}:declared", 1, "all", "allow", is_declared=True),
 )

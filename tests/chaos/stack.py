@@ -1,4 +1,4 @@
-"""Everything that runs: the servers, `weir up`, and a second worker and scheduler beside it, each behind its own links."""
+"""Everything that runs: the servers, `weir up`, and a second worker and scheduler behind links of their own."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Self
 
+from chaos.proxy import Link, Links
+from chaos.recipes import SCHEMA, WEIR_TOML
+from chaos.servers import NeverHappened, Server, wait_until
 from fixtures.step_packages import install_module
 
 from api.cli.services import SERVICES
-from chaos.proxy import Link, Links
-from chaos.recipes import SCHEMA, WEIR_TOML, files
-from chaos.schedules import DECLARED_EVERY_S
-from chaos.servers import NeverHappened, Server, wait_until
 from migrations.runner import migrate
 from telemetry.connections import connect
 from workers.embedded.places import read_port
@@ -33,7 +34,7 @@ from workers.stack.status import StackStatus, read_status
 _CHECKOUT = Path(__file__).parents[2]
 _HERE = Path(__file__).parent
 
-#: Seconds that the whole stack may take to come up: seven people share two cores at times.
+#: Seconds that the whole stack may take to come up, on a machine that is busy.
 UP_WITHIN = 120.0
 #: Seconds that what is asked to stop may take.
 _STOP_WITHIN = 20.0
@@ -86,6 +87,7 @@ class Stack:
         root: An empty folder that every user can pass through.
         links: Where links live.
         tempo: How fast.
+        commands: Text of command files, by name.
 
     Attributes:
         links: By name, as `chaos.plan.LINKS`.
@@ -93,16 +95,18 @@ class Stack:
         port: Of the API, also after a restart.
     """
 
-    def __init__(self, root: Path, links: Links, tempo: Tempo) -> None:
+    def __init__(self, root: Path, links: Links, tempo: Tempo, commands: Mapping[str, str]) -> None:
         self.root = root
+        self._commands = commands
         self._tempo = tempo
+        self._command_files = root / "folder" / "commands"
         self._servers_home, self._home = Home(root / "servers"), Home(root / "home")
         self.servers = {
             "postgres": Server(EmbeddedPostgres(self._servers_home), root / "postgres.log"),
             "valkey": Server(EmbeddedValkey(self._servers_home), root / "valkey.log"),
         }
         self.links: dict[str, Link] = {
-            f"{name}-link{ending}": links.open(lambda name=name: ("127.0.0.1", read_port(self._servers_home, name)))
+            f"{name}-link{ending}": links.open(partial(_address, self._servers_home, name))
             for ending in ("", "-2")
             for name in self.servers
         }
@@ -111,7 +115,7 @@ class Stack:
         self._nursery: subprocess.Popen[str] | None = None
         self._beside: dict[str, int] = {}
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Self:
         try:
             self._begin()
         except BaseException:
@@ -128,14 +132,16 @@ class Stack:
         return self.servers["postgres"].embedded.url
 
     @property
-    def command_files(self) -> Path:
-        """Where they are looked for."""
-        return self.root / "folder" / "commands"
-
-    @property
     def logs(self) -> Sequence[Path]:
         """What the processes wrote, one JSON object a line."""
         return [*sorted(self._home.logs.glob("weir.log*")), self.root / "beside.log"]
+
+    def write_commands(self, texts: Mapping[str, str]) -> None:
+        """Write command files, by name: those that are there are replaced."""
+        for name, text in texts.items():
+            scratch = self.root / name
+            scratch.write_text(text, encoding="utf-8")
+            scratch.replace(self._command_files / name)
 
     def status(self) -> StackStatus | None:
         """What the supervisor says of what it runs."""
@@ -200,9 +206,8 @@ class Stack:
     def _begin(self) -> None:
         user = find_server_user()
         self._servers_home.prepare(user)
-        self.command_files.mkdir(parents=True)
-        for name, text in files(f"{DECLARED_EVERY_S}s").items():
-            (self.command_files / name).write_text(text, encoding="utf-8")
+        self._command_files.mkdir(parents=True)
+        self.write_commands(self._commands)
         (self.root / "folder" / "weir.toml").write_text(WEIR_TOML, encoding="utf-8")
         (self.root / "site").mkdir()
         types = {"chaos.flaky": "Flaky", "chaos.write": "FlakyWrite", "chaos.linger": "Linger"}
@@ -252,9 +257,10 @@ class Stack:
         }
 
     def _is_up(self) -> bool:
-        if self._up is None or self._up.poll() is not None:
+        code = None if self._up is None else self._up.poll()
+        if code is not None:
             log = (self.root / "up.log").read_text(encoding="utf-8", errors="replace")
-            raise NeverHappened(f"`weir up` ended with {self._up.returncode}:\n{log[-2000:]}")
+            raise NeverHappened(f"`weir up` ended with {code}:\n{log[-2000:]}")
         status = self.status()
         return status is not None and status.is_healthy and len(status.processes) == len(SERVICES)
 
@@ -274,6 +280,10 @@ class Stack:
 def remove(root: Path) -> None:
     """The folder of a run that nobody needs any more."""
     shutil.rmtree(root)
+
+
+def _address(home: Home, name: str) -> tuple[str, int]:
+    return "127.0.0.1", read_port(home, name)
 
 
 def _free_port() -> int:

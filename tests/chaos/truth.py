@@ -7,40 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from itertools import pairwise
 from typing import TypeAlias
 
+from chaos.differences import Difference
+from chaos.due_times import fired
 from chaos.facts import ExecutionFact, Facts
 from chaos.monitor import FINAL
 from chaos.orders import Order
 from chaos.recipes import BY_SLUG, Recipe, StepTruth
-from chaos.schedules import WANTED, Wanted
 
 Changes: TypeAlias = Counter[tuple[str, str]]
 
-#: States of occurrences that were run.
-_RUN = frozenset({"fired", "late", "caught_up"})
-
 _OK, _CONFLICT = 200, 409
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Something that is not as it must be.
-
-    Attributes:
-        check: What was looked at.
-        about: An id or a token.
-        expected: What must be.
-        found: What is.
-    """
-
-    check: str
-    about: str
-    expected: object
-    found: object
 
 
 Check: TypeAlias = Callable[[Sequence[Order], Facts], Iterator[Difference]]
@@ -48,26 +26,21 @@ Check: TypeAlias = Callable[[Sequence[Order], Facts], Iterator[Difference]]
 
 def accepted(orders: Sequence[Order], facts: Facts) -> Iterator[Difference]:
     """Every order that was accepted is one execution, every execution was ordered; what was sent again is the same."""
-    by_token: dict[str, list[str]] = {}
+    by_token: dict[str, list[ExecutionFact]] = {}
     for execution in facts.executions:
         if execution.link is None:
-            by_token.setdefault(execution.token, []).append(execution.id)
+            by_token.setdefault(execution.token, []).append(execution)
     for order in orders:
         found = by_token.pop(order.token, [])
-        if not order.is_answered:
-            yield Difference("answered", order.token, "an answer in the end", "none")
-        elif order.is_valid and order.refusals:
-            yield Difference("accepted", order.token, "202", order.refusals)
-        expected = sorted(set(order.ids))
-        if sorted(found) != expected or len(expected) > 1:
+        yield from _answered(order)
+        expected = sorted({(execution_id, order.recipe.slug, order.recipe.dry) for execution_id in order.ids})
+        if sorted((each.id, each.slug, each.dry_run) for each in found) != expected or len(expected) > 1:
             yield Difference("accepted once", order.token, expected, found)
-        if not order.is_valid and order.ids:
-            yield Difference("refused", order.token, "no execution", order.ids)
-        for execution_id in expected:
+        for execution_id, *_ in expected:
             if facts.keys.get(execution_id) != 1:
                 yield Difference("one key", execution_id, 1, facts.keys.get(execution_id))
-    for token, ids in by_token.items():
-        yield Difference("ordered", token, "no such execution", ids)
+    for token, unknown in by_token.items():
+        yield Difference("ordered", token, "no such execution", unknown)
 
 
 def ended(orders: Sequence[Order], facts: Facts) -> Iterator[Difference]:
@@ -173,46 +146,6 @@ def tried(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
         yield Difference("leases", "workers", 0, facts.lapsed_leases)
 
 
-def fired(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
-    """Every due time is dealt with once, without gaps, and what was run has one execution, for that due time."""
-    by_name = {schedule.name: schedule for schedule in facts.schedules}
-    executions = {execution.id: execution for execution in facts.executions}
-    told: Counter[str] = Counter()
-    for wanted in WANTED:
-        schedule = by_name.get(wanted.name)
-        if schedule is None:
-            yield Difference("schedule", wanted.name, "there", "not there")
-            continue
-        rows = [row for row in facts.occurrences if row.schedule_id == schedule.id]
-        for row in rows:
-            about = f"{wanted.name} {row.due_at.isoformat()}"
-            if (row.state in _RUN) != (row.execution_id is not None) or row.state == "waiting":
-                yield Difference("occurrence", about, "run, or not, and said so", (row.state, row.execution_id))
-            if row.execution_id is not None:
-                told[row.execution_id] += 1
-                token = f"{wanted.name}@{row.due_at:%Y%m%dT%H%M%S}"
-                execution = executions.get(row.execution_id)
-                if execution is None or execution.token != token or execution.schedule_id != schedule.id:
-                    yield Difference("occurrence runs", about, token, execution)
-            if wanted.misfire == "all" and wanted.overlap in ("allow", "queue") and row.state not in _RUN:
-                yield Difference("every due time", about, "run", (row.state, row.reason))
-        if not rows:
-            yield Difference("occurrences", wanted.name, "some", "none")
-            continue
-        last = rows[-1].last_due_at
-        if rows[0].due_at - schedule.created_at > wanted.every or schedule.updated_at - last > wanted.every:
-            ends = (schedule.created_at.isoformat(), schedule.updated_at.isoformat())
-            yield Difference("due times", wanted.name, ends, (rows[0].due_at.isoformat(), last.isoformat()))
-        for before, after in pairwise(rows):
-            if after.due_at - before.last_due_at != wanted.every or before.origin != "calendar":
-                ends = (before.last_due_at.isoformat(), after.due_at.isoformat())
-                yield Difference("gap", wanted.name, str(wanted.every), ends)
-        yield from _stretches(wanted, facts, schedule.id)
-    for execution in facts.executions:
-        if (execution.link == "scheduled_by") != (told[execution.id] == 1) or told[execution.id] > 1:
-            yield Difference("scheduled", execution.id, "one occurrence", told[execution.id])
-
-
 def one_final_event(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
     """No execution has two final events. That none is missing is for whoever can tell lost ones."""
     for execution, number in facts.final_events.items():
@@ -220,12 +153,13 @@ def one_final_event(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
             yield Difference("final events", execution, 1, number)
 
 
-def _stretches(wanted: Wanted, facts: Facts, schedule_id: str) -> Iterator[Difference]:
-    for row in facts.occurrences:
-        if row.schedule_id == schedule_id:
-            due_times = (row.last_due_at - row.due_at) // wanted.every + 1
-            if due_times != row.due_times or (row.last_due_at - row.due_at) % wanted.every != timedelta():
-                yield Difference("stretch", f"{wanted.name} {row.due_at.isoformat()}", due_times, row.due_times)
+def _answered(order: Order) -> Iterator[Difference]:
+    if not order.is_answered:
+        yield Difference("answered", order.token, "an answer in the end", "none")
+    elif order.is_valid and order.refusals:
+        yield Difference("accepted", order.token, "202", order.refusals)
+    if not order.is_valid and order.ids:
+        yield Difference("refused", order.token, "no execution", order.ids)
 
 
 def _cancellable(orders: Sequence[Order], facts: Facts) -> set[str]:
