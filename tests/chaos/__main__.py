@@ -23,15 +23,20 @@ from chaos.stack import remove
 _POINTS_WITHIN = 1800.0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run once; the exit code."""
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, help="how long things go wrong (60; with --points at most: 1800)")
     parser.add_argument("--seed", type=int, default=1, help="of the plan and the load (1)")
     parser.add_argument("--points", type=int, default=0, help="kill workers until so many executions lost theirs")
     parser.add_argument("--report", type=Path, help="write the figures there, as JSON")
     parser.add_argument("--keep", action="store_true", help="keep the folder also when all is well")
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run once; the exit code."""
+    given = parsed(arguments)
     run = (
         points(given.seed, given.seconds or _POINTS_WITHIN, given.points)
         if given.points
