@@ -12,6 +12,7 @@ StepError
 |  |- RecordInvalid         a fragment, note or notification that cannot be stored
 |  `- FragmentNotFound
 |- ChildFailed              a command that it waited for did not succeed
+|- FailedBefore             an item that an earlier attempt gave up
 |- StepInterrupted          its execution had to stop
 `- StepTimedOut
 LedgerError                 the run stops where it is; no error of the step that met it
@@ -166,6 +167,14 @@ class ChildFailed(StepError):
     """A command that the step waited for did not succeed."""
 
     code = "step.child_failed"
+
+
+class FailedBefore(StepError):
+    """A step failed for good in an earlier attempt, which went on without it; its ledger row says why."""
+
+    def __init__(self, error_category: Category) -> None:
+        super().__init__("it failed in an earlier attempt")
+        self.category = error_category  # type: ignore[misc] # of this one
 
 
 class StepTimedOut(StepError):

@@ -75,10 +75,15 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Frame:
-    """One list of steps being run: where it is, and what its templates see."""
+    """One list of steps being run: where it is, and what its templates see.
+
+    Attributes:
+        settles: Whether what is around it goes on when it fails: then it has failed in every later attempt too.
+    """
 
     prefix: str
     names: dict[str, Any]
+    settles: bool = False
     outputs: dict[str, Any] = field(default_factory=dict)
     last: Any = None
 
@@ -88,9 +93,10 @@ class _Frame:
         self.outputs[step_id] = output
         self.last = output
 
-    def nested(self, prefix: str, names: Mapping[str, object]) -> _Frame:
+    def nested(self, prefix: str, names: Mapping[str, object], *, settles: bool) -> _Frame:
         """A list inside this one; what it publishes stays in it."""
-        return _Frame(prefix, {**self.names, **names, "steps": dict(self.names["steps"])})
+        seen = {**self.names, **names, "steps": dict(self.names["steps"])}
+        return _Frame(prefix, seen, settles or self.settles)
 
 
 class Executor:
@@ -197,6 +203,9 @@ class Executor:
             frame.publish(spec.id, done.value())
             return
         self._control.before_step(path)
+        before = self._restored.failure(path) if frame.settles else None
+        if before is not None and not may_retry(spec.retry, self._restored.tries(path), before):
+            raise before
         step_try = self._restored.tries(path) + 1
         run = self._meter.start(spec, path, step_try)
         context = StepContext(self._plan.info, path, spec, self._tools, step_try)
@@ -301,10 +310,16 @@ class _Nested:
         self._frame = frame
 
     def run(
-        self, block: Sequence[StepSpec], *, index: int | None = None, names: Mapping[str, object] | None = None
+        self,
+        block: Sequence[StepSpec],
+        *,
+        index: int | None = None,
+        names: Mapping[str, object] | None = None,
+        settles: bool = False,
     ) -> BlockResult:
         path = self._context.path
-        frame = self._frame.nested(f"{path}." if index is None else f"{path}[{index}].", names or {})
+        prefix = f"{path}." if index is None else f"{path}[{index}]."
+        frame = self._frame.nested(prefix, names or {}, settles=settles)
         error = self._executor.run_list(block, frame)
         return BlockResult(frame.outputs, error is not None, frame.last, error)
 

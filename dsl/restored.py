@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
+from dsl.errors import FailedBefore
 from dsl.step import Outcome
+from telemetry.events import Category
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class RestoredStep:
         ordinal: Order within the execution.
         output: JSON text; none without one.
         is_own: Whether this execution ran it, not the one that it resumes.
+        error_category: Of one that failed.
     """
 
     path: str
@@ -31,6 +34,7 @@ class RestoredStep:
     mutations_count: int = 0
     output: str | None = None
     is_own: bool = True
+    error_category: Category | None = None
 
     @property
     def is_done(self) -> bool:
@@ -63,6 +67,11 @@ class Restored:
         """How often the step was tried without success."""
         step = self.steps.get(path)
         return 0 if step is None or step.is_done else step.step_try
+
+    def failure(self, path: str) -> FailedBefore | None:
+        """How the step's last try failed, if it did."""
+        step = self.steps.get(path)
+        return None if step is None or step.is_done else FailedBefore(step.error_category or "internal")
 
     @property
     def last_ordinal(self) -> int:

@@ -177,7 +177,12 @@ class Children(Protocol):
     """Runs nested steps on behalf of `list.map` and `condition`."""
 
     def run(
-        self, block: Sequence[StepSpec], *, index: int | None = None, names: Mapping[str, object] | None = None
+        self,
+        block: Sequence[StepSpec],
+        *,
+        index: int | None = None,
+        names: Mapping[str, object] | None = None,
+        settles: bool = False,
     ) -> BlockResult:
         """Run the steps in order under the caller's path, until one fails.
 
@@ -185,6 +190,8 @@ class Children(Protocol):
             block: Steps of one of the caller's blocks.
             index: Item number for a path such as `triage[17].note`; none for `check.then_step`.
             names: Added to the scope: the item's name and `loop`.
+            settles: Whether the caller goes on when one fails. Then it is not run again when the execution is resumed,
+                unless its own `retry` says so.
         """
         ...
 

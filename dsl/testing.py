@@ -142,7 +142,12 @@ class PlainChildren:
     frozen: list[Sequence[object]] = field(default_factory=list)
 
     def run(
-        self, block: Sequence[StepSpec], *, index: int | None = None, names: Mapping[str, object] | None = None
+        self,
+        block: Sequence[StepSpec],
+        *,
+        index: int | None = None,
+        names: Mapping[str, object] | None = None,
+        settles: bool = False,
     ) -> BlockResult:
         place = self.parent.path if index is None else f"{self.parent.path}[{index}]"
         scope = {**self.names, **(names or {})}

@@ -41,6 +41,14 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+#: The same for the server, whose own patience is two hours: so long a machine that lost its power in the middle of a
+#: transaction would hold the locks of what it ran, and nobody could take that back.
+_SERVER_KEEPALIVES = {
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 #: How much longer than its statement timeout a statement may take before its connection counts as dead.
 ANSWER_MARGIN = timedelta(seconds=1)
 #: How much longer than its block a blocking read may take before its connection counts as dead.
@@ -101,7 +109,9 @@ def connection_options(url: str, *, name: str, statement_timeout: timedelta | No
     except psycopg.ProgrammingError:  # it quotes what may be a password
         fault = "WEIR_DATABASE_URL: expected postgresql://user:password@host:port/name, or what else libpq takes"
         raise SettingsInvalid([fault]) from None
-    options = f"{given.get('options') or ''} -c TimeZone=UTC".strip()
+    asked = str(given.get("options") or "")
+    keepalives = [f"-c {name}={value}" for name, value in _SERVER_KEEPALIVES.items() if name not in asked]
+    options = " ".join([asked, *keepalives, "-c TimeZone=UTC"]).strip()
     if statement_timeout is not None:
         options += f" -c statement_timeout={statement_timeout // timedelta(milliseconds=1)}"
     ours: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": name, **_KEEPALIVES}
@@ -113,16 +123,20 @@ def connect(
 ) -> PatientConnection:
     """One connection outside any pool: for start-up, migrations, session locks and leases.
 
+    A server that neither answers a statement nor ends it at its timeout is taken for dead `ANSWER_MARGIN` later.
+
     Raises:
         StoreUnavailable: Postgres did not answer within 5 s, or refused.
     """
     try:
         options = connection_options(url, name=name, statement_timeout=statement_timeout)
-        return PatientConnection.connect(url, autocommit=autocommit, **options)
+        connection = PatientConnection.connect(url, autocommit=autocommit, **options)
     except psycopg.OperationalError as error:
         raise StoreUnavailable(
             f"Postgres did not accept a connection: {error}", hint="The address is that of WEIR_DATABASE_URL, if given."
         ) from error
+    connection.patience = None if statement_timeout is None else statement_timeout + ANSWER_MARGIN
+    return connection
 
 
 def open_pool(  # noqa: PLR0913 - one keyword per thing a caller decides

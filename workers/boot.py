@@ -41,6 +41,7 @@ from workers.services.sweeper import Sweeper
 from workers.services.ticker import Ticker
 from workers.settings import ServerSettings, WorkerSettings
 from workers.stops import Stops, give_back, mark_killed
+from workers.strays import Strays
 from workers.tools import WorkerTools
 from workers.watch import Run, Watch
 
@@ -129,8 +130,9 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
             check_tables(Tables(workers.dsl.tables), resources.pool)
         lease = make_lease(resources)
         watch = make_watch(resources, lease)
-        heartbeat = Heartbeat(lease, workers.heartbeat, watch.cancel)
         runner = make_runner(resources, flusher, lease, watch)
+        strays = Strays(resources.pool, resources.executions, resources.clock, resources.recorder, runner.held)
+        heartbeat = Heartbeat(lease, workers.heartbeat, watch.cancel, strays.look)
         declare_lane(resources.broker, workers.lane, runner)
         flusher.start()
         watch.start()
@@ -139,6 +141,7 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
         flusher.stop()
         watch.stop()
         give_back(watch.left())
+        strays.clear(lease.worker_id)
         heartbeat.stop()
 
 
@@ -221,6 +224,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("declared_schedules", workers.schedule_interval, declarer.run_once),
             Periodic("schedules", workers.schedule_interval, lambda: ticker.run_once().again_in),
             Periodic("sweep", workers.sweep_interval, lambda: sweeper.run_once().again_in),
+            Periodic("stop", workers.sweep_interval, stops.heed),
             Periodic("expire", workers.sweep_interval, stops.expire),
             Periodic("reap", workers.sweep_interval, reaper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),

@@ -109,7 +109,7 @@ class Claim:
         failures: Attempts before that failed.
         alone: It runs only where nothing else does.
         failing: The error that ended its steps, if only its `on_failure` is left.
-        link: How it stands to its parent: the end of a `child` may wake who waits for it, so nobody may leave it out.
+        link: How it stands to its parent.
     """
 
     id: UUID
@@ -132,10 +132,10 @@ class Claim:
     waited_us: int
     queue_wait_us: int
     running_us: int
+    link: str | None
     failures: int = 0
     alone: bool = False
     failing: dict[str, Any] | None = None
-    link: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

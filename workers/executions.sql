@@ -110,6 +110,18 @@ set state = %(state)s,
 where id = %(id)s and fence = %(fence)s and finished_at is null
 returning id;
 
+-- name: stop_children
+-- Whoever ends without success wants those no more that it waits for: it may never have got as far as waiting. In the
+-- transaction of its end, so that none is forgotten. params: id. index: command_executions_child_once.
+with asked as (
+    insert into command_stops (execution_id, reason)
+    select id, 'cancelled' from command_executions
+    where parent_id = %(id)s and link = 'child' and finished_at is null
+    on conflict (execution_id) do nothing
+    returning execution_id
+)
+select pg_notify('weir_stops', '') where exists (select from asked);
+
 -- name: release
 -- Let go of an execution that goes on later: only from `running`, only behind the fence. No row: somebody else's by now.
 -- One that waits for another does so unless that has ended meanwhile: its end locks this row before it looks.
@@ -171,7 +183,7 @@ returning id;
 -- name: restore
 -- How each path of an execution went last, and how often it was tried. params: id. index: primary key.
 select distinct on (path) path, step_type, outcome, step_try, ordinal, mutations_count, output::text as output,
-    restored_from is null as is_own
+    restored_from is null as is_own, error_category
 from command_steps
 where execution_id = %(id)s
 order by path, attempt desc, step_try desc;

@@ -190,6 +190,8 @@ class Fence:
         ).fetchone()
         if finished is None:
             raise self._lost()
+        if outcome.state != "succeeded":
+            connection.execute(SQL["stop_children"], {"id": self.claim.id})
         if self.claim.link == "child":
             # Whoever else ends a sibling waits here, and then sees this one ended.
             connection.execute(SQL["lock_parent"], {"id": self.claim.parent_id})

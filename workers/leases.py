@@ -122,14 +122,20 @@ class Heartbeat:
         lease: Held from `start` to `stop`.
         interval: Between two heartbeats.
         stop_executions: Told of those of this worker, possibly more than once.
+        held: Called after each heartbeat but the first, with the worker's id.
     """
 
     def __init__(
-        self, lease: Lease, interval: timedelta, stop_executions: Callable[[list[UUID]], None] = lambda _: None
+        self,
+        lease: Lease,
+        interval: timedelta,
+        stop_executions: Callable[[list[UUID]], None] = lambda _: None,
+        held: Callable[[UUID], object] = lambda _: None,
     ) -> None:
         self._lease = lease
         self._interval_s = interval.total_seconds()
         self._stop_executions = stop_executions
+        self._held = held
         self._end, self._ended = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
 
@@ -157,7 +163,8 @@ class Heartbeat:
             # However much there is to hear: a lease that is not renewed is lost.
             if time.monotonic() >= due:
                 due = time.monotonic() + self._interval_s
-                self._lease.hold()
+                if self._lease.hold():
+                    self._held(self._lease.worker_id)
             stops = self._lease.stops()
             if stops:
                 self._stop_executions(stops)

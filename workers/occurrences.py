@@ -303,15 +303,24 @@ class Occurrences:
                 self.settle(connection, schedule, journal)
         return schedule, journal
 
-    def release_waiting(self) -> int:
-        """Run what waits and whose turn has come, one of each schedule; how many.
+    def waiting_schedules(self) -> list[UUID]:
+        """Schedules with something that waits and whose turn has come.
 
         Raises:
             StoreUnavailable: Postgres did not answer.
         """
         with reaching_store(), self._pool.connection() as connection:
-            found = connection.cursor(row_factory=scalar_row).execute(SQL["waiting_schedules"]).fetchall()
-        return sum(self._release(schedule_id) for schedule_id in found)
+            return connection.cursor(row_factory=scalar_row).execute(SQL["waiting_schedules"]).fetchall()
+
+    def release_waiting(self, schedule_id: UUID) -> bool:
+        """Run what waits of a schedule and whose turn has come; whether there was something.
+
+        Raises:
+            ScheduleBroken: It could not be dealt with, and is as it was.
+            StoreUnavailable: Postgres did not answer.
+        """
+        with self.transaction() as (connection, journal), _blaming(schedule_id):
+            return self._release(connection, schedule_id, journal)
 
     def look(self) -> tuple[datetime | None, bool]:
         """When the next schedule is to be acted on, and whether anything waits for its turn; one statement.
@@ -323,21 +332,20 @@ class Occurrences:
             wake_at, waits = connection.execute(SQL["look"]).fetchone() or (None, False)
         return wake_at, waits
 
-    def _release(self, schedule_id: UUID) -> bool:
-        with self.transaction() as (connection, journal):
-            cursor = connection.cursor(row_factory=class_row(Schedule))
-            schedule = cursor.execute(SQL["lock"], {"id": schedule_id}).fetchone()
-            # Somebody else deals with it; or has done so since we looked.
-            if schedule is None or schedule.paused_at or schedule.removed_at or _is_going_on(connection, schedule):
-                return False
-            waiting = _waiting(connection, "first_waiting", schedule)
-            if not waiting:
-                return False
-            if self._has_failed_enough(connection, schedule):
-                self.pause(connection, schedule, journal, "failures")
-                return False
-            due = waiting[0]
-            self.accept(connection, schedule, due, journal, self._punctuality(schedule, due, journal))
+    def _release(self, connection: Connection[Any], schedule_id: UUID, journal: Journal) -> bool:
+        cursor = connection.cursor(row_factory=class_row(Schedule))
+        schedule = cursor.execute(SQL["lock"], {"id": schedule_id}).fetchone()
+        # Somebody else deals with it; or has done so since we looked.
+        if schedule is None or schedule.paused_at or schedule.removed_at or _is_going_on(connection, schedule):
+            return False
+        waiting = _waiting(connection, "first_waiting", schedule)
+        if not waiting:
+            return False
+        if self._has_failed_enough(connection, schedule):
+            self.pause(connection, schedule, journal, "failures")
+            return False
+        due = waiting[0]
+        self.accept(connection, schedule, due, journal, self._punctuality(schedule, due, journal))
         return True
 
     def _punctuality(self, schedule: Schedule, due: Due, journal: Journal) -> State:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -98,6 +98,7 @@ class Runner:
         self._slow_us = slow_command_threshold // timedelta(microseconds=1)
         self._failures = Failures()
         self._gate = Gate()
+        self._held: set[tuple[UUID, int]] = set()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -114,6 +115,7 @@ class Runner:
                     claim = self._executions.claim(lane, self._worker_id())
                 except StoreUnavailable as error:
                     # Nothing is lost: the rows are still queued, and the sweeper hints again once Postgres is back.
+                    # If one was claimed and only the answer lost, it is astray (`workers.strays`).
                     log.warning("claim_postponed", lane=lane, reason=error.code)
                     return ran
                 except Exception:
@@ -122,12 +124,26 @@ class Runner:
                 if claim is None:
                     return ran
                 with (
+                    self._holding(claim),
                     self._gate.alone() if claim.alone else nullcontext(),
                     bind(correlation_id=claim.correlation_id, execution_id=claim.id),
                 ):
                     self.run(claim)
             ran += 1
         return ran
+
+    def held(self) -> list[tuple[UUID, int]]:
+        """Executions and attempts that are claimed here and have not ended; of those that wait to be alone, too."""
+        return list(self._held)
+
+    @contextmanager
+    def _holding(self, claim: Claim) -> Iterator[None]:
+        attempt = claim.id, claim.attempt
+        self._held.add(attempt)
+        try:
+            yield
+        finally:
+            self._held.discard(attempt)
 
     def run(self, claim: Claim) -> None:
         """One attempt. Whatever a step raises ends it; killed anywhere in it, another goes on after the lease."""

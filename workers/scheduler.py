@@ -27,18 +27,37 @@ _LEAST_WAIT_S = 0.05
 LEADER_LOCK = 7_420_001
 
 
-class Leadership:
-    """Whether this process leads: a session advisory lock, lost with its connection."""
+#: How long a leader that asks for nothing leads: one that is suspended does not die, and must not keep others from it.
+SILENCE = timedelta(seconds=30)
 
-    def __init__(self, database_url: str) -> None:
+#: How long Postgres may take to say who leads.
+_ANSWER = timedelta(seconds=5)
+
+
+class Leadership:
+    """Whether this process leads: a session advisory lock, lost with its connection.
+
+    Args:
+        database_url: Whose lock.
+        silence: After which the server ends the session of a leader that did not ask whether it leads. If it comes
+            back, there are two for a moment: nothing that a leader does relies on its being alone.
+    """
+
+    def __init__(self, database_url: str, silence: timedelta = SILENCE) -> None:
         self._database_url = database_url
+        self._silence_ms = silence // timedelta(milliseconds=1)
         self._connection: psycopg.Connection | None = None
 
     def is_held(self) -> bool:
         """Try to lead, or make sure we still do. False too when Postgres is away."""
         try:
             if self._connection is None:
-                self._connection = connect(self._database_url, name="weir-scheduler-leader", autocommit=True)
+                self._connection = connect(
+                    self._database_url, name="weir-scheduler-leader", autocommit=True, statement_timeout=_ANSWER
+                )
+                self._connection.execute(
+                    "select set_config('idle_session_timeout', %(ms)s, false)", {"ms": str(self._silence_ms)}
+                )
             # Taking a lock that this session holds succeeds again; it is counted, and freed with the session.
             row = self._connection.execute(
                 "select exists (select 1 from pg_locks where locktype = 'advisory' and objid = %(key)s and granted"

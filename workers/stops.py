@@ -36,7 +36,7 @@ AT_ONCE = 500
 _WAITING = frozenset({"scheduled", "queued", "waiting"})
 
 #: How long what is stuck may hold a lock that the others need.
-_PATIENCE = "1s"
+PATIENCE = "1s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,7 @@ class Held(Claim):
     """An execution whose row is locked."""
 
     state: str
+    worker_id: UUID | None
 
 
 class Stops:
@@ -77,20 +78,33 @@ class Stops:
                 return state
             if state in FINAL_STATES:
                 raise ExecutionConflict(f"the execution has {state} already", hint="`weir executions show` shows it.")
-            return self._cancel(connection, execution_id)
+            return self._cancel(connection, execution_id, state)
 
-    def _cancel(self, connection: Connection[Any], execution_id: UUID) -> str:
-        """Cancel one that has not ended, then those that it waits for: it can ask for no more of them by then."""
+    def _cancel(self, connection: Connection[Any], execution_id: UUID, state: str) -> str:
+        """Cancel one that has not ended, then those that it waits for.
+
+        A run that has not heard of it may still ask for another, or let go of its execution: `heed` finds both.
+        """
         connection.execute(SQL["request"], {"id": execution_id})
-        # What ran a moment ago may wait by now, where nobody hears of the request; a run that lets go of it later is
-        # followed by an attempt that looks for it first.
-        state = self._state(connection, execution_id)
         state = state if state == "running" else self._end(connection, execution_id, "cancelled")
-        for child in (
-            connection.cursor(row_factory=scalar_row).execute(SQL["children"], {"id": execution_id}).fetchall()
-        ):
-            self._cancel(connection, child)
+        for child, its_state in connection.execute(SQL["children"], {"id": execution_id}).fetchall():
+            self._cancel(connection, child, its_state)
         return state
+
+    def heed(self) -> int:
+        """Cancel what is to be stopped and is not run any more, with what it waits for; how many were found.
+
+        Killed anywhere in it, the rest is found by the next look: a request stands until its execution has ended.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        with reaching_store(), self._pool.connection() as connection:
+            forgotten = connection.execute(SQL["forgotten"], {"limit": AT_ONCE}).fetchall()
+            for execution_id, state in forgotten:
+                self._cancel(connection, execution_id, state)
+            connection.execute(SQL["forget"])
+            return len(forgotten)
 
     def expire(self) -> int:
         """End executions that waited longer than they may; how many.
@@ -151,7 +165,7 @@ def give_back(runs: Iterable[Run]) -> None:
         fence = run.fence
         try:
             with fence.pool.connection() as connection, connection.transaction():
-                connection.execute(SQL["patience"], {"timeout": _PATIENCE})
+                connection.execute(SQL["patience"], {"timeout": PATIENCE})
                 event = fence.release(connection, Release("worker_stopped"))
         except (psycopg.Error, WeirError) as error:
             log.warning("execution_not_given_back", execution_id=str(fence.claim.id), reason=type(error).__name__)

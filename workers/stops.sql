@@ -4,7 +4,7 @@
 -- Somebody wants an execution stopped; its worker hears of it. params: id. index: primary key.
 with asked as (
     insert into command_stops (execution_id, reason) values (%(id)s, 'cancelled')
-    on conflict (execution_id) do nothing
+    on conflict (execution_id) do update set reason = excluded.reason
 )
 select pg_notify('weir_stops', '');
 
@@ -12,9 +12,25 @@ select pg_notify('weir_stops', '');
 -- params: id. index: primary key.
 select state from command_executions where id = %(id)s;
 
+-- name: forgotten
+-- Executions that somebody wants stopped, and nobody runs: their run let go of them before it heard of it, or whoever
+-- waited for them has ended. params: limit. No index: a row goes when its execution has ended, so there are few.
+select e.id, e.state
+from command_stops as s
+join command_executions as e on e.id = s.execution_id
+where s.reason = 'cancelled' and e.state in ('scheduled', 'queued', 'waiting')
+order by s.requested_at
+limit %(limit)s;
+
+-- name: forget
+-- Stops of what has ended. No index: they are few.
+delete from command_stops as s
+using command_executions as e
+where e.id = s.execution_id and e.finished_at is not null;
+
 -- name: children
 -- Executions that one waits for. params: id. index: command_executions_child_once.
-select id from command_executions
+select id, state from command_executions
 where parent_id = %(id)s and link = 'child' and finished_at is null;
 
 -- name: mark_killed
@@ -31,7 +47,8 @@ select set_config('lock_timeout', %(timeout)s, true);
 select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence, e.user_name, s.name as space,
     e.space_id, e.request_source, e.correlation_id, e.parent_id, e.dry_run, e.inputs, e.queued_at,
     coalesce(e.started_at, e.queued_at) as started_at, 0 as waited_us, coalesce(e.queue_wait_us, 0) as queue_wait_us,
-    e.running_us, e.failures, e.alone, e.failing, e.link, e.state
+    e.running_us, e.failures, e.alone, e.failing, e.link, e.state,
+    e.worker_id
 from command_executions as e
 join spaces as s on s.id = e.space_id
 where e.id = %(id)s

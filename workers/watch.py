@@ -57,7 +57,8 @@ class Watch:
         self._patience_us = patience // _MICROSECOND
         self._stuck_after_us = stuck_after // _MICROSECOND
         self._on_stuck = on_stuck
-        self._runs: dict[UUID, Run] = {}
+        # By attempt: one that was taken for lost may go on beside the one that took its place.
+        self._runs: dict[tuple[UUID, int], Run] = {}
         self._changed = threading.Condition()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="run-watch", daemon=True)
@@ -81,15 +82,16 @@ class Watch:
     @contextmanager
     def watching(self, fence: Fence, control: RunControl) -> Iterator[None]:
         """Look after a run while it lasts."""
+        attempt = fence.claim.id, fence.claim.attempt
         with self._changed:
-            self._runs[fence.claim.id] = Run(fence, control)
+            self._runs[attempt] = Run(fence, control)
             if control.deadline_us is not None:
                 self._changed.notify()
         try:
             yield
         finally:
             with self._changed:
-                del self._runs[fence.claim.id]
+                del self._runs[attempt]
 
     def _hurry(self) -> None:
         """A run has a new deadline."""
@@ -99,9 +101,8 @@ class Watch:
     def cancel(self, execution_ids: Collection[UUID]) -> None:
         """Let those of them that run here come to an end."""
         with self._changed:
-            for execution_id in execution_ids:
-                run = self._runs.get(execution_id)
-                if run is not None:
+            for run in self._runs.values():
+                if run.fence.claim.id in execution_ids:
                     self._ask(run, "cancelled")
             self._changed.notify()
 

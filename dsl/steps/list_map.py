@@ -78,7 +78,8 @@ class ListMap(Step):
         results: list[object] = []
         for index, item in enumerate(items):
             names = {literals.as_: item, "loop": _loop(index, len(items))}
-            result = children.run(context.spec.blocks["do"], index=index, names=names)
+            goes_on = literals.on_error == "continue"
+            result = children.run(context.spec.blocks["do"], index=index, names=names, settles=goes_on)
             counts["failed" if result.failed else "succeeded"] += 1
             context.measures.update(counts)
             if result.error is not None and literals.on_error == "stop":

@@ -178,33 +178,3 @@ def test_what_is_cancelled_just_before_it_waits_is_cancelled_and_does_not_fail_o
     assert family.runner().run_lane("default") == 1
     assert family.executions.get(parent).state == "cancelled"
     assert [step.path for step in family.executions.steps(parent, limit=10)] == ["first"]
-
-
-def waiting_parent(family: World) -> UUID:
-    """A parent whose child waits for a worker."""
-    parent = family.submit(family.load(PARENT), {"title": "asked"})
-    claim = family.executions.claim("default", family.worker_id)
-    assert claim is not None
-    family.runner().run(claim)
-    assert family.executions.get(parent).state == "waiting"
-    return parent
-
-
-def test_a_child_that_is_cancelled_by_itself_wakes_who_waits_for_it(family: World) -> None:
-    parent = waiting_parent(family)
-
-    Stops(family.pool, family.executions, family.clock, family.recorder).cancel(children(family, parent)[0].id)
-
-    assert family.runner().run_lane("default") == 1
-    assert family.executions.get(parent).state == "failed"
-
-
-def test_a_child_that_kills_its_worker_wakes_who_waits_for_it(family: World) -> None:
-    parent = waiting_parent(family)
-    assert family.executions.claim("default", family.worker_id) is not None
-
-    family.lose_worker()
-    assert family.reaper(lease=timedelta(), max_deaths=1).run_once().dead == 1
-
-    assert family.runner().run_lane("default") == 1
-    assert family.executions.get(parent).state == "failed"

@@ -33,6 +33,10 @@ def test_a_connection_says_who_it_is_and_keeps_utc(database_url: str) -> None:
         assert show(connection, "timezone") == "UTC"
         assert connection.info.get_parameters()["connect_timeout"] == "5"
         assert connection.info.get_parameters()["keepalives_idle"] == "30"
+        # The other side notices too that we are gone, whose locks it would keep; between processes of one machine it
+        # does without.
+        is_local = connection.info.host.startswith("/")
+        assert show(connection, "tcp_keepalives_idle") == ("0" if is_local else "10")
 
 
 def test_what_the_url_asks_for_is_kept(database_url: str) -> None:

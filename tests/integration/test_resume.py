@@ -11,6 +11,7 @@ import pytest
 from psycopg import Connection
 
 from dsl.step import Effect, Step, StepContext, StepParams, StepResult
+from telemetry.connections import connect
 from telemetry.events import ExecutionCompleted, ExecutionRetried
 from workers.executions import Execution
 from workers.services.reaper import Reaper
@@ -245,3 +246,30 @@ def test_a_worker_that_stops_hands_over_between_two_steps(trapped: World, connec
     retried = [event for event in trapped.recorder.events if isinstance(event, ExecutionRetried)]
     assert [(event.reason, event.delay_us) for event in retried] == [("worker_stopped", 0)]
     assert connection.execute("select deaths from command_executions").fetchone() == (0,)
+
+
+def test_waiting_to_be_alone_is_not_dying_alone(world: World, connection: Connection[Any]) -> None:
+    claims = [world.claim() for _ in range(2)]
+    connection.execute("update command_executions set alone = true, deaths = 2")
+    world.lose_worker()
+
+    patient(world).run_once()
+
+    facts = connection.execute("select deaths, deaths_alone from command_executions").fetchall()
+    assert facts == [(3, 0)] * len(claims)
+
+
+def test_whoever_is_taken_back_after_the_others_did_not_die_alone(
+    world: World, connection: Connection[Any], database_url: str
+) -> None:
+    first, second = world.claim(), world.claim()
+    world.lose_worker()
+    reaper = patient(world)
+    with connect(database_url, name="weir test zombie") as zombie:
+        # Whoever still believes in his claim is in the middle of an effect.
+        zombie.execute("select from command_executions where id = %s for no key update", [second.id])
+        assert reaper.run_once().released == 1
+    assert reaper.run_once().released == 1
+
+    facts = connection.execute("select id, deaths, deaths_alone from command_executions order by id").fetchall()
+    assert facts == [(first.id, 1, 0), (second.id, 1, 0)]

@@ -50,6 +50,20 @@ steps:
   - {id: try, type: flaky, retry: {max_attempts: 3, backoff: 10s, max_backoff: 1h}}
 """
 
+ITEMS = """
+slug: items
+steps:
+  - id: each
+    type: list.map
+    with:
+      items: "{{ '[1, 2, 3]' | from_json }}"
+      on_error: continue
+      do:
+        - id: which
+          type: condition
+          with: {if: item > 0, then: [{id: try, type: flaky, retry: {max_attempts: 2, backoff: 10s}}]}
+"""
+
 COMMAND_RETRY = """
 slug: whole
 retry: {max_attempts: 3, backoff: 10s}
@@ -117,6 +131,27 @@ def test_a_step_is_tried_again_after_a_wait_and_what_was_before_is_kept(
     assert 0 <= retried.delay_us <= 10_000_000
     assert retried.error is not None
     assert retried.error.error_category == "server"
+
+
+def test_an_item_that_is_tried_again_has_no_other_item_tried_again(flaky: World) -> None:
+    execution_id = start(flaky, ITEMS, Busy("validation"), Busy(), Busy("network"), Busy())
+    go_on(flaky, execution_id)
+    execution = go_on(flaky, execution_id)
+
+    assert execution.state == "succeeded"
+    assert [execution.result["succeeded"], execution.result["failed"]] == [1, 2]
+    tries = [
+        (step.path, step.step_try, step.outcome)
+        for step in flaky.executions.steps(execution_id, limit=20)
+        if step.step_type == "flaky"
+    ]
+    assert tries == [
+        ("each[0].which.try", 1, "failed"),
+        ("each[1].which.try", 1, "failed"),
+        ("each[1].which.try", 2, "failed"),
+        ("each[2].which.try", 1, "failed"),
+        ("each[2].which.try", 2, "succeeded"),
+    ]
 
 
 def test_a_step_fails_for_good_after_its_last_try(flaky: World) -> None:

@@ -50,6 +50,21 @@ def test_only_one_of_two_leads_until_it_goes(database_url: str, leadership: Lead
         other.release()
 
 
+def test_a_leader_that_is_suspended_leads_no_longer(database_url: str) -> None:
+    suspended, other = Leadership(database_url, timedelta(milliseconds=50)), Leadership(database_url)
+    try:
+        assert suspended.is_held()  # and from now on it asks for nothing
+
+        eventually(other.is_held)
+
+        assert not suspended.is_held()
+        assert not suspended.is_held()
+        assert other.is_held()
+    finally:
+        suspended.release()
+        other.release()
+
+
 def test_nobody_leads_while_postgres_is_away() -> None:
     assert not Leadership("postgresql://nobody@127.0.0.1:1/none").is_held()
 

@@ -735,3 +735,22 @@ def test_a_single_time_is_due_once_and_then_done(bench: Bench) -> None:
 
     assert bench.states(schedule) == [(1, "late", None)]
     assert bench.schedules.get("it").state == "done"
+
+
+def test_what_waits_of_a_schedule_that_cannot_be_dealt_with_holds_up_no_other(
+    bench: Bench, connection: Connection[Any], log_lines: list[dict[str, Any]]
+) -> None:
+    broken = bench.create(ScheduleSpec(every=HOUR, overlap="queue"), name="broken")
+    sound = bench.create(ScheduleSpec(every=HOUR, overlap="queue"), name="sound")
+    bench.tick(HOUR)
+    bench.tick(HOUR)
+    connection.execute(
+        "update schedules set timezone = 'Mars/Olympus', cron = '0 * * * *', every_us = null where id = %s", [broken.id]
+    )
+    assert bench.run() == 2
+
+    bench.tick(MINUTE)
+
+    assert [state for _, state, _ in bench.states(sound)] == ["fired", "late"]
+    assert [state for _, state, _ in bench.states(broken)] == ["fired", "waiting"]
+    assert [line["event"] for line in log_lines].count("schedule_broken") == 1

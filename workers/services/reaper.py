@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 import structlog
 from psycopg import Connection
@@ -37,6 +38,9 @@ log = structlog.get_logger(__name__)
 #: Executions taken back in one transaction.
 AT_ONCE = 200
 
+#: Lost workers that ran more than one execution, of which it is remembered.
+_REMEMBERED = 1000
+
 #: How long one that killed its worker again waits.
 _AFTER_DEATH = Retry(backoff=timedelta(seconds=5), max_backoff=timedelta(minutes=5))
 
@@ -46,13 +50,15 @@ class Orphan(Claim):
     """A claim whose worker is gone.
 
     Attributes:
+        worker_id: The one that is gone.
         deaths: Workers that were lost with it before.
         deaths_alone: Those of them where nothing else ran.
-        together: Executions that this worker was running, this one included.
+        together: Executions that this worker was running, this one included; or had claimed, to run alone.
         stop: Why it was to be stopped, if it was.
         killed: Whether its worker was killed for that.
     """
 
+    worker_id: UUID | None
     deaths: int
     deaths_alone: int
     together: int
@@ -109,6 +115,7 @@ class Reaper:
         self._hints = hints
         self._lease = lease
         self._max_deaths = max_deaths
+        self._shared: dict[UUID, None] = {}
         self._looked_at: datetime | None = None
         self._patient_until: datetime | None = None
 
@@ -167,7 +174,7 @@ class Reaper:
             how: Stoppage = "killed" if orphan.killed else "cooperatively"
             return Outcome(None, error, None, fence.committed_in(connection), state, how)
         deaths = orphan.deaths + 1
-        deaths_alone = orphan.deaths_alone + (orphan.alone or orphan.together == 1)
+        deaths_alone = orphan.deaths_alone + self._was_alone(orphan)
         again = deaths > 1
         facts = {"deaths": deaths, "deaths_alone": deaths_alone, "alone": again}
         connection.execute(SQL["bury"], {"id": orphan.id, "fence": orphan.fence, **facts})
@@ -179,6 +186,17 @@ class Reaper:
             return Outcome(None, lost, None, fence.committed_in(connection), "dead")
         wait = backoff(_AFTER_DEATH, deaths - 1) * random.random() if again else timedelta()
         return Release("worker_lost", wait)
+
+    def _was_alone(self, orphan: Orphan) -> bool:
+        """Whether nothing else can have killed its worker. One that is to run alone may have waited for others' end.
+
+        Its row may have been locked when those beside it were taken back: that is remembered, for a while.
+        """
+        if orphan.together > 1 and orphan.worker_id is not None:
+            self._shared[orphan.worker_id] = None
+            if len(self._shared) > _REMEMBERED:
+                del self._shared[next(iter(self._shared))]
+        return orphan.together == 1 and orphan.worker_id not in self._shared
 
     def _fence(self, orphan: Orphan) -> Fence:
         return fence_of(orphan, self._pool, self._executions, self._clock, self._recorder, self._hints)

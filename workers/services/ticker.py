@@ -61,10 +61,12 @@ class Ticker:
             StoreUnavailable: Postgres did not answer.
         """
         jumped = self._look_at_clocks()
+        now_us = self._clock.monotonic_us()
+        self._broken = {schedule_id: until for schedule_id, until in self._broken.items() if until > now_us}
         wake_at, waits = self._occurrences.look()
         is_due = wake_at is not None and wake_at <= self._clock.now()
         counts, is_done = self._settle() if is_due else ({}, True)
-        released = self._occurrences.release_waiting() if waits else 0
+        released = self._release() if waits else 0
         passed = {state: number for state, number in counts.items() if state in {"late", "caught_up", "missed"}}
         if passed or jumped:
             log.info("due_times_passed", asleep_s=round(jumped / 1e6), **passed)
@@ -78,21 +80,35 @@ class Ticker:
 
     def _settle(self) -> tuple[dict[str, int], bool]:
         """Deal with what is due; what became of it, and whether that was all."""
-        now_us = self._clock.monotonic_us()
-        self._broken = {schedule_id: until for schedule_id, until in self._broken.items() if until > now_us}
         counts: dict[str, int] = {}
         for _ in range(MAX_SETTLED):
             try:
                 settled = self._occurrences.settle_next(tuple(self._broken))
             except ScheduleBroken as broken:
-                log.exception("schedule_broken", schedule_id=str(broken.schedule_id))
-                self._broken[broken.schedule_id] = now_us + BROKEN_PATIENCE // _MICROSECOND
+                self._leave_alone(broken)
                 continue
             if settled is None:
                 return counts, True
             for state, number in settled[1].counts.items():
                 counts[state] = counts.get(state, 0) + number
         return counts, False
+
+    def _release(self) -> int:
+        """Run what waited and whose turn has come, one of each schedule; how many."""
+        released = 0
+        for schedule_id in self._occurrences.waiting_schedules():
+            if schedule_id in self._broken:
+                continue
+            try:
+                released += self._occurrences.release_waiting(schedule_id)
+            except ScheduleBroken as broken:
+                self._leave_alone(broken)
+        return released
+
+    def _leave_alone(self, broken: ScheduleBroken) -> None:
+        """For a while: it holds up no other."""
+        log.error("schedule_broken", schedule_id=str(broken.schedule_id), exc_info=broken)
+        self._broken[broken.schedule_id] = self._clock.monotonic_us() + BROKEN_PATIENCE // _MICROSECOND
 
     def _look_at_clocks(self) -> int:
         """By how many microseconds the wall clock went further than the monotonic one, if that is more than a little.
