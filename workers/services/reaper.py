@@ -147,8 +147,8 @@ class Reaper:
     def _is_time(self, connection: Connection[Any]) -> bool:
         """Whether leases that lapsed tell of workers that are gone.
 
-        Not within one lease after a gap. On a slow machine every look may come after one: while one lease is waited, only
-        a gap as long as a lease begins it again, and not without end, or nothing would ever be taken back.
+        Not within one lease after a gap. On a slow machine every look may come after one: while one lease is waited,
+        only a gap as long as a lease begins it again, and not without end, or nothing would ever be taken back.
         """
         now: datetime = connection.execute(SQL["clock"]).fetchone()[0]  # type: ignore[index] # it has a row
         last, self._looked_at = self._looked_at, now
