@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 from chaos.client import Answer, Client, NoAnswer
+from chaos.monitor import FINAL
 from chaos.orders import Order
 
 #: Seconds between two tries of what was not answered.
@@ -96,8 +96,11 @@ class Load:
             self._submit(order)
 
     def _submit(self, order: Order) -> None:
+        inputs = {"token": order.token} if order.is_valid else {"tokn": order.token}
+        body = {"inputs": inputs, "dry_run": order.recipe.dry}
+        path, headers = f"/api/commands/{order.recipe.slug}/executions", {"Idempotency-Key": order.token}
         for _ in range(2 if order.twice else 1):
-            answer = self._insist("POST", f"/api/commands/{order.recipe.slug}/executions", order)
+            answer = self._insist("POST", path, body, headers)
             if answer is None:
                 return
             if not answer.is_good:
@@ -114,21 +117,30 @@ class Load:
             timer.start()
 
     def _cancel(self, order: Order) -> None:
-        answer = self._insist("POST", f"/api/executions/{order.ids[0]}/cancel", order)
+        order.cancelled_id = order.ids[0] if order.recipe.cancelled == "itself" else self._kid_of(order.ids[0])
+        if order.cancelled_id is None:
+            return
+        answer = self._insist("POST", f"/api/executions/{order.cancelled_id}/cancel")
         if answer is not None:
             order.cancel_answers.append(answer.status)
 
-    def _insist(self, method: str, path: str, order: Order) -> Answer | None:
+    def _kid_of(self, parent: str) -> str | None:
+        """The execution that one waits for, as soon as it does; none if it ends without."""
+        while (shown := self._insist("GET", f"/api/executions/{parent}")) is not None and shown.is_good:
+            page = self._insist("GET", f"/api/executions?correlation_id={shown.body['correlation_id']}")
+            if page is not None and page.is_good:
+                kids = [each["id"] for each in page.body["items"] if each["parent_id"] == parent]
+                if kids or shown.body["state"] in FINAL:
+                    return kids[0] if kids else None
+            self._abandoned.wait(_PAUSE)
+        return None
+
+    def _insist(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> Answer | None:
         """Ask until there is an answer; none when it is abandoned."""
-        body: dict[str, Any] | None = None
-        headers: dict[str, str] = {}
-        if path.endswith("executions"):
-            inputs = {"token": order.token} if order.is_valid else {"tokn": order.token}
-            body = {"inputs": inputs, "dry_run": order.recipe.dry}
-            headers["Idempotency-Key"] = order.token
         while not self._abandoned.is_set():
             try:
-                order.posts += body is not None
                 return self._client.ask(method, path, body, headers)
             except NoAnswer as trouble:
                 with self._lock:

@@ -23,9 +23,9 @@ class Order:
         is_valid: Whether it may be accepted.
         twice: Whether it is sent again once it was accepted.
         cancel_after: Seconds after it was accepted; none is not cancelled.
+        cancelled_id: The execution that was asked to stop: its own, or that of its child.
         ids: Of every answer that accepted it; they must all be the same.
         refusals: Statuses of answers that refused it.
-        posts: How often it was sent.
         replays: Answers that said that it had been accepted before.
         cancel_answers: Statuses of answers to its cancellation.
     """
@@ -37,8 +37,8 @@ class Order:
     cancel_after: float | None = None
     ids: list[str] = field(default_factory=list)
     refusals: list[int] = field(default_factory=list)
-    posts: int = 0
     replays: int = 0
+    cancelled_id: str | None = None
     cancel_answers: list[int] = field(default_factory=list)
 
     @property
@@ -61,7 +61,7 @@ def stream(seed: int, recipes: Sequence[Recipe] = ALL) -> Iterator[Order]:
     while True:
         (recipe,) = chance.choices(weighted, weights)
         number += 1
-        cancelled = recipe.cancelled and chance.random() < _CANCELLED
+        cancelled = recipe.cancelled is not None and chance.random() < _CANCELLED
         yield Order(
             recipe,
             f"{seed}-{number}",

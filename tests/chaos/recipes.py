@@ -7,7 +7,7 @@ in all that it writes, so that every row is known by who wrote it. What a comman
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -84,7 +84,6 @@ class StepTruth:
     Attributes:
         fails: Tries that fail before; exactly so many, whatever is killed.
         outcome: How the last one ends.
-        again: It fails for good and does not end the execution: whoever goes on with it tries it again.
     """
 
     path: str
@@ -92,7 +91,6 @@ class StepTruth:
     fails: int = 0
     effects: tuple[Effect, ...] = ()
     kid: Kid | None = None
-    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class Recipe:
         steps: In the order they run. Those before `on_failure` are what a cancelled one stops in.
         state: How it ends.
         weight: Of it in the load; 0 for what only others run.
-        cancelled: Whether the load cancels some.
+        cancelled: Whether the load cancels some: themselves, or what they wait for.
         dry: Whether it is a dry run: nothing may be changed.
     """
 
@@ -112,7 +110,7 @@ class Recipe:
     steps: tuple[StepTruth, ...]
     state: Literal["succeeded", "failed"] = "succeeded"
     weight: int = 0
-    cancelled: bool = False
+    cancelled: Literal["itself", "kid"] | None = None
     dry: bool = False
 
 
@@ -178,7 +176,7 @@ _BAD = 1
 def _item(item: int) -> Iterator[StepTruth]:
     yield StepTruth(f"each[{item}].write", effects=(Effect("fragment", "created", f"/{item}"),))
     if item == _BAD:
-        yield StepTruth(f"each[{item}].check", "failed", fails=1, again=True)
+        yield StepTruth(f"each[{item}].check", "failed", fails=1)
     else:
         yield StepTruth(f"each[{item}].check", "skipped")
         yield StepTruth(f"each[{item}].tell")
@@ -212,7 +210,7 @@ SLOW = Recipe(
         StepTruth("answer"),
     ),
     weight=3,
-    cancelled=True,
+    cancelled="itself",
 )
 
 FAMILY = Recipe(
@@ -223,8 +221,11 @@ FAMILY = Recipe(
         StepTruth("answer"),
     ),
     weight=2,
-    cancelled=True,
+    cancelled="itself",
 )
+
+#: One whose child is cancelled by itself: it fails of that.
+BEREFT = replace(FAMILY, cancelled="kid")
 
 #: What schedules run; its token says for which due time.
 TICK = Recipe(
@@ -232,7 +233,7 @@ TICK = Recipe(
     (StepTruth("note", effects=(_WRITE,)), StepTruth("answer")),
 )
 
-ALL = (SIX, DRY, LIGHT, RETRIES, AGAIN, DOOMED, MAP, PARENT, SLOW, FAMILY, TICK)
+ALL = (SIX, DRY, LIGHT, RETRIES, AGAIN, DOOMED, MAP, PARENT, SLOW, FAMILY, BEREFT, TICK)
 BY_SLUG: Mapping[str, Recipe] = {recipe.slug: recipe for recipe in ALL if not recipe.dry}
 
 #: What is declared in its file.

@@ -40,7 +40,6 @@ class Report:
     executions: dict[str, int] = field(default_factory=dict)
     states: dict[str, int] = field(default_factory=dict)
     orders: int = 0
-    posts: int = 0
     duplicates_dropped: int = 0
     no_answers: dict[str, int] = field(default_factory=dict)
     fenced_writes: int = 0
@@ -60,7 +59,7 @@ class Report:
         lines = [("seed", str(self.seed)), ("seconds", f"{self.seconds:.0f}, then {self.drained_s:.1f} to drain")]
         lines.append(("faults", f"{sum(self.faults.values())} ({self.missed_faults} met nobody)"))
         lines.extend((f"  {name}", str(number)) for name, number in sorted(self.faults.items()))
-        lines.append(("orders", f"{self.orders}, sent {self.posts} times; without an answer {_list(self.no_answers)}"))
+        lines.append(("orders", f"{self.orders}; asked again for want of an answer: {_list(self.no_answers)}"))
         lines.append(("executions", f"{sum(self.executions.values())}: {_list(self.executions)}"))
         lines.append(("states", _list(self.states)))
         lines.append(("occurrences", _list(self.occurrences)))
@@ -95,7 +94,7 @@ def tally_up(report: Report, orders: Sequence[Order], facts: Facts, tally: Tally
     """Count what can be counted."""
     report.faults = {f"{kind} {target}": number for (kind, target), number in tally.done.items()}
     report.missed_faults = tally.missed
-    report.orders, report.posts = len(orders), sum(order.posts for order in orders)
+    report.orders = len(orders)
     report.duplicates_dropped = sum(order.replays for order in orders)
     report.executions = dict(Counter(execution.slug for execution in facts.executions))
     report.states = dict(Counter(execution.state for execution in facts.executions))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from chaos.differences import Difference
@@ -46,26 +47,29 @@ def accepted(orders: Sequence[Order], facts: Facts) -> Iterator[Difference]:
 def ended(orders: Sequence[Order], facts: Facts) -> Iterator[Difference]:
     """Every execution is final, in the state its recipe says; one that was cancelled in that or cancelled."""
     may_cancel = _cancellable(orders, facts)
+    recipes = _recipes(facts)
     for execution in facts.executions:
-        recipe = BY_SLUG[execution.slug]
+        expected = recipes[execution.id].state
         if execution.state not in FINAL:
             yield Difference("final", execution.id, "a final state", execution.state)
         elif execution.state == "cancelled" and execution.id in may_cancel:
             continue
-        elif execution.state != recipe.state:
-            yield Difference("state", execution.id, recipe.state, f"{execution.state} ({execution.error_type})")
+        elif execution.state != expected:
+            yield Difference("state", execution.id, expected, f"{execution.state} ({execution.error_type})")
     states = {execution.id: execution.state for execution in facts.executions}
     for order in orders:
-        if _OK in order.cancel_answers and states.get(order.ids[0]) != "cancelled":
-            yield Difference("cancelled", order.ids[0], "cancelled, as was answered", states.get(order.ids[0]))
-        if _CONFLICT in order.cancel_answers and states.get(order.ids[0]) == "cancelled":
-            yield Difference("not cancelled", order.ids[0], order.recipe.state, "cancelled")
+        state = states.get(order.cancelled_id or "")
+        if _OK in order.cancel_answers and state != "cancelled":
+            yield Difference("cancelled", str(order.cancelled_id), "cancelled, as was answered", state)
+        if _CONFLICT in order.cancel_answers and state == "cancelled":
+            yield Difference("not cancelled", str(order.cancelled_id), "as it had ended", state)
 
 
 def stepped(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
     """Every path ended once, as the definition says, after as many failures; tries have numbers without gaps."""
+    recipes = _recipes(facts)
     for execution in facts.executions:
-        recipe, rows = BY_SLUG[execution.slug], facts.steps.get(execution.id, [])
+        recipe, rows = recipes[execution.id], facts.steps.get(execution.id, [])
         found = _ended_paths(rows)
         doubled = [path for path, count in found.items() if count > 1]
         if doubled:
@@ -164,10 +168,30 @@ def _answered(order: Order) -> Iterator[Difference]:
 
 def _cancellable(orders: Sequence[Order], facts: Facts) -> set[str]:
     """Executions that were asked to stop, and those that they wait for."""
-    asked = {order.ids[0] for order in orders if order.cancel_after is not None and order.ids}
+    asked = {order.cancelled_id for order in orders if order.cancelled_id is not None}
     return asked | {
         execution.id for execution in facts.executions if execution.parent_id in asked and execution.link == "child"
     }
+
+
+def _recipes(facts: Facts) -> dict[str, Recipe]:
+    """What each execution had to do: that of its command; of one whose child was cancelled by itself, less."""
+    bereft = {
+        execution.parent_id
+        for execution in facts.executions
+        if execution.link == "child" and execution.state == "cancelled"
+    }
+    return {
+        execution.id: _bereft(BY_SLUG[execution.slug]) if execution.id in bereft else BY_SLUG[execution.slug]
+        for execution in facts.executions
+    }
+
+
+def _bereft(recipe: Recipe) -> Recipe:
+    """The step that waited fails, and the command with it."""
+    waits = next(number for number, step in enumerate(recipe.steps) if step.kid is not None)
+    failed = replace(recipe.steps[waits], outcome="failed", fails=1)
+    return replace(recipe, steps=(*recipe.steps[:waits], failed), state="failed")
 
 
 def _ended_paths(rows: Sequence[tuple[str, str, int, int]]) -> Counter[str]:
@@ -197,9 +221,7 @@ def _is_as(step: StepTruth, outcomes: Sequence[tuple[str, int]]) -> bool:
     others = [outcome for outcome, _ in outcomes if outcome != "failed"]
     if failed != list(range(1, len(failed) + 1)):
         return False
-    if len(failed) < step.fails or (len(failed) > step.fails and not step.again):
-        return False
-    return others == ([] if step.outcome == "failed" else [step.outcome])
+    return len(failed) == step.fails and others == ([] if step.outcome == "failed" else [step.outcome])
 
 
 def _effects(execution: ExecutionFact, recipe: Recipe, facts: Facts) -> Iterator[tuple[str, str, str]]:

@@ -25,7 +25,7 @@ def run_once() -> tuple[list[Order], Facts]:
     orders: list[Order] = []
     for recipe in ALL:
         if recipe.weight:
-            order = Order(recipe, f"1-{len(orders)}", ids=[f"id-{len(orders)}"], posts=1)
+            order = Order(recipe, f"1-{len(orders)}", ids=[f"id-{len(orders)}"])
             orders.append(order)
             execute(facts, recipe, order.ids[0], order.token)
             facts.keys[order.ids[0]] = 1
@@ -131,7 +131,9 @@ def cancel_what_nobody_cancelled(orders: list[Order], facts: Facts) -> None:
 
 
 def go_on_after_a_cancellation(orders: list[Order], facts: Facts) -> None:
-    next(order for order in orders if order.recipe is SLOW).cancel_answers.append(200)
+    order = next(order for order in orders if order.recipe is SLOW)
+    order.cancelled_id = order.ids[0]
+    order.cancel_answers.append(200)
 
 
 def succeed_twice(orders: list[Order], facts: Facts) -> None:
@@ -235,7 +237,7 @@ def test_whatever_goes_wrong_is_noticed(spoil: Callable[[list[Order], Facts], No
 def test_one_that_was_cancelled_in_the_middle_is_as_it_must_be() -> None:
     orders, facts = run_once()
     order = next(order for order in orders if order.recipe is SLOW)
-    order.cancel_after = 0.5
+    order.cancelled_id = order.ids[0]
     order.cancel_answers.append(202)
     old = next(each for each in facts.executions if each.id == order.ids[0])
     put(facts, old, replace(old, state="cancelled"))
@@ -244,6 +246,25 @@ def test_one_that_was_cancelled_in_the_middle_is_as_it_must_be() -> None:
     del facts.journal[old.token]["fragment", "updated"]
 
     assert judge(orders, facts) == []
+
+
+def test_one_whose_child_was_cancelled_by_itself_has_failed_of_it() -> None:
+    orders, facts = run_once()
+    order = next(order for order in orders if order.recipe is FAMILY)
+    parent = next(each for each in facts.executions if each.id == order.ids[0])
+    kid = next(each for each in facts.executions if each.parent_id == parent.id)
+    order.cancelled_id = kid.id
+    put(facts, kid, replace(kid, state="cancelled"))
+    put(facts, parent, replace(parent, state="failed", error_type="ChildFailed"))
+    facts.steps[parent.id] = [("note", "succeeded", 1, 1), ("kid", "failed", 1, 2)]
+    for gone in (facts.steps, facts.mutations):
+        del gone[kid.id]
+    for token_gone in (facts.journal, facts.fragments):
+        del token_gone[kid.token]
+
+    assert judge(orders, facts) == []
+    order.cancelled_id = None  # nobody asked for it
+    assert judge(orders, facts)
 
 
 def test_recovery_is_measured_from_the_kill_to_the_next_attempt() -> None:
