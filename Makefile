@@ -15,7 +15,7 @@ ARGS ?=
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock format check test test-unit chaos demo bench docs up down clean
+.PHONY: help setup lock format check test test-unit chaos demo bench bench-peers docs up down clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -81,6 +81,9 @@ demo: $(STAMP)  ## the whole thing once: start it, import notes, run every comma
 bench: $(STAMP)  ## measure; prints a table and writes benchmarks/results.json
 	@$(BIN)/python -m benchmarks
 
+bench-peers: $(STAMP)  ## measure beside DBOS and Celery, which are installed apart in .venv-peers; two to five minutes
+	@$(BIN)/python -m benchmarks.peers
+
 docs: $(STAMP)  ## write the generated pages of docs/
 	@$(BIN)/python -m docs.generate
 
@@ -91,5 +94,5 @@ down: $(STAMP)  ## stop the local stack
 	@$(BIN)/weir down
 
 clean:  ## remove .venv and every cache; your data (.weir) stays
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -15,24 +15,48 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import access, parsing, problems, tracing
-from api.resources import commands, context, documents, execution_actions, fragments, health, schedules, telemetry
+from api.resources import (
+    bulk,
+    commands,
+    context,
+    dead_letters,
+    documents,
+    execution_actions,
+    execution_events,
+    fragments,
+    health,
+    schedules,
+    telemetry,
+)
 from api.schemas.answers import ProblemShape
+from api.schemas.bulk import ITEM, BulkItemShape
 from api.settings import Settings
+from api.streaming import Streams
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
+from workers.progress import Progress
 from workers.resources import Resources, open_resources
 
 log = structlog.get_logger(__name__)
 
 _CLOSE = "weir.close"
 
-_BLUEPRINTS = (
-    commands.blueprint,
-    execution_actions.blueprint,
-    schedules.blueprint,
-    fragments.blueprint,
-    telemetry.blueprint,
-    health.blueprint,
+#: Each once: several modules add their operations to that of executions.
+_BLUEPRINTS = tuple(
+    dict.fromkeys(
+        module.blueprint
+        for module in (
+            commands,
+            execution_actions,
+            execution_events,
+            bulk,
+            schedules,
+            dead_letters,
+            fragments,
+            telemetry,
+            health,
+        )
+    )
 )
 
 
@@ -56,7 +80,10 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=settings.api.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
     app.url_map.strict_slashes = False
     app.extensions[_CLOSE] = stack
-    context.give(app, context.Context(settings, resources, Semaphore(settings.api.threads // 2)))
+    progress = Progress(resources.pool)
+    stack.callback(progress.close)
+    waiters, streams = Semaphore(settings.api.threads // 2), Streams(settings.api.streams)
+    context.give(app, context.Context(settings, resources, waiters, streams, progress))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app, settings.api.allowed_hosts)
     parsing.install(app)
@@ -85,6 +112,7 @@ def _add_operations(app: Flask) -> _Api:
     )
     api = _Api(app)
     api.register_converter(parsing.IdConverter, lambda _converter: {"type": "string", "format": "uuid"})
+    api.spec.components.schema(ITEM, schema=BulkItemShape)
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
     return api

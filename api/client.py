@@ -5,10 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import select
+import socket
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from telemetry.errors import WeirError
@@ -88,7 +93,8 @@ class Client:
         self._timeout_s = timeout_s
         self._hint = hint
         self._base = parts.path.rstrip("/")
-        self._connection = kind(parts.hostname, port, timeout=timeout_s)
+        self._new_connection = partial(_connection, kind, parts.hostname, port)
+        self._connection = self._new_connection(timeout_s)
         self._headers = {"Accept": "application/json", "X-Weir-Source": "cli"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -152,6 +158,43 @@ class Client:
             if cursor is None:
                 return
 
+    @contextmanager
+    def events(self, path: str, last_id: str | None = None, *, silence_s: float = 40.0) -> Iterator[Events]:
+        """The events of a stream, on a connection of its own.
+
+        Args:
+            path: Below the base URL.
+            last_id: `id` of the last event that was received, to go on after it.
+            silence_s: How long it may say nothing, not even that it has nothing to say.
+
+        Raises:
+            ApiUnreachable: Nobody answered.
+            ApiRefused: The answer was a problem.
+        """
+        connection = self._new_connection(self._timeout_s)
+        headers = self._headers | {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+        try:
+            with self._reaching(self._timeout_s):
+                connection.request("GET", self._base + path, headers=headers)
+                peer = connection.sock  # which the response may take for itself
+                response = connection.getresponse()
+                if response.status >= _ERROR_FROM:
+                    parsed = _parsed(response.read())
+                    raise ApiRefused(response.status, parsed if isinstance(parsed, dict) else {})
+            yield Events(peer, response, silence_s)
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _reaching(self, timeout_s: float) -> Iterator[None]:
+        """Turns what can go wrong on the way into `ApiUnreachable`."""
+        try:
+            yield
+        except TimeoutError as error:
+            raise ApiUnreachable(f"{self.url} did not answer within {timeout_s:g} s", hint=self._hint) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ApiUnreachable(f"nothing answers at {self.url}", hint=self._hint) from error
+
     def _request(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Answer:
@@ -164,13 +207,11 @@ class Client:
             else:
                 connection.sock.settimeout(timeout_s)
         try:
-            return self._exchange(method, target, body, headers)
-        except TimeoutError as error:
+            with self._reaching(timeout_s):
+                return self._exchange(method, target, body, headers)
+        except ApiUnreachable:
             connection.close()
-            raise ApiUnreachable(f"{self.url} did not answer within {timeout_s:g} s", hint=self._hint) from error
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise ApiUnreachable(f"nothing answers at {self.url}", hint=self._hint) from error
+            raise
 
     def _exchange(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         try:
@@ -187,6 +228,69 @@ class Client:
         if parsed is None:
             raise ApiUnreachable(f"what answers at {self.url} is not Weir's API", hint=self._hint)
         return Answer(response.status, parsed, {name.lower(): value for name, value in response.getheaders()})
+
+
+class Event(NamedTuple):
+    """One event of a stream.
+
+    Attributes:
+        name: What it is.
+        id: To go on after it; empty if it has none.
+        data: JSON.
+    """
+
+    name: str
+    id: str
+    data: Any
+
+
+class Events:
+    """The events of one answer, until it ends or is cut off: who wants more asks again, with the last id.
+
+    Attributes:
+        retry_s: When to ask again.
+        is_over: Whether there will never be more.
+    """
+
+    def __init__(self, peer: socket.socket, response: http.client.HTTPResponse, silence_s: float) -> None:
+        self.retry_s = 1.0
+        self.is_over = response.status == HTTPStatus.NO_CONTENT
+        self._socket = peer
+        self._response = response
+        self._silence_s = silence_s
+
+    def until(self, deadline: float) -> Iterator[Event]:
+        """Events, until that instant of the monotonic clock at the latest."""
+        fields: dict[str, str] = {}
+        while (line := self._line(deadline)) is not None:
+            name, _, value = line.partition(":")
+            if name:
+                fields[name] = value.removeprefix(" ")
+            elif not line:
+                if fields.get("retry", "").isdecimal():
+                    self.retry_s = int(fields["retry"]) / 1000
+                if "data" in fields:
+                    yield Event(fields.get("event", "message"), fields.get("id", ""), json.loads(fields["data"]))
+                fields = {}
+
+    def _line(self, deadline: float) -> str | None:
+        """The next line; none at the end, however it came."""
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            return None
+        try:
+            self._socket.settimeout(min(left_s, self._silence_s))
+            line = self._response.readline()
+        except (OSError, http.client.HTTPException):
+            return None
+        # A line that was cut off is none.
+        return line.decode().rstrip("\n") if line.endswith(b"\n") else None
+
+
+def _connection(
+    kind: type[http.client.HTTPConnection], host: str, port: int | None, timeout_s: float
+) -> http.client.HTTPConnection:
+    return kind(host, port, timeout=timeout_s)
 
 
 def _encoded(body: object) -> bytes:

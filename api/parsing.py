@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
 from http import HTTPStatus
@@ -73,6 +73,8 @@ class Parser(FlaskParser):
             raise MediaTypeRefused(
                 "the body must be JSON, with Content-Type: application/json", hint="curl sends it with --json."
             )
+        if getattr(schema, "LOOKS_AT_ITEMS_ITSELF", False):
+            return parse_text(raw)
         return parse_body(raw)
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> dict[str, str]:
@@ -92,8 +94,7 @@ class Parser(FlaskParser):
     ) -> NoReturn:
         """Every fault that marshmallow found."""
         messages: Any = error.messages
-        every = (fault for part in messages.values() for fault in _faults(part, schema, ""))
-        raise RequestInvalid(list(islice(every, MAX_FAULTS))) from error
+        raise _refusal(messages.values(), schema) from error
 
 
 class NoId(str):
@@ -244,6 +245,31 @@ def parse_body(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
         BodyMalformed: It is not JSON.
         RequestInvalid: It is, and holds a text or number that cannot be stored; each is named.
     """
+    body = parse_text(raw)
+    refuse_unstorable(body)
+    return body
+
+
+def parse_part(shape: ma.Schema, value: object) -> Any:  # noqa: ANN401 - what the shape makes of it
+    """One part of a body, for operations that judge each by itself; `parse_text` has read the body.
+
+    Raises:
+        BodyMalformed: It is nested too deeply.
+        RequestInvalid: It has another shape, or holds what cannot be stored.
+    """
+    refuse_unstorable(value)
+    try:
+        return shape.load(value)  # type: ignore[arg-type]  # what is no object is refused as such
+    except ma.ValidationError as error:
+        raise _refusal([error.messages], shape) from error
+
+
+def parse_text(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """JSON of which nobody has looked yet whether it can be stored.
+
+    Raises:
+        BodyMalformed: It is not JSON.
+    """
     try:
         body = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
         if isinstance(body, dict) and len(body) > MAX_FIELDS:
@@ -258,13 +284,22 @@ def parse_body(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
         ) from error
     except ValueError as error:
         raise BodyMalformed(f"the body is not JSON: {error}") from error
+    return body
+
+
+def refuse_unstorable(value: object) -> None:
+    """Refuse texts and numbers that cannot be stored.
+
+    Raises:
+        BodyMalformed: It is nested too deeply to look.
+        RequestInvalid: There are some; each is named.
+    """
     try:
-        faults = list(islice(_unstorable(body, ""), MAX_FAULTS))
+        faults = list(islice(_unstorable(value, ""), MAX_FAULTS))
     except RecursionError as error:
         raise BodyMalformed("the body is nested too deeply") from error
     if faults:
         raise RequestInvalid(faults)
-    return body
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -310,6 +345,11 @@ def _unstorable_text(text: str, path: str) -> Iterator[Fault]:
         yield Fault("request.unstorable", "the text holds a NUL character", path=path)
     if any("\ud800" <= character <= "\udfff" for character in text):
         yield Fault("request.unstorable", "the text holds half of a surrogate pair", path=path)
+
+
+def _refusal(messages: Iterable[object], schema: ma.Schema) -> RequestInvalid:
+    every = (fault for part in messages for fault in _faults(part, schema, ""))
+    return RequestInvalid(list(islice(every, MAX_FAULTS)))
 
 
 def _faults(messages: object, schema: ma.Schema, path: str) -> Iterator[Fault]:

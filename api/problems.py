@@ -9,7 +9,8 @@ WeirError
    |- CrossSite                a page of another site asks
    |- IdMalformed              an address has something else where an id belongs
    |- Stale                    the thing is no longer what the caller says it is
-   `- NotReady(checks)         something this process needs is away
+   |- TooManyStreams           as many are open as may be
+`- NotReady(checks)         something this process needs is away
 
 `docs/reference/problems.md` is `reference()`; a test keeps them together.
 """
@@ -86,6 +87,13 @@ class Stale(RequestError):
     """What is to be changed is no longer, or not, as the caller's `If-Match` says."""
 
     code = "request.stale"
+
+
+class TooManyStreams(WeirError):
+    """As many streams are open as this process may hold."""
+
+    code = "stream.too_many"
+    retryable = True
 
 
 class NotReady(WeirError):
@@ -172,6 +180,8 @@ KINDS: tuple[Kind, ...] = (
          "`weir executions list` shows the newest."),
     Kind("execution.conflict", 409, "Execution is in another state", "The execution's state does not allow this.",
          "Look at its state first."),
+    Kind("execution.dead_letter_handled", 409, "Dealt with already", "The dead letter was requeued or dropped already."
+         " `detail` names the execution that follows it.", "Look at that one."),
     Kind("execution", 409, "Execution cannot do this", "The execution as a whole does not allow this.",
          "Read `detail`."),
     Kind("schedule.not_found", 404, "No such schedule", "No schedule has this name or id.",
@@ -197,6 +207,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("store.schema_out_of_date", 503, "Schema does not fit this program", "The database's schema is older or newer"
          " than the program.", "`weir migrate --status` says which; run `weir migrate`, or upgrade the program."),
     Kind("queue.unavailable", 503, "Queue is away", "Redis did not take a message.", _LATER),
+    Kind("stream.too_many", 503, "Too many streams", "The process holds as many streams of events open as"
+         " `WEIR_API_STREAMS` allows.", "Wait for `Retry-After` seconds, or ask for the pages: `GET"
+         " /api/executions/{id}/steps` with `Prefer: wait`."),
     Kind("not_ready", 503, "Not ready", "`/readyz` found something missing; `checks` says what.",
          "`weir status` shows what runs."),
     Kind("settings.invalid", 500, "Settings are wrong", "The process was started with settings that are wrong.",
@@ -212,6 +225,9 @@ KINDS: tuple[Kind, ...] = (
          "See its state."),
     Kind("step.child_failed", 422, "Other command failed", _RUN_ONLY + "A command that the step waited for did not"
          " succeed.", "Look at that execution; the error names it."),
+    Kind("step.retries_spent", 422, "Retries used up", _RUN_ONLY + "It failed, and its command was retried as often"
+         " lately as WEIR_WORKER_RETRY_SHARE and WEIR_WORKER_RETRY_FLOOR allow.",
+         "Mend what it depends on, then requeue it: `weir queues dead list --state failed`."),
     Kind("step.interrupted", 422, "Step interrupted", _RUN_ONLY + "Its execution had to stop while the step ran.",
          "Nothing, if you cancelled it; else raise the command's `timeout`."),
     Kind("execution.timed_out", 422, "Command timed out", _RUN_ONLY + "The command ran longer than its `timeout`.",

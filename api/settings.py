@@ -43,7 +43,14 @@ class ApiSettings:
         LOOPBACK, "Names by which the API may be addressed, without ports; requests for any other host are refused."
     )
     port: int = setting(7420, "Port the API listens on; 0 picks a free one.", minimum=0, maximum=65_535)
-    threads: int = setting(16, "Requests one API process serves at a time.", minimum=2, maximum=512)
+    threads: int = setting(16, "Requests one API process serves at a time, beside streams.", minimum=2, maximum=512)
+    streams: int = setting(
+        32,
+        "Streams of events one API process holds open at a time, each with a thread of its own; who comes then is "
+        "answered 503.",
+        minimum=1,
+        maximum=512,
+    )
     processes: int = setting(1, "API processes.", minimum=1, maximum=64)
     max_body_bytes: int = setting(16_777_216, "Bytes of a request body, at most.", minimum=1024)
     max_wait: timedelta = setting(timedelta(seconds=60), "Longest wait that `Prefer: wait=N` is granted.")

@@ -66,6 +66,8 @@ GROUPS: tuple[Group, ...] = (
     Group("memory", ("memory_per_execution_bytes",)),
     Group("throughput", ("executions_per_s", "executions_db_per_s")),
     Group("light_steps", ("light_steps_ms_p50",)),
+    Group("lanes", ("lane_latency_ms_p50",)),
+    Group("flat", ("flat_execution", "flat_page", "flat_tick")),
     Group("imports", ("import_notes_per_s", "import_peak_mb")),
     Group("templates", ("template_cpu_ms", "template_memory_mb")),
     Group("idle", ("idle_latency_ms_p50", "idle_latency_ms_p95", "idle_pss_mb", "idle_cpu_percent")),
@@ -110,7 +112,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _measure(names: Sequence[str], *, quick: bool) -> dict[str, Measured]:
     """The named figures. Each group has servers of its own, so that none leaves anything to the next."""
     results: dict[str, Measured] = {}
-    with _quiet():
+    with quiet():
         for group in GROUPS:
             if set(group.names).isdisjoint(names):
                 continue
@@ -124,7 +126,7 @@ def _measure(names: Sequence[str], *, quick: bool) -> dict[str, Measured]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Write log lines as every process does, and let nobody read them. What goes wrong here is still shown."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         configure_logs("json", "info", "benchmarks", stream=nowhere)

@@ -16,14 +16,15 @@ from dsl.steps import REGISTRY
 from telemetry.ids import new_id
 from telemetry.settings import TelemetrySettings
 from workers.boot import make_lease, make_runner, make_watch
-from workers.executions import Submission
+from workers.executions import Claim, Submission
 from workers.flusher import Flusher
 from workers.resources import Resources, open_resources
 from workers.settings import ServerSettings, WorkerSettings
+from workers.submissions import DEFAULT_LANE
 
 _UNSUCCESSFUL = """
 select slug, state, error ->> 'message' from command_executions
-where state <> 'succeeded' and lane = 'default' limit 1
+where state <> 'succeeded' and lane = 'default' and slug like 'bench.%' limit 1
 """
 
 #: Inputs of every execution.
@@ -49,6 +50,15 @@ def database_command(steps: int) -> Command:
     return _command(f"bench.database-{steps}", lines)
 
 
+def long_command() -> Command:
+    """A command that takes some tenths of a second of CPU: 1,000 light steps, mapped over a list."""
+    say = '{id: say, type: transform, with: {template: "{{ item | upcase }}"}}'
+    items = ", ".join(["milk"] * 1000)
+    return _command(
+        "bench.long", [f"  - {{id: each, type: list.map, with: {{items: [{items}], as: item, do: [{say}]}}}}"]
+    )
+
+
 def _command(slug: str, steps: list[str]) -> Command:
     inputs = ["inputs:", "  body: {type: string, required: true}", "  n: {type: integer, default: 1}"]
     text = "\n".join([f"slug: {slug}", *inputs, "steps:", *steps]) + "\n"
@@ -70,11 +80,11 @@ class InlineWorker:
         self.lease.hold()
         self.runner = make_runner(resources, flusher, self.lease, make_watch(resources, self.lease))
 
-    def submit(self, command: Command) -> UUID:
+    def submit(self, command: Command, lane: str = DEFAULT_LANE) -> UUID:
         """As the API does once the inputs are checked; without a hint."""
         correlation_id = new_id(self.resources.clock.unix_us())
         return self.resources.executions.submit(
-            Submission(command, INPUTS, "benchmark", "default", "api", correlation_id)
+            Submission(command, INPUTS, "benchmark", "default", "api", correlation_id, lane=lane)
         )
 
     def run(self) -> None:
@@ -83,10 +93,18 @@ class InlineWorker:
         Raises:
             BenchmarkFailed: Nothing was due.
         """
+        self.runner.run(self.claim())
+
+    def claim(self) -> Claim:
+        """Claim the best due execution.
+
+        Raises:
+            BenchmarkFailed: Nothing was due.
+        """
         claim = self.resources.executions.claim("default", self.lease.worker_id)
         if claim is None:
             raise BenchmarkFailed("no execution was due")
-        self.runner.run(claim)
+        return claim
 
     def require_success(self) -> None:
         """See that everything that was run did what it should have done; what fails early would look fast.

@@ -76,6 +76,10 @@ FIGURES: tuple[Figure, ...] = (
         "executions_db_per_s", "1/s", "5 fragment.create, 2 workers, likewise", "bare Dramatiq, 7 commits", at_least=300
     ),
     Figure("light_steps_ms_p50", "ms", "40 light steps in one execution", "the same steps, bare calls", 60),
+    Figure("lane_latency_ms_p50", "ms", "5 light steps while another lane is saturated", "while it is idle", 30),
+    Figure("flat_execution", "x", "an execution where 100,000 are stored", "where 1,000 are", 1.3),
+    Figure("flat_page", "x", "a page of 10 of them, the worst of four", "where 1,000 are", 1.5),
+    Figure("flat_tick", "x", "what the scheduler does each second", "where 1,000 are", 1.3),
     Figure("import_notes_per_s", "1/s", "`weir fragments import` of 10,000 notes", "executemany, bare", at_least=1000),
     Figure("import_peak_mb", "MB", "most memory of that command", "with a tenth of the notes", 60),
     Figure("template_cpu_ms", "ms", "the most CPU of any template of 10 kB tried", "the work counted for it", 100),

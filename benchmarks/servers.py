@@ -28,7 +28,7 @@ from workers.processes import SERVER_ENVIRONMENT, EmbeddedServer, Launch, find_s
 #: Seconds that anything may take to start, and to stop.
 PATIENCE_S = 60.0
 #: What is measured: the code beside this harness, whatever else may be installed.
-_CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[1]
 #: Key of the hash that stands for users, wherever `weir up` did not make one.
 PSEUDONYM_KEY = "a key for measurements"
 
@@ -92,7 +92,7 @@ def running_servers() -> Iterator[Servers]:
 
 @contextmanager
 def running_process(
-    home: Home, name: str, arguments: Sequence[str], environment: Mapping[str, str]
+    home: Home, name: str, arguments: Sequence[str], environment: Mapping[str, str], python: str = sys.executable
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A Python process, its lines in a log file of the home; asked to stop at the end, and waited for.
 
@@ -101,11 +101,12 @@ def running_process(
         name: Of the log file.
         arguments: What Python is to run.
         environment: Added to what every server gets.
+        python: Which Python.
     """
     launch = Launch(
-        argv=(sys.executable, *arguments),
+        argv=(python, *arguments),
         stop_signal=signal.SIGTERM,
-        env={**SERVER_ENVIRONMENT, "PYTHONPATH": str(_CHECKOUT), **environment},
+        env={**SERVER_ENVIRONMENT, "PYTHONPATH": str(CHECKOUT), **environment},
         user=None,
         directory=home.root.parent,
     )
@@ -118,12 +119,15 @@ def running_process(
 
 
 @contextmanager
-def running_service(servers: Servers, name: str, service: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One process of Weir (`worker`, `sink`, ...), as `weir serve` runs it."""
+def running_service(
+    servers: Servers, name: str, service: str, settings: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """One process of Weir (`worker`, `sink`, ...), as `weir serve` runs it; `settings` are more of its environment."""
     environment = {
         "WEIR_HOME": str(servers.home.root),
         "WEIR_DATABASE_URL": servers.database_url,
         "WEIR_REDIS_URL": servers.redis_url,
+        **(settings or {}),
     }
     with running_process(servers.home, name, ["-m", "api.cli", "serve", service], environment) as process:
         yield process

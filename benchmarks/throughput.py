@@ -31,10 +31,10 @@ from dsl.command import Command
 from telemetry.connections import connect
 from workers.settings import WorkerSettings
 
-_WORKERS = 2
-_STEPS = 5
+WORKERS = 2
+STEPS = 5
 #: Events of an execution: queued, started, completed.
-_AROUND = 3
+AROUND = 3
 
 _WINDOW = """
 select count(*), extract(epoch from max(finished_at) - min(started_at))::float
@@ -47,11 +47,11 @@ def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
     rounds, light, database, messages = (1, 200, 100, 500) if quick else (3, 2000, 800, 4000)
     threads = WorkerSettings().threads
     with ExitStack() as stack:
-        for number in range(_WORKERS):
+        for number in range(WORKERS):
             stack.enter_context(running_service(servers, f"worker-{number}", "worker"))
         stack.enter_context(running_service(servers, "sink", "sink"))
-        bare = _Bare(stack, servers, threads)
-        weir = _Weir(
+        bare = BareWorkers(stack, servers, threads)
+        weir = WeirWorkers(
             stack.enter_context(inline_worker(servers.database_url, servers.redis_url)),
             stack.enter_context(connect(servers.database_url, name="weir benchmarks", autocommit=True)),
         )
@@ -59,10 +59,10 @@ def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
         bare.run(100, commits=2)
         rates = interleave(
             {
-                "light": partial(weir.run, light_command(_STEPS), light, events=_STEPS + _AROUND),
+                "light": partial(weir.run, light_command(STEPS), light, events=STEPS + AROUND),
                 "bare light": partial(bare.run, messages, commits=2),
-                "database": partial(weir.run, database_command(_STEPS), database, events=2 * _STEPS + _AROUND),
-                "bare database": partial(bare.run, messages // 2, commits=_STEPS + 2),
+                "database": partial(weir.run, database_command(STEPS), database, events=2 * STEPS + AROUND),
+                "bare database": partial(bare.run, messages // 2, commits=STEPS + 2),
             },
             rounds,
         )
@@ -73,8 +73,13 @@ def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Weir:
-    """Submits to the workers, and looks at what they did."""
+class WeirWorkers:
+    """Submits to the workers, and looks at what they did.
+
+    Attributes:
+        door: Submits.
+        connection: In autocommit mode.
+    """
 
     door: InlineWorker
     connection: Connection
@@ -99,7 +104,7 @@ class _Weir:
 
     def warm_up(self) -> None:
         """Until every worker has run some, and all that came of it is stored."""
-        command, submitted = light_command(_STEPS), counter()
+        command, submitted = light_command(STEPS), counter()
 
         def all_have_run() -> bool:
             for _ in range(100):
@@ -107,16 +112,16 @@ class _Weir:
                 self.door.submit(command)
             self.wake()
             found = self.connection.execute("select count(distinct worker_id) from command_executions").fetchone()
-            return found is not None and found[0] >= _WORKERS
+            return found is not None and found[0] >= WORKERS
 
         wait_until(all_have_run, "both workers run executions")
         wait_until(lambda: not self._is_any_open(), "the warm-up ends")
-        events = next(submitted) * (_STEPS + _AROUND)
+        events = next(submitted) * (STEPS + AROUND)
         wait_until(lambda: self._events() >= events, "the events of the warm-up are stored")
 
     def wake(self) -> None:
         """As many hints as all workers together take at a time."""
-        for _ in range(2 * _WORKERS * WorkerSettings().threads):
+        for _ in range(2 * WORKERS * WorkerSettings().threads):
             self.door.resources.hints.wake("default")
 
     def _events(self) -> int:
@@ -132,8 +137,8 @@ class _Weir:
         return False
 
 
-class _Bare:
-    """Sends to the bare workers."""
+class BareWorkers:
+    """Sends to bare workers, which run as long as `stack`."""
 
     def __init__(self, stack: ExitStack, servers: Servers, threads: int) -> None:
         self._url = servers.new_database("bare")
@@ -142,7 +147,7 @@ class _Bare:
         self._connection.execute(TABLE)
         self._numbers = counter(1)
         arguments = ["-m", "benchmarks.bare_worker", self._url, redis_url, str(threads)]
-        for number in range(_WORKERS):
+        for number in range(WORKERS):
             stack.enter_context(running_process(servers.home, f"bare-{number}", arguments, {}))
         self._actor = declare(redis_url, None)
         stack.callback(self._actor.broker.close)

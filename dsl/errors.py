@@ -13,6 +13,7 @@ StepError
 |  `- FragmentNotFound
 |- ChildFailed              a command that it waited for did not succeed
 |- FailedBefore             an item that an earlier attempt gave up
+|- RetriesSpent             its command was retried too often lately
 |- StepInterrupted          its execution had to stop
 `- StepTimedOut
 LedgerError                 the run stops where it is; no error of the step that met it
@@ -183,6 +184,15 @@ class StepTimedOut(StepError):
     code = "step.timed_out"
     category: ClassVar[Category] = "timeout"
     retryable = True
+
+
+class RetriesSpent(StepError):
+    """It failed, and its command was retried as often lately as it may be, so that it is not tried again.
+
+    Its category and its places are those of what it failed with.
+    """
+
+    code = "step.retries_spent"
 
 
 class StepInterrupted(StepError):

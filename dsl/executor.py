@@ -6,7 +6,7 @@ transaction that also takes its row; the row of any other step waits in the ledg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +17,7 @@ from dsl.errors import ChildFailed, LedgerError, StepInterrupted, Stopped, Suspe
 from dsl.instrumentation import StepMeter, StepRun, Totals
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
-from dsl.retries import may_retry
+from dsl.retries import may_retry, spent
 from dsl.step import (
     BlockResult,
     Control,
@@ -110,6 +110,7 @@ class Executor:
         plan: What to run.
         restored: What earlier attempts left; it is not done again.
         control: Asked before each step whether the run goes on.
+        has_budget: Asked before each retry whether there may be another.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
@@ -122,6 +123,7 @@ class Executor:
         *,
         restored: Restored = NOTHING,
         control: Control = UNSTOPPED,
+        has_budget: Callable[[], bool] = lambda: True,
     ) -> None:
         self._registry = registry
         self._tools = tools
@@ -130,6 +132,7 @@ class Executor:
         self._plan = plan
         self._restored = restored
         self._control = control
+        self._has_budget = has_budget
         response = restored.last_of(RESPOND)
         self._response = None if response is None else (response.value(),)
         self._failure: tuple[Exception, str] | None = None
@@ -221,18 +224,27 @@ class Executor:
             raise
         except Exception as error:
             self._keep(run.failed(error, context.measures))
-            if isinstance(error, StepInterrupted):
-                raise Stopped(error.reason, "interrupted", path) from error
-            if may_retry(spec.retry, step_try, error) and not self._plan.info.dry_run:
-                raise Suspended("step_failed", path, error, spec.retry, step_try) from error
-            if self._failure is None or self._failure[0] is not error:
-                self._failure = (error, path)
-            raise
+            told = self._told(error, spec, path, step_try)
+            if told is error:
+                raise
+            raise told from error
         # What later steps see is what the ledger keeps, so that a resumed run sees the same.
         output = None if row.output is None else msgspec.json.decode(row.output)
         if spec.type == RESPOND:
             self._response = (output,)
         frame.publish(spec.id, output)
+
+    def _told(self, error: Exception, spec: StepSpec, path: str, step_try: int) -> Exception:
+        """What the error of a step means to the run: it stops, it is put off, or the step has failed of this."""
+        if isinstance(error, StepInterrupted):
+            return Stopped(error.reason, "interrupted", path)
+        if may_retry(spec.retry, step_try, error) and not self._plan.info.dry_run:
+            if self._has_budget():
+                return Suspended("step_failed", path, error, spec.retry, step_try)
+            error = spent(error)
+        if self._failure is None or self._failure[0] is not error:
+            self._failure = (error, path)
+        return error
 
     def _perform(
         self,

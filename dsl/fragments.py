@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -91,11 +91,19 @@ class Fragment:
 
     def to_json(self) -> dict[str, Any]:
         """Every field as a JSON value; times as RFC 3339 in UTC."""
-        return json_row(asdict(self))
+        return json_row(self.columns())
+
+    def columns(self) -> dict[str, Any]:
+        """Every field by its name."""
+        return {name: getattr(self, name) for name in _COLUMNS}
 
     def body(self) -> dict[str, Any]:
         """What people wrote, as JSON: what the hashes of a mutation are made of."""
         return {name: getattr(self, name) for name in ("type", "title", "content", "state", "tags", "metadata")}
+
+
+#: Fields of a fragment, in order.
+_COLUMNS = tuple(field.name for field in fields(Fragment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +191,7 @@ def insert(connection: Connection[Any], draft: Draft, space: Space, now: datetim
         created_at=now,
         updated_at=now,
     )
-    row = asdict(fragment) | {
+    row = fragment.columns() | {
         "space_id": space.id,
         "state": json_text("state", fragment.state),
         "metadata": json_text("metadata", fragment.metadata),

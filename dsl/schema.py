@@ -18,6 +18,7 @@ from dsl.checking.shape import (
     COMMAND,
     STEP,
     Choice,
+    Choices,
     Condition,
     Duration,
     Inputs,
@@ -120,6 +121,8 @@ def _value(value: Value) -> Schema:  # noqa: PLR0911 - one for each kind of valu
             return {"type": "integer", "minimum": least, "maximum": most}
         case Choice(options):
             return {"enum": list(options)}
+        case Choices(options):
+            return {"type": "array", "items": {"enum": list(options)}, "minItems": 1, "uniqueItems": True}
         case Names(item):
             return {"type": "array", "items": _text(item), "uniqueItems": True}
         case Steps(least):

@@ -160,6 +160,8 @@ create table command_executions (
     parent_path text,
     parent_try smallint,
     schedule_id uuid references schedules (id),
+    -- When somebody ran it again or dropped it from the dead letters.
+    handled_at timestamptz,
     constraint command_executions_child_has_step check (
         (link = 'child') = (parent_path is not null) and (parent_path is null) = (parent_try is null)
     ),
@@ -189,6 +191,13 @@ create table command_executions (
     )
 );
 
+-- Every claim steps over the dead entries of those before it: vacuum comes often, and never passes over the indexes.
+alter table command_executions set (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 10000,
+    vacuum_index_cleanup = on
+);
+
 -- The claim: best due execution of a lane, by priority, then age. Holds only what waits, so it stays small.
 create index command_executions_due on command_executions (lane, priority, run_at, id) where state = 'queued';
 -- States that are rare, or that somebody watches; the many that succeeded are found by time.
@@ -202,13 +211,46 @@ where link = 'child';
 create index command_executions_running on command_executions (worker_id) where state = 'running';
 -- What becomes due later.
 create index command_executions_later on command_executions (run_at) where state = 'scheduled';
-create index command_executions_expiring on command_executions (expires_at) where state in ('queued', 'scheduled');
+-- Only what was never begun expires, and few executions are to expire at all.
+create index command_executions_expiring on command_executions (expires_at)
+where expires_at is not null and attempt = 0 and state in ('queued', 'scheduled');
+-- Dead letters that nobody has dealt with. What a step waits for is dealt with through the execution of that step.
+create index command_executions_dead_letters on command_executions (state, id desc)
+where state in ('failed', 'dead') and handled_at is null and not dry_run and link is distinct from 'child';
+-- The same by cause.
+create index command_executions_dead_letters_by_cause on command_executions ((error ->> 'fingerprint'), id desc)
+where state in ('failed', 'dead') and handled_at is null and not dry_run and link is distinct from 'child';
 -- Slow ones are rare, and somebody looks for them.
 create index command_executions_slow on command_executions (id desc) where slow;
 -- Whether an execution of a schedule is not final: what decides on overlap.
 create index command_executions_by_schedule on command_executions (schedule_id)
     where schedule_id is not null
         and state not in ('succeeded', 'failed', 'cancelled', 'expired', 'dead');
+
+-- Who dealt with a dead letter, how and when; `requeued_as` is the execution that follows it.
+create table dead_letter_handlings (
+    execution_id uuid primary key references command_executions (id) on delete cascade,
+    action text not null,
+    user_name text,
+    handled_at timestamptz not null default now(),
+    requeued_as uuid references command_executions (id) on delete set null,
+    constraint dead_letter_handlings_action_known check (action in ('requeued', 'dropped')),
+    constraint dead_letter_handlings_dropped_has_no_successor check (action = 'requeued' or requeued_as is null)
+);
+
+create index dead_letter_handlings_by_successor on dead_letter_handlings (requeued_as) where requeued_as is not null;
+
+-- Executions that were begun and retries that were granted, by command and minute: what a retry may be judged by. Written
+-- only when a retry is asked for.
+create table retry_counts (
+    slug text not null,
+    minute timestamptz not null,
+    begun bigint not null default 0,
+    retries bigint not null default 0,
+    constraint retry_counts_pkey primary key (slug, minute)
+);
+
+create index retry_counts_by_age on retry_counts (minute);
 
 -- What a caller submitted under a key of his own, so that a submission whose answer was lost can be sent again.
 create table idempotency_keys (
@@ -223,6 +265,17 @@ create table idempotency_keys (
 
 create index idempotency_keys_by_execution on idempotency_keys (execution_id);
 create index idempotency_keys_by_age on idempotency_keys (created_at);
+
+-- What a caller submitted in bulk under a key for all of it, so that the whole can be sent again: the answer it had.
+create table bulk_keys (
+    key_hash bytea not null,
+    body_hash bytea not null,
+    answer jsonb not null,
+    created_at timestamptz not null default now(),
+    constraint bulk_keys_pkey primary key (key_hash)
+);
+
+create index bulk_keys_by_age on bulk_keys (created_at);
 
 -- Who asked that a running execution be stopped; apart from its row, whose lock its own effects hold.
 create table command_stops (
@@ -408,6 +461,11 @@ create unique index schedule_occurrences_run_once on schedule_occurrences (sched
 -- Those that wait for their turn, oldest first.
 create index schedule_occurrences_waiting on schedule_occurrences (schedule_id, due_at) where state = 'waiting';
 create index schedule_occurrences_by_execution on schedule_occurrences (execution_id) where execution_id is not null;
+-- The last occurrences of a schedule, whatever became of them: how many of them failed.
+create index schedule_occurrences_newest on schedule_occurrences (schedule_id, occurred_at desc, due_at desc);
+-- Up to which due time everything is told, and when the last run now was.
+create index schedule_occurrences_told on schedule_occurrences (schedule_id, last_due_at) where origin <> 'manual';
+create index schedule_occurrences_manual on schedule_occurrences (schedule_id, due_at) where origin = 'manual';
 
 -- Every stored event. Fixed-width columns first: no padding between them. Partitioned by day on the time inside the id.
 create table telemetry_events (

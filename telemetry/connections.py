@@ -15,6 +15,7 @@ import psycopg
 import structlog
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.generators import send
 from psycopg_pool import ConnectionPool, PoolTimeout
 from redis import AuthenticationError, Redis, RedisError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -57,6 +58,34 @@ _BLOCK_MARGIN = timedelta(seconds=5)
 RV = TypeVar("RV")
 
 
+class _OneGo(psycopg.Pipeline):
+    """A pipeline that sends nothing before its end, or before a result is asked for: then all of it at once.
+
+    psycopg's own sends each statement as it comes, in a packet of its own that the server wakes up for; where a system
+    call costs as much as a small statement, that is half of the time (measured: 3 packets for 7 a fenced step).
+    """
+
+    def _communicate_gen(self) -> PQGen[None]:
+        """What psycopg does after each statement."""
+        yield from ()
+
+    def _sync_gen(self) -> PQGen[None]:
+        self._enqueue_sync()
+        yield from self._fetch_gen(flush=False)
+
+    def _exit_gen(self) -> PQGen[None]:
+        yield from self._sync_gen()
+
+    def _fetch_gen(self, *, flush: bool) -> PQGen[None]:
+        """Send what waits, then take the results as psycopg does."""
+        if self.command_queue:
+            while self.command_queue:
+                self.command_queue.popleft()()
+            if not flush:
+                yield from send(self.pgconn)
+        yield from super()._fetch_gen(flush=flush)
+
+
 class PatientConnection(psycopg.Connection[Any]):
     """A connection that waits for its server only so long: for one that is alive and silent it would wait for ever.
 
@@ -68,6 +97,25 @@ class PatientConnection(psycopg.Connection[Any]):
     """
 
     patience: timedelta | None = None
+
+    def control(self, command: bytes) -> None:
+        """Run `begin` or `commit`, which answer nothing, without the cursor that `execute` makes for it."""
+        with self.lock:
+            self.wait(self._exec_command(command))
+
+    @contextmanager
+    def in_one_go(self) -> Iterator[None]:
+        """Send the statements of the block together, at its end; their results are there afterwards.
+
+        The first that fails raises, at the end. A result that is asked for inside the block costs a round trip of its
+        own. Whoever begins a transaction here rolls it back when anything is raised.
+        """
+        pipeline = self._pipeline = _OneGo(self)
+        try:
+            with pipeline:
+                yield
+        finally:
+            self._pipeline = None
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """As psycopg's; a server that does not answer in time costs the connection."""

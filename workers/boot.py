@@ -26,13 +26,16 @@ from telemetry.partitions import make_partitions
 from telemetry.pipeline import open_sink
 from telemetry.pulse import Pulse
 from workers.actors import MAINTAIN, declare_lane, declare_maintenance
+from workers.alarm import Alarm
 from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
+from workers.bulk import BulkKeys
 from workers.flusher import Flusher
 from workers.health import Checks, answering
 from workers.idempotency import Idempotency
 from workers.leases import Heartbeat, Lease
 from workers.readiness import PATIENCE, look_at_loop, look_at_postgres, look_at_redis
 from workers.resources import Resources, open_resources, required, step_types_of
+from workers.retry_budget import RetryBudget
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
 from workers.services.declarer import Declarer
@@ -53,7 +56,9 @@ SCHEMA_PATIENCE = timedelta(seconds=1)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def make_runner(resources: Resources, flusher: Flusher, lease: Lease, watch: Watch) -> Runner:
+def make_runner(
+    resources: Resources, flusher: Flusher, lease: Lease, watch: Watch, alarm: Alarm | None = None
+) -> Runner:
     """What runs this process's claims, under a lease that somebody holds."""
     settings = resources.workers.dsl
     return Runner(
@@ -70,7 +75,25 @@ def make_runner(resources: Resources, flusher: Flusher, lease: Lease, watch: Wat
         watch=watch,
         hints=resources.hints,
         slow_command_threshold=resources.workers.slow_command_threshold,
+        budget=make_budget(resources),
+        alarm=alarm,
     )
+
+
+def make_budget(resources: Resources) -> RetryBudget:
+    """What bounds the retries of commands."""
+    workers = resources.workers
+    return RetryBudget(resources.pool, resources.clock, share=workers.retry_share, floor=workers.retry_floor)
+
+
+def make_alarm(resources: Resources) -> Alarm:
+    """What queues, and wakes, what is due sooner than the next sweep."""
+
+    def ring() -> None:
+        for lane in resources.executions.promote().lanes:
+            resources.hints.wake(lane)
+
+    return Alarm(ring, resources.clock, resources.workers.sweep_interval)
 
 
 def make_lease(resources: Resources) -> Lease:
@@ -130,15 +153,18 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
             check_tables(Tables(workers.dsl.tables), resources.pool)
         lease = make_lease(resources)
         watch = make_watch(resources, lease)
-        runner = make_runner(resources, flusher, lease, watch)
+        alarm = make_alarm(resources)
+        runner = make_runner(resources, flusher, lease, watch, alarm)
         strays = Strays(resources.pool, resources.executions, resources.clock, resources.recorder, runner.held)
         heartbeat = Heartbeat(lease, workers.heartbeat, watch.cancel, strays.look)
         declare_lane(resources.broker, workers.lane, runner)
         flusher.start()
+        alarm.start()
         watch.start()
         heartbeat.start()
         _consume(resources.broker, workers, stop, on_stop=runner.stop)
         flusher.stop()
+        alarm.stop()
         watch.stop()
         give_back(watch.left())
         strays.clear(lease.worker_id)
@@ -171,6 +197,8 @@ def maintain(resources: Resources) -> None:
         with resources.pool.connection() as connection:
             made = make_partitions(connection, resources.clock.now(), resources.workers.dsl.telemetry.partitions_ahead)
         forgotten = Idempotency(resources.pool, resources.executions).forget()
+        forgotten += BulkKeys(resources.pool).forget()
+        make_budget(resources).forget()
     except Exception:
         log.exception("maintenance_failed")
         return
@@ -210,7 +238,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
         stops = Stops(resources.pool, resources.executions, resources.clock, resources.recorder)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
         declarer = Declarer(resources.library, resources.schedules)
-        ticker = Ticker(resources.occurrences, resources.clock)
+        ticker = Ticker(resources.occurrences, resources.server_clock)
         reaper = Reaper(
             resources.pool,
             resources.executions,

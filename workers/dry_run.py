@@ -35,7 +35,7 @@ class DryRunLedger:
 
     @contextmanager
     def effect(self) -> Iterator[Effect]:
-        effect = Effect(self._connection)
+        effect = Effect(self._connection, Batch())
         with losing_postgres(), self._connection.transaction():
             yield effect
         self._batch.rows.extend(effect.batch.rows)
@@ -65,14 +65,10 @@ class DryRunLedger:
     def release(self, release: Release) -> None:
         """Nothing of a dry run is kept: the next attempt begins anew."""
         self.rollback()
-        with self._fence.transaction() as connection:
-            event = self._fence.release(connection, release)
-        self._fence.announce(event)
+        self._fence.announce(self._fence.end(Batch(), lambda connection: self._fence.release(connection, release)))
 
     def finish(self, outcome: Outcome) -> None:
         self.rollback()
-        with self._fence.transaction() as connection:
-            self._fence.write(connection, self._batch)
-            event = self._fence.finish(connection, outcome)
+        event = self._fence.end(self._batch, lambda connection: self._fence.finish(connection, outcome))
         self._fence.emit(self._batch)
         self._fence.announce(event)

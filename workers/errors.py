@@ -3,6 +3,7 @@
 ExecutionError
 |- ExecutionNotFound
 |- ExecutionConflict    it is not in a state that allows this
+|- DeadLetterHandled    it was requeued or dropped already
 |- IdempotencyConflict  the key was used for another submission
 |- ExecutionExpired     it was not begun in time
 |- StepNotFound         the command has no such step
@@ -69,6 +70,12 @@ class ExecutionConflict(ExecutionError):
     """The execution is not in a state that allows this."""
 
     code = "execution.conflict"
+
+
+class DeadLetterHandled(ExecutionError):
+    """Somebody has requeued or dropped the dead letter already."""
+
+    code = "execution.dead_letter_handled"
 
 
 class QueueUnavailable(ExecutionError):

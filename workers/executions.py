@@ -70,6 +70,7 @@ class ExecutionSummary:
     worker_id: UUID | None
     queued_at: datetime
     run_at: datetime
+    expires_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     queue_wait_us: int | None
@@ -206,19 +207,31 @@ class Executions:
         Raises:
             StoreUnavailable: Postgres did not take it; nothing was kept.
         """
-        now_us = self._clock.unix_us()
-        event_id = mint(now_us) if self._recorder.enabled else None
-        acceptance = Acceptance(submission, new_id(now_us), self._space_id(submission.space), now_us, event_id)
+        acceptance = self.prepare(submission)
         if also is None:
             self._run(SQL["submit"], acceptance.row())
         else:
             with reaching_store(), self._pool.connection() as connection, connection.transaction():
                 connection.execute(SQL["submit"], acceptance.row())
                 also(connection, acceptance.id)
-        event = acceptance.event(self._pseudonyms.user(submission.user))
+        self.announce(acceptance)
+        return acceptance.id
+
+    def prepare(self, submission: Submission) -> Acceptance:
+        """What accepting a submission would write; its space is made if it is new, and nothing else.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        now_us = self._clock.unix_us()
+        event_id = mint(now_us) if self._recorder.enabled else None
+        return Acceptance(submission, new_id(now_us), self._space_id(submission.space), now_us, event_id)
+
+    def announce(self, acceptance: Acceptance) -> None:
+        """Record the event of an acceptance whose row is committed."""
+        event = acceptance.event(self._pseudonyms.user(acceptance.submission.user))
         if event is not None:
             self._recorder.record(event)
-        return acceptance.id
 
     def claim(self, lane: str, worker_id: UUID) -> Claim | None:
         """Take the best due execution of a lane, or none. Killed after this, the row says `running` and by whom.

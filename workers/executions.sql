@@ -1,7 +1,8 @@
 -- name: submit
 -- Accept an execution: keep its definition if it is new, and insert the row. One statement, one round trip. It is due by
 -- the database's clock, which also judges whether it is: no machine's own clock can hold it back.
--- params: all columns of a new row; source: the definition's text.
+-- params: all columns of a new row; run_at: when it is due, or null for at once; expires_us: how long it may then wait to
+-- be begun, or null; source: the definition's text.
 with definition as (
     insert into command_definitions (hash, slug, version, source)
     values (%(definition_hash)s, %(slug)s, %(version)s, %(source)s)
@@ -9,11 +10,13 @@ with definition as (
 )
 insert into command_executions (
     id, slug, definition_hash, state, priority, request_source, dry_run, user_name, space_id, correlation_id,
-    parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at, run_at, queued_event_id
+    parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at, run_at, expires_at, queued_event_id
 ) values (
-    %(id)s, %(slug)s, %(definition_hash)s, 'queued', %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s,
-    %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(parent_path)s, %(parent_try)s, %(schedule_id)s,
-    %(inputs)s, %(lane)s, %(queued_at)s, now(), %(queued_event_id)s
+    %(id)s, %(slug)s, %(definition_hash)s,
+    case when %(run_at)s::timestamptz > now() then 'scheduled' else 'queued' end,
+    %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s, %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(parent_path)s, %(parent_try)s, %(schedule_id)s,
+    %(inputs)s, %(lane)s, %(queued_at)s, greatest(now(), %(run_at)s::timestamptz),
+    greatest(now(), %(run_at)s::timestamptz) + %(expires_us)s * interval '1 microsecond', %(queued_event_id)s
 );
 
 -- name: claim
@@ -31,6 +34,7 @@ with claimed as (
         select c.id, greatest(0, extract(epoch from clock_timestamp() - c.run_at) * 1000000)::bigint as waited_us
         from command_executions as c
         where c.state = 'queued' and c.lane = %(lane)s and c.run_at <= now()
+            and (c.expires_at is null or c.expires_at > now() or c.attempt > 0)
             and exists (select from workers as w where w.id = %(worker_id)s and w.lease_until > now())
         order by c.priority, c.run_at, c.id
         for no key update skip locked
@@ -56,35 +60,46 @@ select 1 as mine from command_executions
 where id = %(id)s and fence = %(fence)s and state = 'running'
 for no key update;
 
--- name: insert_step
--- One ledger row; inserted twice (the answer to a commit was lost) it is still one.
--- params: the columns; output, error and measures as JSON.
-insert into command_steps (
-    execution_id, path, attempt, step_try, ordinal, step_type, outcome, occurred_at, duration_us, mutations_count,
-    fragment_id, output, error, error_type, error_category, error_fingerprint, measures, event_id
-) values (
-    %(execution_id)s, %(path)s, %(attempt)s, %(step_try)s, %(ordinal)s, %(step_type)s, %(outcome)s, %(occurred_at)s,
-    %(duration_us)s, %(mutations_count)s, %(fragment_id)s, %(output)s, %(error)s, %(error_type)s, %(error_category)s,
-    %(error_fingerprint)s, %(measures)s, %(event_id)s
+-- name: write
+-- Ledger rows of an execution, whose row is locked for it where the fence holds. No row: it is not ours, and nothing is
+-- written. A step inserted twice (the answer to a commit was lost) is still one; of two lists of a map the first wins.
+-- params: id; fence; steps, mutations, frozen: JSON lists of their columns, or null. index: primary keys.
+with held as (
+    select id from command_executions
+    where id = %(id)s and fence = %(fence)s and state = 'running'
+    for no key update
+), steps as (
+    insert into command_steps (
+        execution_id, path, attempt, step_try, ordinal, step_type, outcome, occurred_at, duration_us, mutations_count,
+        fragment_id, output, error, error_type, error_category, error_fingerprint, measures, event_id
+    )
+    select held.id, path, attempt, step_try, ordinal, step_type, outcome, occurred_at, duration_us, mutations_count,
+        fragment_id, output, error, error_type, error_category, error_fingerprint, measures, event_id
+    from held, json_to_recordset(%(steps)s::json) as step (
+        path text, attempt integer, step_try integer, ordinal integer, step_type text, outcome text,
+        occurred_at timestamptz, duration_us bigint, mutations_count integer, fragment_id uuid, output jsonb, error jsonb,
+        error_type text, error_category text, error_fingerprint bytea, measures jsonb, event_id uuid
+    )
+    on conflict on constraint command_steps_pkey do nothing
+), changes as (
+    insert into mutations (
+        id, execution_id, step_path, attempt, correlation_id, entity, entity_id, operation, changed_fields, rows_count,
+        before_hash, after_hash, dry_run, occurred_at, event_id, event_rows
+    )
+    select mutation.id, held.id, step_path, attempt, correlation_id, entity, entity_id, operation, changed_fields,
+        rows_count, before_hash, after_hash, dry_run, occurred_at, event_id, event_rows
+    from held, json_to_recordset(%(mutations)s::json) as mutation (
+        id uuid, step_path text, attempt integer, correlation_id uuid, entity text, entity_id uuid, operation text,
+        changed_fields text[], rows_count integer, before_hash bytea, after_hash bytea, dry_run boolean,
+        occurred_at timestamptz, event_id uuid, event_rows integer
+    )
+), lists as (
+    insert into command_step_items (execution_id, path, items)
+    select held.id, path, items
+    from held, json_to_recordset(%(frozen)s::json) as list (path text, items jsonb)
+    on conflict (execution_id, path) do nothing
 )
-on conflict on constraint command_steps_pkey do nothing;
-
--- name: insert_mutation
--- One change. params: the columns.
-insert into mutations (
-    id, execution_id, step_path, attempt, correlation_id, entity, entity_id, operation, changed_fields, rows_count,
-    before_hash, after_hash, dry_run, occurred_at, event_id, event_rows
-) values (
-    %(id)s, %(execution_id)s, %(step_path)s, %(attempt)s, %(correlation_id)s, %(entity)s, %(entity_id)s,
-    %(operation)s, %(changed_fields)s, %(rows_count)s, %(before_hash)s, %(after_hash)s, %(dry_run)s, %(occurred_at)s,
-    %(event_id)s, %(event_rows)s
-);
-
--- name: freeze_items
--- Keep the list of a map; the list kept first wins. params: execution_id; path; items: JSON.
-insert into command_step_items (execution_id, path, items)
-values (%(execution_id)s, %(path)s, %(items)s)
-on conflict (execution_id, path) do nothing;
+select id from held;
 
 -- name: finish
 -- The final state, once, and only behind the fence. No row: somebody else's by now.
@@ -224,8 +239,8 @@ select
 -- One execution. params: id. index: primary key.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
-    e.worker_id, e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
-    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
+    e.worker_id, e.queued_at, e.run_at, e.expires_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us,
+    e.steps_executed, e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
     e.slowest_step_type, e.slowest_step_us, e.inputs, e.result
 from command_executions as e
 join spaces as s on s.id = e.space_id
@@ -237,8 +252,8 @@ where e.id = %(id)s;
 -- index: primary key, or command_executions_by_slug, _by_state, _by_correlation, _slow.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
-    e.worker_id, e.queued_at, e.run_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us, e.steps_executed,
-    e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
+    e.worker_id, e.queued_at, e.run_at, e.expires_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us,
+    e.steps_executed, e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
     e.slowest_step_type, e.slowest_step_us
 from command_executions as e
 join spaces as s on s.id = e.space_id

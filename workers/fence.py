@@ -8,16 +8,16 @@ come from: killed in between, a committed row stands without its event, and hold
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import msgspec
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
@@ -26,7 +26,7 @@ from dsl.executor import Outcome
 from dsl.instrumentation import DescribeError, SlowestStep, Totals, events_of
 from dsl.step import Child, StepRow
 from telemetry.clock import Clock, from_unix_us, to_unix_us
-from telemetry.connections import is_connection_loss
+from telemetry.connections import PatientConnection, is_connection_loss
 from telemetry.events import (
     Event,
     ExecutionCancelled,
@@ -38,6 +38,7 @@ from telemetry.events import (
 )
 from telemetry.ids import mint, new_id
 from telemetry.recorder import Recorder
+from workers.alarm import Alarm
 from workers.children import accept
 from workers.executions import SQL, Claim
 from workers.hints import Hints
@@ -53,7 +54,7 @@ class Batch:
     children: list[Child] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.frozen)
+        return bool(self.rows or self.frozen or self.children)
 
     def accepted(self) -> list[Child]:
         """Executions that are accepted with it: those that run on their own, and those that a step waits for."""
@@ -77,6 +78,21 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """What was written of how an attempt ended.
+
+    Attributes:
+        held: Has a row where the fence held.
+        event: To be recorded after the commit.
+        woken: Lanes where something can go on.
+    """
+
+    held: Cursor[Any]
+    event: Event | None = None
+    woken: Cursor[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fence:
     """Writes for one claimed execution, as long as the claim holds.
 
@@ -91,6 +107,8 @@ class Fence:
         hints: Wakes the lane of what steps have run; without them the sweeper finds it.
         woken: Lanes where something can go on, once what was written is committed.
         slow_us: An execution that ran longer is slow.
+        alarm: Told of what is put off; without it the sweeper finds it.
+        put_off: For how long, once what was written is committed.
     """
 
     pool: ConnectionPool
@@ -103,42 +121,117 @@ class Fence:
     hints: Hints | None = None
     woken: set[str] = field(default_factory=set)
     slow_us: int = sys.maxsize
+    alarm: Alarm | None = None
+    put_off: list[timedelta] = field(default_factory=list)
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection[Any]]:
-        """One transaction that holds the execution's row lock; committed when the block ends well.
+    def effect(self, waiting: Batch, batch: Batch) -> Iterator[Connection[Any]]:
+        """One transaction that holds the execution's row lock, for the effect of one step.
+
+        Args:
+            waiting: Written before it.
+            batch: What came of it; written and committed when the block ends well.
 
         Raises:
             FenceLost: Somebody else's by now; nothing is written.
             LedgerUnavailable: Postgres went away; nothing is known to be written.
+            LedgerBroken: Postgres refuses a row of the ledger; nobody's step is to blame.
         """
-        with losing_postgres(), self.pool.connection() as connection, connection.transaction():
-            with own_statements():
-                held = connection.execute(SQL["lock"], {"id": self.claim.id, "fence": self.claim.fence}).fetchone()
-            if held is None:
+        with self._connection() as connection:
+            with own_statements(), connection.in_one_go():
+                connection.control(b"begin")
+                held = self._write(connection, waiting)
+            if held.fetchone() is None:
                 raise self._lost()
             yield connection
+            with own_statements(), connection.in_one_go():
+                self._write(connection, batch)
+                connection.control(b"commit")
 
-    def write(self, connection: Connection[Any], batch: Batch) -> None:
-        """Insert ledger rows and their mutations.
+    def store(self, batch: Batch) -> None:
+        """Insert ledger rows and what belongs to them.
 
         Raises:
-            LedgerBroken: Postgres refuses one; nobody's step is to blame.
+            LedgerError: As `effect`.
         """
-        with own_statements(), connection.cursor() as cursor:
-            if batch.frozen:
-                cursor.executemany(
-                    SQL["freeze_items"],
-                    [{"execution_id": self.claim.id, "path": path, "items": items} for path, items in batch.frozen],
-                )
-            if batch.rows:
-                cursor.executemany(SQL["insert_step"], [self._step(row) for row in batch.rows])
-            mutations = [parameters for row in batch.rows for parameters in self._mutations(row)]
-            if mutations:
-                cursor.executemany(SQL["insert_mutation"], mutations)
-            children = [accept(child, self.claim).row() for child in batch.accepted()]
-            if children:
+        with self._connection() as connection, own_statements():
+            with connection.in_one_go():
+                connection.control(b"begin")
+                held = self._write(connection, batch)
+                connection.control(b"commit")
+            if held.fetchone() is None:
+                raise self._lost()
+
+    def end(self, batch: Batch, write: Callable[[Connection[Any]], Ending]) -> Event | None:
+        """Insert ledger rows together with how an attempt ended, all in one round trip.
+
+        Returns:
+            Its event, to be announced.
+
+        Raises:
+            LedgerError: As `effect`.
+        """
+        with self._connection() as connection, own_statements():
+            with connection.in_one_go():
+                connection.control(b"begin")
+                if batch:
+                    self._write(connection, batch)
+                ending = write(connection)
+                connection.control(b"commit")
+            # Every statement asks for the fence by itself: where this one did not hold, none has written anything.
+            return self.settle(ending)
+
+    def settle(self, ending: Ending) -> Event | None:
+        """See that it was written; its event, to be announced after the commit.
+
+        Raises:
+            FenceLost: Somebody else's by now.
+        """
+        if ending.held.fetchone() is None:
+            raise self._lost()
+        if ending.woken is not None:
+            self.woken.update(lane for (lane,) in ending.woken)
+        return ending.event
+
+    @contextmanager
+    def _connection(self) -> Iterator[PatientConnection]:
+        """A connection of the pool, its transaction rolled back when the block fails."""
+        with losing_postgres(), self.pool.connection() as connection:
+            try:
+                yield cast("PatientConnection", connection)
+            except BaseException:
+                # A connection that is lost has rolled back by itself.
+                with suppress(psycopg.Error):
+                    connection.rollback()
+                raise
+
+    def _write(self, connection: Connection[Any], batch: Batch) -> Cursor[Any]:
+        """Insert ledger rows and what belongs to them; the cursor has a row where the fence holds."""
+        parameters = {"id": self.claim.id, "fence": self.claim.fence}
+        if not batch:
+            return connection.execute(SQL["lock"], parameters)
+        held = connection.execute(SQL["write"], parameters | self._lists(batch))
+        children = [accept(child, self.claim).row() for child in batch.accepted()]
+        if children:
+            self._require(held)
+            with connection.cursor() as cursor:
                 cursor.executemany(SQL["submit"], children)
+        return held
+
+    def _require(self, held: Cursor[Any]) -> None:
+        """Wait for the answer before a statement that does not ask for the fence by itself."""
+        if held.fetchone() is None:
+            raise self._lost()
+        held.scroll(-1)
+
+    def _lists(self, batch: Batch) -> dict[str, str | None]:
+        frozen = [{"path": path, "items": msgspec.Raw(items.encode())} for path, items in batch.frozen]
+        lists = {
+            "steps": [self._step(row) for row in batch.rows],
+            "mutations": [columns for row in batch.rows for columns in self._mutations(row)],
+            "frozen": frozen,
+        }
+        return {name: msgspec.json.encode(rows).decode() if rows else None for name, rows in lists.items()}
 
     def emit(self, batch: Batch) -> None:
         """Record the events of rows that are committed, and wake whoever runs what was accepted with them."""
@@ -148,8 +241,8 @@ class Fence:
         for child in batch.accepted():
             self._announce(accept(child, self.claim))
 
-    def finish(self, connection: Connection[Any], outcome: Outcome) -> Event | None:
-        """Write the final state; returns its event, to be recorded after the commit."""
+    def finish(self, connection: Connection[Any], outcome: Outcome) -> Ending:
+        """Write the final state."""
         now_us = self.clock.unix_us()
         running_us = self.clock.monotonic_us() - self.claimed_us
         event_id = mint(now_us) if self.recorder.enabled else None
@@ -169,7 +262,7 @@ class Fence:
                 totals.time_step(SlowestStep(*step))
         mark = self._mark(total_us, totals)
         error = outcome.error
-        finished = connection.execute(
+        held = connection.execute(
             SQL["finish"],
             {
                 "id": self.claim.id,
@@ -187,18 +280,17 @@ class Fence:
                 "slowest_step_type": mark[2],
                 "slowest_step_us": mark[3],
             },
-        ).fetchone()
-        if finished is None:
-            raise self._lost()
+        )
         if outcome.state != "succeeded":
+            self._require(held)
             connection.execute(SQL["stop_children"], {"id": self.claim.id})
+        woken = None
         if self.claim.link == "child":
             # Whoever else ends a sibling waits here, and then sees this one ended.
             connection.execute(SQL["lock_parent"], {"id": self.claim.parent_id})
-            for (lane,) in connection.execute(SQL["wake_parent"], {"id": self.claim.parent_id}):
-                self.woken.add(lane)
+            woken = connection.execute(SQL["wake_parent"], {"id": self.claim.parent_id})
         if event_id is None:
-            return None
+            return Ending(held, woken=woken)
         measures = (
             total_us,
             self.claim.queue_wait_us,
@@ -210,22 +302,25 @@ class Fence:
             statistics["mutations_count"],
         )
         if outcome.state == "succeeded":
-            return ExecutionCompleted(event_id, now_us, self.scope, *measures, "succeeded", *mark)
+            completed = ExecutionCompleted(event_id, now_us, self.scope, *measures, "succeeded", *mark)
+            return Ending(held, completed, woken)
         how = outcome.stopped
         if outcome.state == "cancelled":
             how = how or "cooperatively"
-            return ExecutionCancelled(event_id, now_us, self.scope, *measures, how, "cancelled", *mark)
+            cancelled = ExecutionCancelled(event_id, now_us, self.scope, *measures, how, "cancelled", *mark)
+            return Ending(held, cancelled, woken)
         facts = None if error is None else self.errors.facts(error)
-        return ExecutionFailed(event_id, now_us, self.scope, *measures, outcome.state, facts, *mark, how)
+        unsuccessful = ExecutionFailed(event_id, now_us, self.scope, *measures, outcome.state, facts, *mark, how)
+        return Ending(held, unsuccessful, woken)
 
-    def release(self, connection: Connection[Any], release: Release) -> Event | None:
-        """Let go of the execution, which goes on later; returns its event, to be recorded after the commit."""
+    def release(self, connection: Connection[Any], release: Release) -> Ending:
+        """Let go of the execution, which goes on later."""
         now_us = self.clock.unix_us()
         # To wait is not to be tried again: it is no event.
         event_id = mint(now_us) if self.recorder.enabled and release.reason != "waiting" else None
         facts = None if release.error is None else self.errors.facts(release.error)
         delay_us = release.delay // timedelta(microseconds=1)
-        released = connection.execute(
+        held = connection.execute(
             SQL["release"],
             {
                 "id": self.claim.id,
@@ -242,14 +337,15 @@ class Fence:
                 "error_fingerprint": None if facts is None else facts.error_fingerprint,
                 "event_id": event_id and UUID(bytes=event_id),
             },
-        ).fetchone()
-        if released is None:
-            raise self._lost()
+        )
         if not release.delay:
             self.woken.add(self.claim.lane)
+        else:
+            self.put_off.append(release.delay)
         if event_id is None or release.reason == "waiting":
-            return None
-        return ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
+            return Ending(held)
+        retried = ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
+        return Ending(held, retried)
 
     def announce(self, event: Event | None) -> None:
         """After the commit of how an attempt ended: record its event, and wake who can go on. Never raises."""
@@ -259,12 +355,15 @@ class Fence:
             for lane in self.woken:
                 self.hints.wake(lane, self.claim.correlation_id, self.claim.id)
         self.woken.clear()
+        if self.alarm is not None:
+            for delay in self.put_off:
+                self.alarm.after(delay)
+        self.put_off.clear()
 
-    def fail(self, connection: Connection[Any], error: Mapping[str, Any]) -> None:
+    def fail(self, connection: Connection[Any], error: Mapping[str, Any]) -> Ending:
         """Keep the error that ends the execution; from now on only `on_failure` is left of it."""
         parameters = {"id": self.claim.id, "fence": self.claim.fence, "failing": Jsonb(error)}
-        if connection.execute(SQL["fail"], parameters).fetchone() is None:
-            raise self._lost()
+        return Ending(connection.execute(SQL["fail"], parameters))
 
     def committed(self) -> Totals:
         """Statistics of what is committed, for a run that cannot say them itself."""
@@ -299,7 +398,6 @@ class Fence:
     def _step(self, row: StepRow) -> dict[str, Any]:
         facts = row.facts
         return {
-            "execution_id": self.claim.id,
             "path": row.path,
             "attempt": row.attempt,
             "step_try": row.step_try,
@@ -310,35 +408,39 @@ class Fence:
             "duration_us": row.duration_us,
             "mutations_count": row.mutations_count,
             "fragment_id": row.fragment_id,
-            "output": row.output,
-            "error": None if row.error is None else Jsonb(row.error),
+            "output": None if row.output is None else msgspec.Raw(row.output.encode()),
+            "error": row.error,
             "error_type": None if facts is None else facts.error_type,
             "error_category": None if facts is None else facts.error_category,
-            "error_fingerprint": None if facts is None else facts.error_fingerprint,
-            "measures": Jsonb(dict(row.measures)) if row.measures else None,
-            "event_id": None if row.event_id is None else UUID(bytes=row.event_id),
+            "error_fingerprint": None if facts is None else _bytea(facts.error_fingerprint),
+            "measures": row.measures or None,
+            "event_id": None if row.event_id is None else row.event_id.hex(),
         }
 
     def _mutations(self, row: StepRow) -> Iterator[dict[str, Any]]:
         for mutation, event in zip(row.mutations, row.mutation_events, strict=True):
             yield {
                 "id": new_id(row.occurred_at_us),
-                "execution_id": self.claim.id,
                 "step_path": row.path,
                 "attempt": row.attempt,
                 "correlation_id": self.claim.correlation_id,
                 "entity": mutation.entity,
                 "entity_id": mutation.entity_id,
                 "operation": mutation.operation,
-                "changed_fields": list(mutation.changed_fields),
+                "changed_fields": mutation.changed_fields,
                 "rows_count": mutation.count,
-                "before_hash": mutation.before,
-                "after_hash": mutation.after,
+                "before_hash": _bytea(mutation.before),
+                "after_hash": _bytea(mutation.after),
                 "dry_run": self.claim.dry_run,
                 "occurred_at": from_unix_us(row.occurred_at_us),
-                "event_id": None if event is None else UUID(bytes=event.event_id),
+                "event_id": None if event is None else event.event_id.hex(),
                 "event_rows": None if event is None else event.rows,
             }
+
+
+def _bytea(value: bytes | None) -> str | None:
+    """As Postgres reads it from a text."""
+    return None if value is None else "\\x" + value.hex()
 
 
 @contextmanager

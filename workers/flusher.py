@@ -18,6 +18,7 @@ class Flusher:
         self._watched: set[WriteBehindLedger] = set()
         self._changed = threading.Condition()
         self._stopping = False
+        self._is_parked = False
         self._thread = threading.Thread(target=self._run, name="ledger-flusher", daemon=True)
 
     def start(self) -> None:
@@ -37,7 +38,8 @@ class Flusher:
         """Look after a ledger while its run lasts."""
         with self._changed:
             self._watched.add(ledger)
-            self._changed.notify()
+            if self._is_parked:
+                self._changed.notify()
         try:
             yield
         finally:
@@ -48,7 +50,9 @@ class Flusher:
         while True:
             with self._changed:
                 # Nothing running: no wake-ups at all. Otherwise twice an interval: no row waits longer than one.
+                self._is_parked = True
                 self._changed.wait_for(lambda: self._stopping or bool(self._watched))
+                self._is_parked = False
                 if self._stopping:
                     return
                 watched = list(self._watched)

@@ -27,7 +27,8 @@ class Gate:
         finally:
             with self._changed:
                 self._inside -= 1
-                self._changed.notify_all()
+                if self._waiting_alone:
+                    self._changed.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:

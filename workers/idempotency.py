@@ -49,8 +49,8 @@ class Idempotency:
         facts = {
             "user": submission.user,
             "slug": submission.command.slug,
-            "key": hashlib.sha256(key.encode()).digest(),
-            "body": _hash_of(submission),
+            "key": hash_of_key(key),
+            "body": hash_of(submission),
         }
 
         def take(connection: Connection[Any], execution_id: UUID) -> None:
@@ -72,10 +72,7 @@ class Idempotency:
         with reaching_store(), self._pool.connection() as connection:
             found = connection.execute(SQL["taken"], facts).fetchone()
         if found is None or bytes(found[1]) != facts["body"]:
-            raise IdempotencyConflict(
-                "the idempotency key was used for another submission",
-                hint=f"Send a new key for a new submission; one is kept for {HOURS} hours.",
-            )
+            raise key_reused()
         owner: UUID = found[0]
         return owner
 
@@ -84,13 +81,31 @@ class _Taken(Exception):
     """The key is kept for another execution; this one is not accepted."""
 
 
-def _hash_of(submission: Submission) -> bytes:
+def key_reused() -> IdempotencyConflict:
+    """What is to be said to who used a key twice."""
+    return IdempotencyConflict(
+        "the idempotency key was used for another submission",
+        hint=f"Send a new key for a new submission; one is kept for {HOURS} hours.",
+    )
+
+
+def hash_of_key(key: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def hash_of(submission: Submission) -> bytes:
     """What makes two submissions the same: all that a caller decides."""
-    said = {
+    said: dict[str, Any] = {
         "inputs": submission.inputs,
         "space": submission.space,
         "dry_run": submission.dry_run,
         "priority": submission.priority,
         "lane": submission.lane,
     }
+    # Only where they are given: keys of submissions that say nothing of time are those of earlier versions.
+    if submission.run_at is not None:
+        said["run_at"] = submission.run_at.isoformat()
+    if submission.expires_in is not None:
+        said["expires_in"] = submission.expires_in.total_seconds()
     return hashlib.sha256(canonical_json(said)).digest()

@@ -15,8 +15,7 @@ from psycopg import Connection
 from dsl.errors import LedgerBroken, LedgerError, LedgerUnavailable
 from dsl.executor import Outcome
 from dsl.step import Child, Ledger, StepRow
-from telemetry.events import Event
-from workers.fence import Batch, Fence, Release, losing_postgres
+from workers.fence import Batch, Ending, Fence, Release, losing_postgres
 
 log = structlog.get_logger(__name__)
 
@@ -27,9 +26,9 @@ MAX_PENDING_ROWS = 500
 class Effect:
     """The open transaction of one database step."""
 
-    def __init__(self, connection: Connection[Any]) -> None:
+    def __init__(self, connection: Connection[Any], batch: Batch) -> None:
         self.connection = connection
-        self.batch = Batch()
+        self.batch = batch
 
     def add(self, row: StepRow) -> None:
         self.batch.rows.append(row)
@@ -81,12 +80,12 @@ class WriteBehindLedger:
 
     @contextmanager
     def effect(self) -> Iterator[Effect]:
-        with self._lock, self._committing() as connection:
-            effect = Effect(connection)
-            yield effect
-            self._fence.write(connection, effect.batch)
-            self._pending.rows.extend(effect.batch.rows)
-            self._pending.children.extend(effect.batch.children)
+        batch = Batch()
+        with self._lock:
+            self._check()
+            with self._fence.effect(self._pending, batch) as connection:
+                yield Effect(connection, batch)
+            self._emit(batch)
 
     @contextmanager
     def reading(self) -> Iterator[Connection[Any]]:
@@ -140,36 +139,27 @@ class WriteBehindLedger:
         self._end(lambda connection: self._fence.release(connection, release))
 
     def fail(self, error: Mapping[str, Any]) -> None:
-        with self._lock, self._committing() as connection:
-            self._fence.fail(connection, error)
+        self._end(lambda connection: self._fence.fail(connection, error))
 
-    def _end(self, write: Callable[[Connection[Any]], Event | None]) -> None:
+    def _end(self, write: Callable[[Connection[Any]], Ending]) -> None:
         with self._lock:
-            with self._committing() as connection:
-                event = write(connection)
+            self._check()
+            event = self._fence.end(self._pending, write)
+            self._emit()
             self._fence.announce(event)
 
     def _flush(self) -> None:
-        if self._pending:
-            with self._committing():
-                pass
-
-    @contextmanager
-    def _committing(self) -> Iterator[Connection[Any]]:
-        """A fenced transaction that writes what waits first; its events follow the commit."""
         self._check()
-        waiting = len(self._pending.rows)
-        try:
-            with self._fence.transaction() as connection:
-                self._fence.write(connection, self._pending)
-                yield connection
-        except BaseException:
-            # Rolled back: what the caller added in this transaction never happened; what waited before it still waits.
-            del self._pending.rows[waiting:]
-            self._pending.children.clear()
-            raise
+        if self._pending:
+            self._fence.store(self._pending)
+            self._emit()
+
+    def _emit(self, batch: Batch | None = None) -> None:
+        """What waited, and what came after it, is committed."""
         committed, self._pending = self._pending, Batch()
         self._fence.emit(committed)
+        if batch is not None:
+            self._fence.emit(batch)
 
     def _check(self) -> None:
         if self._broken is not None:

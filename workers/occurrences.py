@@ -44,6 +44,7 @@ from workers.executions import SQL as EXECUTIONS
 from workers.executions import reaching_store
 from workers.hints import Hints
 from workers.schedule import Schedule
+from workers.server_clock import ServerClock
 from workers.submissions import DEFAULT_LANE, Acceptance, Submission
 
 log = structlog.get_logger(__name__)
@@ -130,7 +131,7 @@ class Occurrences:
 
     Args:
         pool: Connections to Postgres, in autocommit mode.
-        clock: The wall clock says what is due.
+        clock: The wall clock says what is due; that of the database, where several machines may say it.
         recorder: Takes the events of what was committed.
         pseudonyms: Hides users in them.
         library: Where commands are looked up.
@@ -325,11 +326,15 @@ class Occurrences:
     def look(self) -> tuple[datetime | None, bool]:
         """When the next schedule is to be acted on, and whether anything waits for its turn; one statement.
 
+        From then on the clock is that of the database, if it is one that can follow it.
+
         Raises:
             StoreUnavailable: Postgres did not answer.
         """
         with reaching_store(), self._pool.connection() as connection:
-            wake_at, waits = connection.execute(SQL["look"]).fetchone() or (None, False)
+            wake_at, waits, server = connection.execute(SQL["look"]).fetchone()  # type: ignore[misc] # it has a row
+        if isinstance(self._clock, ServerClock):
+            self._clock.follow(server)
         return wake_at, waits
 
     def _release(self, connection: Connection[Any], schedule_id: UUID, journal: Journal) -> bool:

@@ -9,10 +9,11 @@ for no key update of s skip locked
 limit 1;
 
 -- name: look
--- When the next schedule is to be acted on, and whether anything waits for its turn: what every tick asks.
+-- When the next schedule is to be acted on, whether anything waits for its turn, and what time it is: what every tick
+-- asks.
 -- index: schedules_due, schedule_occurrences_waiting.
 select (select min(wake_at) from schedules where removed_at is null and paused_at is null),
-    exists (select from schedule_occurrences where state = 'waiting');
+    exists (select from schedule_occurrences where state = 'waiting'), clock_timestamp();
 
 -- name: waiting_schedules
 -- Schedules with occurrences whose turn has come: none of their executions is still going on.
@@ -61,7 +62,7 @@ limit 1;
 
 -- name: told_until
 -- The last due time that has a row; run nows aside. Whatever the clock says, no due time up to it comes again.
--- params: schedule_id. Primary key.
+-- params: schedule_id. index: schedule_occurrences_told.
 select max(last_due_at) from schedule_occurrences where schedule_id = %(schedule_id)s and origin <> 'manual';
 
 -- name: insert
@@ -91,7 +92,7 @@ order by due_at;
 
 -- name: failures
 -- How many of the last so many occurrences that ended, ended badly; those that could not be submitted count.
--- params: schedule_id; since; most. Primary key.
+-- params: schedule_id; since; most. index: schedule_occurrences_newest, primary key of executions.
 select count(*) filter (where failed) from (
     select coalesce(e.state <> 'succeeded', true) as failed
     from schedule_occurrences as o

@@ -26,6 +26,7 @@ from workers.hints import Hints
 from workers.middleware import CausingIds
 from workers.occurrences import Occurrences
 from workers.schedules import Schedules
+from workers.server_clock import ServerClock
 from workers.settings import ServerSettings, WorkerSettings
 
 
@@ -48,6 +49,7 @@ class Resources:
         step_types: Built-in ones, and those of installed packages.
         occurrences: Deals with due times.
         schedules: Makes, changes and shows schedules.
+        server_clock: Says what is due: the database's, as far as it was asked.
     """
 
     servers: ServerSettings
@@ -64,6 +66,7 @@ class Resources:
     step_types: StepTypes
     occurrences: Occurrences
     schedules: Schedules
+    server_clock: ServerClock
 
 
 @contextmanager
@@ -112,8 +115,9 @@ def open_resources(
         executions = Executions(pool, clock, recorder, pseudonyms)
         library = Library(command_folders(servers), step_types.registry, workers.dsl)
         hints = Hints(broker, clock)
+        server_clock = ServerClock(clock)
         occurrences = Occurrences(
-            pool, clock, recorder, pseudonyms, library, hints, workers.dsl, workers.schedule_grace
+            pool, server_clock, recorder, pseudonyms, library, hints, workers.dsl, workers.schedule_grace
         )
         yield Resources(
             servers=servers,
@@ -130,6 +134,7 @@ def open_resources(
             step_types=step_types,
             occurrences=occurrences,
             schedules=Schedules(pool, occurrences),
+            server_clock=server_clock,
         )
 
 

@@ -22,7 +22,7 @@ from dsl.library import Library
 from dsl.step import Link
 from telemetry.events import Source
 from telemetry.sql import queries
-from workers.errors import ExecutionConflict, ExecutionNotFound, StepNotFound
+from workers.errors import DeadLetterHandled, ExecutionConflict, ExecutionNotFound, StepNotFound
 from workers.executions import FINAL_STATES, Executions, reaching_store
 from workers.submissions import Submission
 
@@ -69,25 +69,48 @@ class Resumption:
         self._executions = executions
         self._library = library
 
-    def retry(self, execution_id: UUID, source: Source, command: Command | None = None) -> UUID:
+    def retry(
+        self,
+        execution_id: UUID,
+        source: Source,
+        command: Command | None = None,
+        *,
+        by: str | None = None,
+        once: bool = False,
+    ) -> UUID:
         """Run it again from its beginning, with the same inputs; the id of the new execution.
 
         Args:
             execution_id: One that has ended.
             source: The door it comes through.
             command: What runs; by default the definition that ran.
+            by: Who asks, if that is known.
+            once: Only if nobody has dealt with it as a dead letter yet.
 
         Raises:
+            DeadLetterHandled: Somebody has, and `once` was asked for.
             ExecutionNotFound: There is none with this id.
             ExecutionConflict: It has not ended.
             InputsInvalid: The inputs are not what `command` declares.
         """
         with reaching_store(), self._pool.connection() as connection:
             original = _original(connection, execution_id)
-        return self._executions.submit(self._submission(execution_id, original, source, command, "retry_of"))
+        submission = self._submission(execution_id, original, source, command, "retry_of")
 
-    def resume(
-        self, execution_id: UUID, source: Source, *, since: str | None = None, command: Command | None = None
+        def close(connection: Connection[Any], new: UUID) -> None:
+            _close_letter(connection, execution_id, new, by, once=once)
+
+        return self._executions.submit(submission, close)
+
+    def resume(  # noqa: PLR0913 - one argument per choice
+        self,
+        execution_id: UUID,
+        source: Source,
+        *,
+        since: str | None = None,
+        command: Command | None = None,
+        by: str | None = None,
+        once: bool = False,
     ) -> UUID:
         """Run it again from where it failed; the id of the new execution.
 
@@ -97,8 +120,11 @@ class Resumption:
             since: Id of a step of the command, from which on everything runs anew.
             command: What runs; by default the definition that ran. Steps are taken over that are the same in both by
                 path and type.
+            by: Who asks, if that is known.
+            once: Only if nobody has dealt with it as a dead letter yet.
 
         Raises:
+            DeadLetterHandled: Somebody has, and `once` was asked for.
             ExecutionNotFound: There is none with this id.
             ExecutionConflict: It has not ended, was a dry run, or has succeeded.
             StepNotFound: The command has no step `since`.
@@ -118,6 +144,7 @@ class Resumption:
         paths = _taken_over(submission.command, done, anew)
 
         def take_over(connection: Connection[Any], new: UUID) -> None:
+            _close_letter(connection, execution_id, new, by, once=once)
             connection.execute(SQL["take_over"], {"id": new, "original": execution_id, "paths": paths})
             connection.execute(SQL["take_over_items"], {"id": new, "original": execution_id, "anew": anew})
 
@@ -145,6 +172,24 @@ class Resumption:
             parent_id=execution_id,
             link=link,
         )
+
+
+def handled(connection: Connection[Any], execution_id: UUID) -> DeadLetterHandled:
+    """Why a dead letter cannot be dealt with again."""
+    action, requeued_as = connection.execute(SQL["handled"], {"id": execution_id}).fetchone() or ("requeued", None)
+    if action == "dropped":
+        return DeadLetterHandled("it was dropped already", hint="`weir executions retry` runs it all the same.")
+    follower = "an execution that is gone" if requeued_as is None else str(requeued_as)
+    return DeadLetterHandled(
+        f"it was requeued already, as {follower}", hint="`weir executions retry` runs it once more all the same."
+    )
+
+
+def _close_letter(connection: Connection[Any], execution_id: UUID, new: UUID, by: str | None, *, once: bool) -> None:
+    """What is run again is no dead letter any more. Of two at once the second waits here, and finds it so."""
+    given = {"id": execution_id, "user_name": by, "requeued_as": new}
+    if connection.execute(SQL["close_letter"], given).fetchone() is None and once:
+        raise handled(connection, execution_id)
 
 
 def _original(connection: Connection[Any], execution_id: UUID) -> Original:

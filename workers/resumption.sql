@@ -32,3 +32,20 @@ where execution_id = %(original)s and path = any(%(paths)s) and outcome <> 'fail
 insert into command_step_items (execution_id, path, items)
 select %(id)s, path, items from command_step_items
 where execution_id = %(original)s and split_part(split_part(path, '[', 1), '.', 1) <> all(%(anew)s);
+
+-- name: close_letter
+-- Take an execution that is run again out of the dead letters, if it is one and nobody has before. params: id; user_name:
+-- or null; requeued_as. index: primary key.
+with closed as (
+    update command_executions
+    set handled_at = now()
+    where id = %(id)s and state in ('failed', 'dead') and handled_at is null
+    returning id
+)
+insert into dead_letter_handlings (execution_id, action, user_name, requeued_as)
+select id, 'requeued', %(user_name)s, %(requeued_as)s from closed
+returning execution_id;
+
+-- name: handled
+-- What was done about a dead letter. params: id. index: primary key.
+select action, requeued_as from dead_letter_handlings where execution_id = %(id)s;

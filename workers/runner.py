@@ -6,7 +6,9 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +22,7 @@ from dsl.instrumentation import StepMeter, Totals
 from dsl.library import Library
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
-from dsl.retries import delay, may_retry
+from dsl.retries import delay, may_retry, spent
 from dsl.settings import DslSettings
 from dsl.step import ExecutionInfo, StepTools
 from telemetry.clock import Clock
@@ -28,6 +30,7 @@ from telemetry.correlation import bind
 from telemetry.errors import StoreUnavailable
 from telemetry.measures import AllowedMeasures
 from telemetry.recorder import Recorder
+from workers.alarm import Alarm
 from workers.control import RunControl
 from workers.dry_run import DryRunLedger
 from workers.errors import CommandTimedOut
@@ -38,6 +41,7 @@ from workers.flusher import Flusher
 from workers.gate import Gate
 from workers.hints import Hints
 from workers.ledger import RunLedger, WriteBehindLedger
+from workers.retry_budget import RetryBudget
 from workers.watch import Watch
 
 log = structlog.get_logger(__name__)
@@ -63,6 +67,8 @@ class Runner:
         watch: Brings runs to their end.
         hints: Wakes lanes for commands that steps run.
         slow_command_threshold: An execution that runs longer is marked as slow.
+        budget: Bounds retries; without it only `max_attempts` does.
+        alarm: Queues what is put off for a moment; without it the sweeper does.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
@@ -81,6 +87,8 @@ class Runner:
         watch: Watch,
         hints: Hints | None = None,
         slow_command_threshold: timedelta = timedelta.max,
+        budget: RetryBudget | None = None,
+        alarm: Alarm | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._step_types = step_types
@@ -96,6 +104,8 @@ class Runner:
         self._watch = watch
         self._hints = hints
         self._slow_us = slow_command_threshold // timedelta(microseconds=1)
+        self._budget = budget
+        self._alarm = alarm
         self._failures = Failures()
         self._gate = Gate()
         self._held: set[tuple[UUID, int]] = set()
@@ -157,7 +167,10 @@ class Runner:
             claimed_us=self._clock.monotonic_us(),
             hints=self._hints,
             slow_us=self._slow_us,
+            alarm=self._alarm,
         )
+        if self._budget is not None and claim.attempt == 1:
+            self._budget.begin(claim.slug)
         try:
             ending = self._dry_run(fence) if claim.dry_run else self._real_run(fence)
         except FenceLost as error:
@@ -248,7 +261,10 @@ class Runner:
         control = self._watch.control(timeout)
         if claim.attempt > 1 and self._executions.is_asked_to_stop(claim.id):
             control.ask("cancelled")  # the attempt before waited, or was let go of, before it heard
-        executor = Executor(registry, tools, meter, ledger, plan, restored=restored, control=control)
+        has_budget = partial(self._has_budget, claim)
+        executor = Executor(
+            registry, tools, meter, ledger, plan, restored=restored, control=control, has_budget=has_budget
+        )
         try:
             with self._watch.watching(fence, control):
                 if self._stopping.is_set():
@@ -266,20 +282,24 @@ class Runner:
         claim = fence.claim
         if claim.failing is None:
             outcome = self._steps(executor, command)
-            if outcome.error is None:
+            failed = outcome.error
+            if failed is None:
                 return outcome
             tries = claim.failures + 1
             if (
                 outcome.stopped is None
                 and command.retry is not None
-                and may_retry(command.retry, tries, outcome.error)
+                and may_retry(command.retry, tries, failed)
                 and not claim.dry_run
             ):
-                wait = delay(command.retry, tries, outcome.error, random.random())
-                return Release("failed", wait, outcome.failed_path, outcome.error)
+                if self._has_budget(claim):
+                    wait = delay(command.retry, tries, failed, random.random())
+                    return Release("failed", wait, outcome.failed_path, failed)
+                failed = spent(failed)
+                outcome = replace(outcome, error=failed)
             if not command.on_failure:
                 return outcome
-            failing = {**self._failures.details(outcome.error), "step": outcome.failed_path}
+            failing = {**self._failures.details(failed), "step": outcome.failed_path}
             ledger.fail(failing)
             control.forgive()
         else:
@@ -297,6 +317,9 @@ class Runner:
             if stopped.reason == "cancelled":
                 raise
             return _stopped(stopped, command, executor.totals)
+
+    def _has_budget(self, claim: Claim) -> bool:
+        return self._budget is None or self._budget.take(claim.slug)
 
     def _meter(self, claim: Claim, restored: Restored) -> StepMeter:
         return StepMeter(

@@ -81,7 +81,7 @@ order by due_at desc, origin desc
 limit %(limit)s;
 
 -- name: last_manual
--- When the last run now was due. params: schedule_id. Primary key.
+-- When the last run now was due. params: schedule_id. index: schedule_occurrences_manual.
 select max(due_at) from schedule_occurrences where schedule_id = %(schedule_id)s and origin = 'manual';
 
 -- name: run_before

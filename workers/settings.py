@@ -48,6 +48,19 @@ class WorkerSettings:
     max_deaths: int = setting(
         3, "Workers that an execution may lose while it runs alone in them; then it is dead.", minimum=1, maximum=100
     )
+    retry_share: int = setting(
+        20,
+        "Retries that a command may have in any 10 minutes for each hundred of its executions begun then; beyond these"
+        " and WEIR_WORKER_RETRY_FLOOR, what fails is not tried again.",
+        minimum=0,
+        maximum=10_000,
+    )
+    retry_floor: int = setting(
+        10,
+        "Retries that a command may have in any 10 minutes, however few of its executions were begun.",
+        minimum=0,
+        maximum=1_000_000_000,
+    )
     sweep_interval: timedelta = setting(
         timedelta(seconds=1),
         "How often the scheduler looks for queued executions without a hint; what was put off is queued when due.",

@@ -130,10 +130,13 @@ class Stops:
             held = connection.cursor(row_factory=class_row(Held)).execute(SQL["hold"], {"id": execution_id}).fetchone()
             if held is None or held.state not in _WAITING:
                 return "running" if held is None else held.state
+            if ending == "expired" and held.attempt:
+                # It was begun since it was looked for, and waits for a retry by now.
+                return held.state
             fence = fence_of(held, self._pool, self._executions, self._clock, self._recorder)
             error = ExecutionExpired("it was not begun in time") if ending == "expired" else None
             outcome = Outcome(None, error, None, fence.committed_in(connection), ending, "before_start")
-            event = fence.finish(connection, outcome)
+            event = fence.settle(fence.finish(connection, outcome))
         fence.announce(event)
         return ending
 
@@ -166,7 +169,7 @@ def give_back(runs: Iterable[Run]) -> None:
         try:
             with fence.pool.connection() as connection, connection.transaction():
                 connection.execute(SQL["patience"], {"timeout": PATIENCE})
-                event = fence.release(connection, Release("worker_stopped"))
+                event = fence.settle(fence.release(connection, Release("worker_stopped")))
         except (psycopg.Error, WeirError) as error:
             log.warning("execution_not_given_back", execution_id=str(fence.claim.id), reason=type(error).__name__)
             continue

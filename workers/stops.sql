@@ -55,9 +55,9 @@ where e.id = %(id)s
 for no key update of e;
 
 -- name: expired
--- Executions that waited too long to be begun. params: limit. index: command_executions_expiring.
+-- Executions that waited too long to be begun; one that was begun once does not expire. params: limit. index: command_executions_expiring.
 select e.id
 from command_executions as e
-where e.state in ('queued', 'scheduled') and e.expires_at <= now()
+where e.state in ('queued', 'scheduled') and e.attempt = 0 and e.expires_at <= now()
 order by e.expires_at
 limit %(limit)s;

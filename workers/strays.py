@@ -91,7 +91,7 @@ class Strays:
                 if held is None or (held.state, held.worker_id, held.attempt) != ("running", worker_id, attempt[1]):
                     return False
                 fence = fence_of(held, self._pool, self._executions, self._clock, self._recorder)
-                event = fence.release(connection, Release(reason))
+                event = fence.settle(fence.release(connection, Release(reason)))
         except (psycopg.Error, WeirError) as error:
             log.warning("stray_not_released", execution_id=str(attempt[0]), reason=type(error).__name__)
             return False

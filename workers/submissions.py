@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -37,6 +38,8 @@ class Submission:
         parent_path: The step that waits for it, if one does.
         parent_try: Which try of that step.
         schedule_id: The schedule that asked for it, if one did.
+        run_at: When it is due, aware; at once unless given, or if that has passed.
+        expires_in: How long it may wait to be begun once it is due; more than nothing.
     """
 
     command: Command
@@ -53,6 +56,8 @@ class Submission:
     parent_path: str | None = None
     parent_try: int | None = None
     schedule_id: UUID | None = None
+    run_at: datetime | None = None
+    expires_in: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,8 @@ class Acceptance:
             "parent_try": given.parent_try,
             "schedule_id": given.schedule_id,
             "inputs": Jsonb(given.inputs),
+            "run_at": given.run_at,
+            "expires_us": None if given.expires_in is None else given.expires_in // timedelta(microseconds=1),
             "queued_at": from_unix_us(self.queued_at_us),
             "queued_event_id": self.event_id and UUID(bytes=self.event_id),
         }

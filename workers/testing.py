@@ -24,6 +24,7 @@ from telemetry.events import Event, event_type
 from telemetry.ids import new_id
 from telemetry.privacy import Pseudonyms
 from telemetry.recorder import RecorderStats
+from workers.alarm import Alarm
 from workers.executions import Claim, Execution, Executions, Submission
 from workers.failures import Failures
 from workers.fence import Fence
@@ -31,6 +32,7 @@ from workers.flusher import Flusher
 from workers.hints import Hints
 from workers.leases import SQL as LEASES
 from workers.occurrences import Occurrences
+from workers.retry_budget import RetryBudget
 from workers.runner import Runner
 from workers.schedules import Schedules
 from workers.services.reaper import Reaper
@@ -146,7 +148,9 @@ class World:
             raise AssertionError(message)
         return claim
 
-    def runner(self, hints: Hints | None = None) -> Runner:
+    def runner(
+        self, hints: Hints | None = None, *, budget: RetryBudget | None = None, alarm: Alarm | None = None
+    ) -> Runner:
         """What runs claims in a worker process, with the built-in step types."""
         found = find_step_types((), tables=[table.name for table in self.settings.tables])
         step_types = replace(found, registry={**found.registry, **self.step_types})
@@ -165,6 +169,8 @@ class World:
             watch=self.watch,
             hints=hints,
             slow_command_threshold=self.slow_command_threshold,
+            budget=budget,
+            alarm=alarm,
         )
 
     def run(self, source: str, inputs: Mapping[str, Any] | None = None, **fields: Any) -> Execution:  # noqa: ANN401

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import IO
 
 import click
 
-from api.cli.follow import FINAL_STATES, step_line
-from api.cli.output import Column, Item, View, block, item_format, list_format, local_time, print_json, show_page
-from api.cli.remarks import slowest_step
+from api.cli.follow import step_line
+from api.cli.following import follow_to_end, wait_option
+from api.cli.outcome import show_outcome, tone_of
+from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
+from api.cli.submit import submit
 from api.cli.target import open_client
-from api.cli.terminal import Terminal, clean, human_duration, plural
+from api.cli.terminal import Terminal, clean, human_duration
 from api.client import segment
-
-#: Entities of our own, whose names are singular.
-_COUNTED = ("fragment", "notification", "execution")
 
 _NOTHING_YET = "Nothing was run yet. Try: weir run todo.add -i body='buy milk'"
 
 _FIELDS = (
     "id", "command", "state", "dry_run", "user", "space", "request_source", "correlation_id", "attempt", "queued_at",
     "started_at", "finished_at", "queue_wait_ms", "total_duration_ms", "elapsed_ms", "steps_executed",
-    "steps_successful", "steps_failed", "steps_skipped", "mutations_count", "slow", "slowest_step",
+    "steps_successful", "steps_failed", "steps_skipped", "mutations_count", "slow", "slowest_step", "run_at",
+    "expires_at",
 )  # fmt: skip
 
 
 @click.group(short_help="Look at what was run, cancel it, run it again.")
 def executions() -> None:
-    """Look at what was run, newest first or one in full; cancel it, run it again, go on where it failed."""
+    """Look at what was run, newest first or one in full; cancel it, run it again, go on where it failed.
+
+    `submit` has many run at once.
+    """
+
+
+executions.add_command(submit)
 
 
 @executions.command("list")
@@ -85,6 +90,20 @@ def show_execution(execution_id: str, with_steps: bool, form: str) -> None:
     show_outcome(execution, terminal)
 
 
+@executions.command("follow")
+@click.argument("execution_id", metavar="ID")
+@wait_option
+@item_format
+def follow_execution(execution_id: str, wait_s: float | None, form: str) -> None:
+    """Show the steps of an execution, those to come as they finish, then what came of it.
+
+    Exits with 1 when it did not succeed, or was not final within --wait. Interrupted, it goes on running.
+    """
+    with open_client() as client:
+        execution = client.get(f"/api/executions/{segment(execution_id)}")
+        raise click.exceptions.Exit(follow_to_end(client, execution, wait_s, form))
+
+
 @executions.command("cancel")
 @click.argument("execution_id", metavar="ID")
 @item_format
@@ -135,46 +154,6 @@ def _told(execution: Item, form: str, what: str) -> None:
     terminal.say(f"  weir executions show {execution['id']}")
 
 
-def show_outcome(execution: Item, terminal: Terminal) -> None:
-    """How it ended, in a line; what it changed; its result or its error."""
-    state = execution["state"]
-    mark = terminal.marks.of(state if state in FINAL_STATES else "running")
-    duration = human_duration(execution["total_duration_ms"], unicode=terminal.unicode)
-    line = f"{mark} {execution['command']} {state}"
-    if state in FINAL_STATES:
-        line += f" in {duration}"
-    terminal.say(line + (" (dry run: nothing was kept)" if execution["dry_run"] else ""), _tone(execution))
-    if execution.get("slow"):
-        step = slowest_step(execution["slowest_step"], unicode=terminal.unicode)
-        terminal.say(clean(f"  slow: {step}" if step else "  slow"), "slow")
-    for effect in execution.get("effects", ()):
-        verb = "would have been" if execution["dry_run"] else "were" if effect["rows"] != 1 else "was"
-        terminal.say(clean(f"  {_rows(effect)} {verb} {effect['operation']}"))
-    if execution["error"] is not None:
-        for line in _error_lines(execution["error"]):
-            terminal.say(line, "failed")
-    elif execution["result"] is not None:
-        terminal.say(block(execution["result"]))
-
-
-def _rows(effect: Item) -> str:
-    """`2 fragments`, `1 row of tasks`: what a table of one's own is called need not be a singular."""
-    if effect["entity"] in _COUNTED:
-        return plural(effect["rows"], effect["entity"])
-    return f"{plural(effect['rows'], 'row')} of {effect['entity']}"
-
-
-def _error_lines(error: Item) -> Iterator[str]:
-    """Where, what, every fault that has a place, and what to do: the particulars are in `--format json`."""
-    where = f"{error['step']}: " if error.get("step") else ""
-    yield clean(f"  {where}{error.get('message') or error.get('type', '')}")
-    for fault in error.get("faults", ()):
-        if "path" in fault:  # those of `validate` have none, and are in the message
-            yield clean(f"    {fault['path']}: {fault.get('message', '')}")
-    if error.get("hint"):
-        yield clean(f"  {error['hint']}")
-
-
 def _facts(execution: Item, terminal: Terminal) -> list[tuple[str, str]]:
     wait = human_duration(execution["queue_wait_ms"], unicode=terminal.unicode)
     return [
@@ -183,17 +162,19 @@ def _facts(execution: Item, terminal: Terminal) -> list[tuple[str, str]]:
         ("asked by", f"{execution['user']} through {execution['request_source']} in space {execution['space']}"),
         ("trace", execution["correlation_id"]),
         ("queued", local_time(execution["queued_at"]) + (f", waited {wait}" if wait else "")),
+        *_dates(execution),
         ("steps", f"{execution['steps_executed']} run, {execution['steps_failed']} failed, "
                   f"{execution['steps_skipped']} skipped"),
         ("inputs", ", ".join(sorted(execution["inputs"])) or "none"),
     ]  # fmt: skip
 
 
-def _tone(execution: Item) -> str:
-    state: str = execution["state"]
-    if state not in FINAL_STATES:
-        return "running"
-    return "succeeded" if state == "succeeded" else "failed"
+def _dates(execution: Item) -> list[tuple[str, str]]:
+    """When it will run, and until when it may be begun, as long as that matters."""
+    dates = [("due", local_time(execution["run_at"]))] if execution["state"] == "scheduled" else []
+    if execution["expires_at"] is not None and execution["started_at"] is None:
+        dates.append(("expires", local_time(execution["expires_at"])))
+    return dates
 
 
 def _view(terminal: Terminal, empty: str) -> View:
@@ -203,7 +184,7 @@ def _view(terminal: Terminal, empty: str) -> View:
 
     return View(
         (
-            Column("STATE", told, tone=_tone),
+            Column("STATE", told, tone=tone_of),
             Column("COMMAND", lambda item: item["command"], shrinks=True),
             Column("QUEUED", lambda item: local_time(item["queued_at"])),
             Column(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from api.cli.output import Item
 from api.cli.terminal import Terminal, human_duration, plural
-from api.client import Client
+from api.client import ApiRefused, Client
 
 #: Map items shown of one map as they finish; the others are counted. Failed ones are always shown.
 SHOWN_ITEMS = 5
@@ -27,10 +27,49 @@ _PAGE = 1000
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
+#: Codes of an API that has no streams, or none to spare.
+_NO_STREAM = frozenset({"route.not_found", "method.not_allowed", "stream.too_many"})
+
+
 def follow(client: Client, execution: Item, printer: StepPrinter, *, wait_s: float | None) -> Item:
-    """Print steps as they finish; the execution as it was last seen: final, or `wait_s` seconds have passed."""
-    feed = StepFeed(client, execution["id"])
+    """Print steps as they finish; the execution as it was last seen: final, or `wait_s` seconds have passed.
+
+    They come as a stream where the API has one to give, else by asking again and again.
+    """
     deadline = math.inf if wait_s is None else time.monotonic() + wait_s
+    told: set[int] = set()
+    try:
+        execution = _stream(client, execution, printer, deadline, told)
+    except ApiRefused as refused:
+        if refused.problem.get("code") not in _NO_STREAM:
+            raise
+        execution = _poll(client, execution, printer, deadline, StepFeed.after(client, execution["id"], told))
+    printer.finish()
+    return execution
+
+
+def _stream(client: Client, execution: Item, printer: StepPrinter, deadline: float, told: set[int]) -> Item:
+    """Follow by streams, each going on where the one before was cut off; adds to `told` the ordinals it has printed."""
+    path, last_id = f"/api/executions/{execution['id']}", None
+    while time.monotonic() < deadline:
+        with client.events(f"{path}/events", last_id) as events:
+            for event in events.until(deadline):
+                last_id = event.id or last_id
+                if event.name == "final":
+                    final: Item = event.data
+                    return final
+                if event.name == "step":
+                    told.add(event.data["ordinal"])
+                    printer.show(event.data)
+        if events.is_over:
+            break
+        time.sleep(max(0, min(events.retry_s, deadline - time.monotonic())))
+    latest: Item = client.get(path)
+    return latest
+
+
+def _poll(client: Client, execution: Item, printer: StepPrinter, deadline: float, feed: StepFeed) -> Item:
+    """Follow by asking again and again."""
     pause_s = _FIRST_LOOK_S
     while True:
         left_s = deadline - time.monotonic()
@@ -46,7 +85,6 @@ def follow(client: Client, execution: Item, printer: StepPrinter, *, wait_s: flo
         time.sleep(max(0, min(pause_s - (time.monotonic() - asked_at), deadline - time.monotonic())))
     for step in feed.remaining():
         printer.show(step)
-    printer.finish()
     return execution
 
 
@@ -63,6 +101,12 @@ class StepFeed:
     execution_id: str
     _last: int = 0
     _begun: set[int] = field(default_factory=set)
+
+    @classmethod
+    def after(cls, client: Client, execution_id: str, told: Collection[int]) -> StepFeed:
+        """What is left when some were told already, by their ordinals."""
+        last = max(told, default=0)
+        return cls(client, execution_id, last, set(range(1, last + 1)).difference(told))
 
     def poll(self, *, wait_s: int = 0) -> list[dict[str, Any]]:
         """What has ended since the last call; nothing, when nothing ends within `wait_s` seconds or is left to."""

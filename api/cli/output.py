@@ -82,8 +82,8 @@ def print_json(body: object) -> None:
     print(json.dumps(body, indent=2, ensure_ascii=not utf8))
 
 
-def print_items(items: Iterable[Item]) -> None:
-    """A whole list, item by item, as `print_json` prints `{"items": [...], "next_cursor": null}`."""
+def print_items(items: Iterable[Item], rest: Callable[[], Item] = lambda: {"next_cursor": None}) -> None:
+    """A whole list, item by item, as `print_json` prints `{"items": [...], **rest()}`; `rest` is asked at the end."""
     utf8 = (sys.stdout.encoding or "").lower().startswith("utf")
     before = "\n"
     print('{\n  "items": [', end="")
@@ -91,7 +91,8 @@ def print_items(items: Iterable[Item]) -> None:
         text = json.dumps(item, indent=2, ensure_ascii=not utf8).replace("\n", "\n    ")
         print(f"{before}    {text}", end="")
         before = ",\n"
-    print("]" if before == "\n" else "\n  ]", end=',\n  "next_cursor": null\n}\n')
+    print("]" if before == "\n" else "\n  ]", end="")
+    print("".join(f',\n  "{name}": {json.dumps(value)}' for name, value in rest().items()), end="\n}\n")
 
 
 def print_csv(items: Sequence[Item], fields: Sequence[str]) -> None:

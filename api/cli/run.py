@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from api.cli.executions import show_outcome
-from api.cli.follow import FINAL_STATES, StepPrinter, follow
-from api.cli.interrupt import tidy
-from api.cli.main import EXPECTED, INTERRUPTED
-from api.cli.output import Item, item_format, print_json
+from api.cli.following import follow_to_end, wait_option
+from api.cli.output import item_format, local_time, print_json
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
 from api.client import Client, segment
-
-#: Seconds one may ask to wait: a year.
-LONGEST_WAIT_S = 366 * 86_400
-
-
-class _Seconds(click.FloatRange):
-    """Seconds within the range; click's own range lets `nan` pass, which compares with nothing."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
-        seconds: float = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return seconds
 
 
 @click.command(short_help="Run a command and show its steps as they finish.")
@@ -51,13 +35,10 @@ class _Seconds(click.FloatRange):
 @click.option("--user", help="On whose behalf.")
 @click.option("--space", help="Which space it works in.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 is the most urgent, 9 the least.")
-@click.option(
-    "--wait",
-    "wait_s",
-    type=_Seconds(min=0, max=LONGEST_WAIT_S),
-    metavar="SECONDS",
-    help="Wait no longer than this.",
-)
+@click.option("--at", "at", metavar="TIME", help="Run it then: 2026-03-01T09:00, here or with an offset. Detaches.")
+@click.option("--in", "after", metavar="DURATION", help="Run it after that: 90s, 15m, 2h. Detaches.")
+@click.option("--expires-in", metavar="DURATION", help="Never begin it later than this after it is due.")
+@wait_option
 @click.option(
     "--idempotency-key", "key", metavar="KEY", help="Sent again with the same KEY, it is the same execution for a day."
 )
@@ -71,46 +52,61 @@ def run(  # noqa: PLR0913 - one argument per option
     user: str | None,
     space: str | None,
     priority: int | None,
+    at: str | None,
+    after: str | None,
+    expires_in: str | None,
     wait_s: float | None,
     key: str | None,
     form: str,
 ) -> None:
     """Run the command SLUG, show its steps as they finish, then its result.
 
+    With --at or --in it is put off, and nothing waits for it, unless --wait says how long.
+
     Exits with 1 when the execution did not succeed, or was not final within --wait. Interrupted, it goes on running.
     """
-    given: dict[str, Any] = {"dry_run": dry_run, "user": user, "space": space, "priority": priority}
+    given: dict[str, Any] = {
+        "dry_run": dry_run,
+        "user": user,
+        "space": space,
+        "priority": priority,
+        "run_at": due_at(at, after),
+        "expires_in": expires_in,
+    }
     body = {key: value for key, value in given.items() if value is not None and value is not False}
     with open_client() as client:
         body["inputs"] = read_inputs(input_file) | coerce_inputs(client, slug, pairs)
         headers = {} if key is None else {"Idempotency-Key": key}
         execution = client.post(f"/api/commands/{segment(slug)}/executions", body, headers=headers).body
-        if detach:
+        if detach or (execution["state"] == "scheduled" and wait_s is None):
             print_json(execution) if form == "json" else print(execution["id"])
+            if execution["state"] == "scheduled":
+                Terminal.of_stderr().say(f"it will run at {local_time(execution['run_at'])}", "dim")
             return
-        raise click.exceptions.Exit(_follow(client, execution, wait_s, form))
+        raise click.exceptions.Exit(follow_to_end(client, execution, wait_s, form))
 
 
-def _follow(client: Client, execution: Item, wait_s: float | None, form: str) -> int:
-    """Wait, show, and say with which code to exit."""
-    # JSON has standard output to itself.
-    terminal = Terminal.of_stderr() if form == "json" else Terminal.of_stdout()
+def due_at(at: str | None, after: str | None) -> str | None:
+    """The instant that --at or --in mean, with its offset; none without them."""
+    if at is not None and after is not None:
+        raise click.UsageError("--at and --in exclude each other.")
+    if at is not None:
+        try:
+            # Without an offset it is this machine's time, as `astimezone` has it.
+            return datetime.fromisoformat(at).astimezone().isoformat()
+        except (ValueError, OverflowError) as error:
+            message = f"{at!r} is not a time such as 2026-03-01T09:00 or 2026-03-01T09:00:00+01:00"
+            raise click.BadParameter(message, param_hint="--at") from error
+    if after is None:
+        return None
+    from telemetry.clock import SystemClock
+    from telemetry.settings import parse_duration
+
     try:
-        with tidy():
-            execution = follow(client, execution, StepPrinter(terminal), wait_s=wait_s)
-    except KeyboardInterrupt:
-        Terminal.of_stderr().say(f"\nIt goes on running: weir executions show {execution['id']}")
-        return INTERRUPTED
-    if form == "json":
-        print_json(execution)
-    else:
-        show_outcome(execution, terminal)
-        terminal.say(f"  weir telemetry trace {execution['id']}", "dim")
-    if execution["state"] not in FINAL_STATES:
-        Terminal.of_stderr().say(
-            f"weir: still {execution['state']} after {wait_s:g} s; see weir executions show {execution['id']}"
-        )
-    return 0 if execution["state"] == "succeeded" else EXPECTED
+        return (SystemClock().now() + parse_duration(after)).isoformat()
+    except (ValueError, OverflowError) as error:
+        message = f"{after!r} is not a number and a unit (us, ms, s, m, h, d), such as 15m"
+        raise click.BadParameter(message, param_hint="--in") from error
 
 
 def read_inputs(path: Path | None) -> dict[str, Any]:

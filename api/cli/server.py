@@ -11,6 +11,7 @@ import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
 
 from api.settings import Settings
 from telemetry.logs import configure_logs
@@ -54,9 +55,10 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         options = {
             # gunicorn closes the descriptor it is given, and ours must survive.
             "bind": f"fd://{os.dup(self._listener.fileno())}",
-            "worker_class": "gthread",
+            "worker_class": _Worker,
             "workers": api.processes,
-            "threads": api.threads,
+            # A stream keeps its thread until it ends: with these there are always enough for requests.
+            "threads": api.threads + api.streams,
             "timeout": int(SILENCE.total_seconds()),
             "graceful_timeout": int(GRACE.total_seconds()),
             "keepalive": int(KEEP_ALIVE.total_seconds()),
@@ -81,6 +83,21 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             # gunicorn would print the message, and it may quote what is nobody's business.
             log.critical("api_not_created", exc_info=error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
+
+
+class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """Ends its streams when it is told to stop, so that nobody waits for them until the grace is over."""
+
+    def handle_exit(self, sig: Any, frame: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+        # In the main loop and not here: whoever the signal interrupts may hold a lock.
+        self.method_queue.defer(self._end_streams)
+        super().handle_exit(sig, frame)
+
+    def _end_streams(self) -> None:
+        from api.resources.context import end_streams
+
+        if self.app.callable is not None:
+            end_streams(self.app.callable)
 
 
 def _memory() -> str | None:

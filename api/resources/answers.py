@@ -31,6 +31,11 @@ def _plain(value: object) -> object:
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
+def json_bytes(body: object) -> bytes:
+    """JSON in one line; UUIDs and instants become texts."""
+    return _encoder.encode(body)
+
+
 def json_answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with a JSON body; UUIDs and instants become texts."""
     return Response(_encoder.encode(body), status, headers, mimetype="application/json")

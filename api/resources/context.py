@@ -9,6 +9,8 @@ from typing import cast
 from flask import Flask, current_app
 
 from api.settings import Settings
+from api.streaming import Streams
+from workers.progress import Progress
 from workers.resources import Resources
 
 _KEY = "weir"
@@ -22,11 +24,15 @@ class Context:
         settings: Complete.
         resources: What the process holds.
         waiters: One for each request that may be held back at a time.
+        streams: One for each stream that may be open at a time.
+        progress: News of executions, for streams.
     """
 
     settings: Settings
     resources: Resources
     waiters: Semaphore
+    streams: Streams
+    progress: Progress
 
 
 def give(app: Flask, context: Context) -> None:
@@ -42,6 +48,21 @@ def settings() -> Settings:
 def resources() -> Resources:
     """What the application that serves the current request holds."""
     return cast("Context", current_app.extensions[_KEY]).resources
+
+
+def streams() -> Streams:
+    """To be opened one of, by a request that is answered with events."""
+    return cast("Context", current_app.extensions[_KEY]).streams
+
+
+def progress() -> Progress:
+    """News of executions, as long as the process serves."""
+    return cast("Context", current_app.extensions[_KEY]).progress
+
+
+def end_streams(app: Flask) -> None:
+    """Have every stream of the application end at once."""
+    cast("Context", app.extensions[_KEY]).progress.end()
 
 
 def waiters() -> Semaphore:

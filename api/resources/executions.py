@@ -14,23 +14,17 @@ from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, number_from_cursor, page, page_limit
 from api.resources.context import resources
+from api.resources.submissions import MAX_KEY, key_fault, submission_of
 from api.resources.waiting import PREFER_HEADER, wait_until, wished_wait_s
 from api.schemas.answers import ExecutionDetailShape, ExecutionPage, StepPage
 from api.schemas.requests import ExecutionQuery, StepQuery, SubmissionShape
-from api.tracing import RequestTrace, current_trace
-from dsl.command import Command
-from dsl.errors import Fault, InputsInvalid, SecretsMissing
-from dsl.inputs import check_inputs
+from api.tracing import current_trace
+from dsl.errors import Fault
 from telemetry.errors import StoreUnavailable
-from telemetry.events import CommandValidationFailed
-from telemetry.ids import mint
 from workers.executions import Effect, Execution, ExecutionSummary, StepRecord, Submission
 from workers.idempotency import Idempotency
 
 blueprint = Blueprint("executions", __name__, url_prefix="/api", description="What was run, and how it went.")
-
-#: Characters of an idempotency key, at most.
-MAX_KEY = 255
 
 KEY_HEADER = {
     "name": "Idempotency-Key",
@@ -59,69 +53,31 @@ class Submissions(MethodView):
     def post(self, body: Mapping[str, Any], slug: str) -> Response:
         """Submit a command; 202 means that it will run."""
         held, trace = resources(), current_trace()
-        command = held.library.get(slug)
-        if command.secrets:
-            raise SecretsMissing(
-                f"{command.slug} requires secrets, and this version keeps none: {', '.join(command.secrets)}",
-                hint="Remove `requires.secrets` from the command.",
-            )
-        trace.command_slug, trace.definition_hash = command.slug, command.definition_hash
-        trace.user_id, trace.dry_run = held.pseudonyms.user(body["user"]), body["dry_run"]
-        submission = Submission(
-            command=command,
-            inputs=_check(command, body["inputs"], trace),
-            user=body["user"],
-            space=body["space"],
-            request_source=trace.source,
-            correlation_id=trace.correlation_id,
-            dry_run=body["dry_run"],
-            priority=body["priority"],
-        )
-        key = _idempotency_key()
+        submission = submission_of(slug, body, trace)
+        key = header_key()
         if key is None:
             execution_id, is_replay = held.executions.submit(submission), False
         else:
             execution_id, is_replay = Idempotency(held.pool, held.executions).submit(submission, key)
-        held.hints.wake(submission.lane, trace.correlation_id, execution_id)
+        if not _is_put_off(submission):
+            # What is due later has nobody to wake now: the sweeper does it then.
+            held.hints.wake(submission.lane, trace.correlation_id, execution_id)
         answer = _accepted(execution_id, submission)
         if is_replay:
             answer.headers["Idempotent-Replay"] = "true"
         return answer
 
 
-def _idempotency_key() -> str | None:
-    """The caller's key for this submission, if he sent one.
+def header_key() -> str | None:
+    """The caller's key for this request, if he sent one.
 
     Raises:
         RequestInvalid: It is empty, too long, or holds more than printable ASCII.
     """
     key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    if not 0 < len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
-        message = f"Idempotency-Key: 1 to {MAX_KEY} printable ASCII characters"
-        raise RequestInvalid([Fault("request.invalid_value", message, path="Idempotency-Key")])
+    if key is not None and (fault := key_fault(key, "Idempotency-Key")):
+        raise RequestInvalid([fault])
     return key
-
-
-def _check(command: Command, inputs: Mapping[str, Any], trace: RequestTrace) -> dict[str, Any]:
-    """The inputs as the command will see them; a refusal leaves an event.
-
-    Raises:
-        InputsInvalid: They are not what the command declares.
-    """
-    try:
-        return check_inputs(command, inputs)
-    except InputsInvalid as invalid:
-        held = resources()
-        if held.recorder.enabled:
-            now_us = held.clock.unix_us()
-            held.recorder.record(
-                CommandValidationFailed(
-                    mint(now_us), now_us, trace.scope(), len(invalid.faults), failed_fields=invalid.failed_fields
-                )
-            )
-        raise
 
 
 def _accepted(execution_id: UUID, submission: Submission) -> Response:
@@ -251,6 +207,7 @@ def _listed(execution: ExecutionSummary) -> dict[str, Any]:
         "error": execution.error,
         "queued_at": execution.queued_at,
         "run_at": execution.run_at,
+        "expires_at": execution.expires_at,
         "started_at": execution.started_at,
         "finished_at": execution.finished_at,
         "queue_wait_ms": None if execution.queue_wait_us is None else execution.queue_wait_us / 1000,
@@ -282,11 +239,15 @@ def _unseen(execution_id: UUID, submission: Submission) -> dict[str, Any]:
     return {
         "id": execution_id,
         "command": submission.command.slug,
-        "state": "queued",
+        "state": "scheduled" if _is_put_off(submission) else "queued",
         "dry_run": submission.dry_run,
         "correlation_id": submission.correlation_id,
         "links": _links(execution_id),
     }
+
+
+def _is_put_off(submission: Submission) -> bool:
+    return submission.run_at is not None and submission.run_at > resources().clock.now()
 
 
 def _is_final(execution: Execution) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -39,6 +39,7 @@ from dsl.inputs import check_inputs
 from dsl.schedule_inputs import has_templates
 from dsl.scheduling.errors import TimingInvalid
 from dsl.scheduling.spec import ScheduleSpec, complete
+from dsl.scheduling.timing import FIRST_YEAR, LAST_YEAR
 from dsl.scheduling.zones import zone_named
 from telemetry.clock import from_unix_us, to_unix_us
 from telemetry.settings import format_duration
@@ -63,7 +64,7 @@ class Schedules(MethodView):
 
     @blueprint.arguments(ScheduleQuery, location="query")
     @blueprint.response(200, SchedulePage)
-    @blueprint.alt_response(400, "BAD_REQUEST")
+    @blueprint.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List schedules, newest first; not those that were removed."""
         limit = page_limit(query["limit"])
@@ -75,8 +76,7 @@ class Schedules(MethodView):
     @blueprint.response(
         201, ScheduleDetailShape, headers={"Location": {"schema": {"type": "string"}, "description": "Where it is."}}
     )
-    @blueprint.alt_response(404, "NOT_FOUND")
-    @blueprint.alt_response(409, "CONFLICT")
+    @blueprint.refuses(404, 409, 503)
     def post(self, body: Mapping[str, Any]) -> Response:
         """Make a schedule; its first due time is the next one from now."""
         spec = _spec(ScheduleSpec(), body)
@@ -90,15 +90,14 @@ class OneSchedule(MethodView):
     """One schedule, by its name or id."""
 
     @blueprint.response(200, ScheduleDetailShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(404, 503)
     def get(self, name: str) -> Response:
         """Show one schedule and its next due times; by its id also a removed one."""
         return json_answer(_detail(resources().schedules.get(name)))
 
     @blueprint.arguments(ScheduleWords)
     @blueprint.response(200, ScheduleDetailShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
-    @blueprint.alt_response(409, "CONFLICT")
+    @blueprint.refuses(404, 409, 503)
     def patch(self, body: Mapping[str, Any], name: str) -> Response:
         """Change what is given of a schedule; with another timing it goes on with the next due time from now."""
         held = resources().schedules
@@ -109,8 +108,7 @@ class OneSchedule(MethodView):
         return json_answer(_detail(held.change(schedule, body.get("name", schedule.name), command, spec)))
 
     @blueprint.response(200, ScheduleDetailShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
-    @blueprint.alt_response(409, "CONFLICT")
+    @blueprint.refuses(404, 409, 503)
     def delete(self, name: str) -> Response:
         """Remove a schedule; its history stays and is found by its id."""
         held = resources().schedules
@@ -123,7 +121,7 @@ class Next(MethodView):
 
     @blueprint.arguments(NextQuery, location="query")
     @blueprint.response(200, NextPage)
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(404, 503)
     def get(self, query: Mapping[str, Any], name: str) -> Response:
         """List the next due times; of a paused schedule those there would be."""
         schedule = resources().schedules.get(name)
@@ -137,8 +135,7 @@ class Occurrences(MethodView):
 
     @blueprint.arguments(OccurrenceQuery, location="query")
     @blueprint.response(200, OccurrencePage)
-    @blueprint.alt_response(400, "BAD_REQUEST")
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(400, 404, 503)
     def get(self, query: Mapping[str, Any], name: str) -> Response:
         """List what became of its due times, newest first."""
         held, limit = resources().schedules, page_limit(query["limit"])
@@ -157,7 +154,7 @@ class Pause(MethodView):
 
     @blueprint.arguments(EmptyShape, required=False)
     @blueprint.response(200, ScheduleDetailShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(404, 503)
     def post(self, _: Mapping[str, Any], name: str) -> Response:
         """Run nothing until it is resumed."""
         held = resources().schedules
@@ -170,7 +167,7 @@ class Resume(MethodView):
 
     @blueprint.arguments(EmptyShape, required=False)
     @blueprint.response(200, ScheduleDetailShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(404, 503)
     def post(self, _: Mapping[str, Any], name: str) -> Response:
         """Go on with the next due time from now; those meanwhile are skipped."""
         held = resources().schedules
@@ -183,7 +180,7 @@ class RunNow(MethodView):
 
     @blueprint.arguments(EmptyShape, required=False)
     @blueprint.response(202, OccurrenceShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(404, 503)
     def post(self, _: Mapping[str, Any], name: str) -> Response:
         """Run it now, whatever its calendar, pause and overlap say; 202 means that it will run."""
         held = resources().schedules
@@ -192,7 +189,7 @@ class RunNow(MethodView):
         occurrence, is_accepted = held.run_now(schedule, current_trace().correlation_id)
         if not is_accepted:
             message = f"the inputs of this schedule are not what {schedule.slug} takes"
-            raise RequestInvalid([Fault("request.invalid_value", message, path="inputs")])
+            raise RequestInvalid([Fault("request.schedule_inputs", message, path="inputs")])
         return json_answer(occurrence_json(occurrence), 202)
 
 
@@ -202,14 +199,13 @@ class Backfill(MethodView):
 
     @blueprint.arguments(BackfillShape)
     @blueprint.response(200, BackfilledShape)
-    @blueprint.alt_response(404, "NOT_FOUND")
+    @blueprint.refuses(404, 503)
     def post(self, body: Mapping[str, Any], name: str) -> Response:
         """Run the due times of a range that passed and were not run; with `preview` only say which."""
         held = resources()
-        end = body["end"] or held.clock.now()
-        found = held.schedules.backfill(
-            held.schedules.get(name), body["start"].astimezone(UTC), end.astimezone(UTC), preview=body["preview"]
-        )
+        start, end = body["start"], body["end"] or held.clock.now()
+        _refuse_far(start=start, end=end)
+        found = held.schedules.backfill(held.schedules.get(name), start, end, preview=body["preview"])
         due_times = found.due_times
         return json_answer(
             {
@@ -325,13 +321,29 @@ def _refusing(body: Mapping[str, Any]) -> Iterator[None]:
         meant = nearest(str(body.get(invalid.key, "")), invalid.known)
         hint = f"; did you mean {meant}?" if meant else ""
         fault = Fault(
-            "request.invalid_value",
+            "request.timing",
             f"{invalid.message}{hint}",
             path=invalid.key,
             expected=invalid.expected,
             nearest=meant,
         )
         raise RequestInvalid([fault]) from invalid
+
+
+def _refuse_far(**instants: datetime) -> None:
+    """Refuse instants outside of the years that every clock here can tell.
+
+    Raises:
+        RequestInvalid: Some are; each is named.
+    """
+    expected = f"a year from {FIRST_YEAR + 1} to {LAST_YEAR - 1}"
+    faults = [
+        Fault("request.timing", f"{name}: expected {expected}", path=name, expected=expected)
+        for name, instant in instants.items()
+        if not FIRST_YEAR < instant.year < LAST_YEAR
+    ]
+    if faults:
+        raise RequestInvalid(faults)
 
 
 def _check_command(slug: str, spec: ScheduleSpec) -> None:

@@ -122,7 +122,17 @@ class ExecutionShape(Shape):
     attempt = fields.Integer(required=True)
     error = fields.Dict(required=True, allow_none=True)
     queued_at = fields.AwareDateTime(required=True, format="iso")
-    run_at = fields.AwareDateTime(required=True, format="iso")
+    run_at = fields.AwareDateTime(
+        required=True,
+        format="iso",
+        metadata={"description": "When it is or was due; later, if it is to be tried again."},
+    )
+    expires_at = fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        format="iso",
+        metadata={"description": "If it was not begun by then, it expires."},
+    )
     started_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
     finished_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
     queue_wait_ms = fields.Float(required=True, allow_none=True)

@@ -11,12 +11,14 @@ from uuid import UUID
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from api.schemas.durations import duration_field
 from api.schemas.shape import Shape
 from dsl.errors import RecordInvalid
 from dsl.records import MAX_CONTENT, MAX_TAG, MAX_TAGS, MAX_TITLE, NAME, checked_tags, json_text
 from telemetry.events import Level
 from telemetry.query import component_name
 from workers.executions import STATES
+from workers.progress import POSITION
 
 #: Rows of a page, whatever the settings say.
 MAX_LIMIT = 10_000
@@ -196,6 +198,17 @@ class SubmissionShape(Shape):
         validate=validate.Range(0, 9),
         metadata={"description": "0 is the most urgent, 9 the least."},
     )
+    run_at = Instant(
+        format="iso",
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "When it is due: ISO 8601 with a zone, at most 366 days ahead; at once unless given."},
+    )
+    expires_in = duration_field(
+        "How long it may wait to be begun once it is due: `30s`, at most 366 days. One that was begun does not expire.",
+        load_default=None,
+        allow_none=True,
+    )
     user = user_field()
     space = name_field(load_default="default", metadata={"description": "Made when it is new."})
 
@@ -312,6 +325,15 @@ class StepQuery(QueryShape):
     )
     limit = limit_field()
     cursor = cursor_field()
+
+
+class ProgressQuery(QueryShape):
+    """From where an execution is told."""
+
+    after = fields.String(
+        validate=WholePattern(f"^{POSITION}$", error="Expected the `id` of an event, or the ordinal of a step."),
+        metadata={"description": "`id` of an event, or an `ordinal`: only what was not told by then."},
+    )
 
 
 class FragmentQuery(QueryShape):

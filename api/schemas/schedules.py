@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.answers import page_of
+from api.schemas.durations import duration_field
 from api.schemas.requests import (
     DigitsInteger,
     Instant,
@@ -24,8 +24,7 @@ from api.schemas.requests import (
 from api.schemas.shape import Shape
 from dsl.checking.shape import MAX_SLUG, SLUG
 from dsl.scheduling.spec import MISFIRES, OVERLAPS, ScheduleSpec
-from dsl.scheduling.timing import FIRST_YEAR, LAST_YEAR
-from telemetry.settings import format_duration, parse_duration
+from telemetry.settings import format_duration
 
 STATES = ("waiting", "fired", "late", "caught_up", "skipped", "missed")
 REASONS = (
@@ -40,19 +39,23 @@ MAX_NEXT = 100
 _STANDARD = ScheduleSpec()
 
 
-class DurationText(fields.Field[Any]):
-    """A duration such as `30s`: a text on the wire, a timedelta inside."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - marshmallow's
-        try:
-            return parse_duration(value)
-        except (AttributeError, TypeError, ValueError, OverflowError) as error:
-            message = "Expected a number and a unit (us, ms, s, m, h, d), such as 30s."
-            raise ma.ValidationError(message) from error
+def _command(**facts: Any) -> fields.String:  # noqa: ANN401 - of a field
+    return fields.String(
+        validate=[validate.Length(1, MAX_SLUG), WholePattern(f"^{SLUG.pattern}$", error="Expected a slug.")],
+        metadata=_said("Slug."),
+        **facts,
+    )
 
 
-def _duration(text: str, **facts: Any) -> DurationText:  # noqa: ANN401 - of a field
-    return DurationText(metadata={"type": "string", "description": text}, **facts)
+def _name(**facts: Any) -> fields.String:  # noqa: ANN401 - of a field
+    return fields.String(
+        validate=WholePattern(
+            "^[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?$",
+            error="Expected 1 to 100 lower case letters, digits, `.`, `_` or `-`, with a letter or digit at both ends.",
+        ),
+        metadata=_said("What it is called; no other schedule is."),
+        **facts,
+    )
 
 
 def _said(text: str) -> dict[str, str]:
@@ -62,28 +65,19 @@ def _said(text: str) -> dict[str, str]:
 class ScheduleWords(Shape):
     """What a schedule says; of `cron`, `every` and `at` exactly one. What is not given stays, or is the default."""
 
-    command = fields.String(
-        validate=[validate.Length(1, MAX_SLUG), WholePattern(f"^{SLUG.pattern}$", error="Expected a slug.")],
-        metadata=_said("Slug."),
-    )
-    name = fields.String(
-        validate=WholePattern(
-            "^[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?$",
-            error="Expected 1 to 100 lower case letters, digits, `.`, `_` or `-`, with a letter or digit at both ends.",
-        ),
-        metadata=_said("What it is called; no other schedule is."),
-    )
+    command = _command()
+    name = _name()
     cron = fields.String(metadata=_said("Five fields, six with the second first, or an alias such as `@daily`."))
-    every = _duration("Or an interval of elapsed time, at least `1s`.")
+    every = duration_field("Or an interval of elapsed time, at least `1s`.")
     anchor = fields.String(metadata=_said("From where intervals are counted; 1970-01-01 UTC unless given."))
     at = fields.String(metadata=_said("Or the one time: a date and time in the zone, or with an offset."))
     timezone = fields.String(metadata=_said(f"Zone of the IANA database; `{_STANDARD.timezone}` unless given."))
-    jitter = _duration("Each due time is put off by less than this, always by as much; at most `1h`.")
+    jitter = duration_field("Each due time is put off by less than this, always by as much; at most `1h`.")
     misfire = fields.String(
         validate=validate.OneOf(MISFIRES),
         metadata=_said(f"What is run of due times that passed; `{_STANDARD.misfire}` unless given."),
     )
-    window = _duration(f"How old they may be; `{format_duration(_STANDARD.window)}` unless given.")
+    window = duration_field(f"How old they may be; `{format_duration(_STANDARD.window)}` unless given.")
     overlap = fields.String(
         validate=validate.OneOf(OVERLAPS),
         metadata=_said(f"For a due time while an execution is not final; `{_STANDARD.overlap}` unless given."),
@@ -104,27 +98,15 @@ class ScheduleWords(Shape):
 class NewSchedule(ScheduleWords):
     """Body of a new schedule."""
 
-    @ma.validates_schema
-    def _whole(self, data: Any, **_: object) -> None:  # noqa: ANN401 - marshmallow's
-        missing = [name for name in ("name", "command") if name not in data]
-        if missing:
-            raise ma.ValidationError({name: ["Missing data for required field."] for name in missing})
-
-
-def _is_near(instant: datetime) -> None:
-    """Within the years that every clock here can tell."""
-    if not FIRST_YEAR < instant.year < LAST_YEAR:
-        message = f"Expected a year from {FIRST_YEAR + 1} to {LAST_YEAR - 1}."
-        raise ma.ValidationError(message)
+    command = _command(required=True)
+    name = _name(required=True)
 
 
 class BackfillShape(Shape):
     """Body of a backfill."""
 
-    start = Instant(required=True, format="iso", validate=_is_near, metadata=_said("From this instant."))
-    end = Instant(
-        format="iso", load_default=None, validate=_is_near, metadata=_said("Before this instant; now unless given.")
-    )
+    start = Instant(required=True, format="iso", metadata=_said("From this instant."))
+    end = Instant(format="iso", load_default=None, metadata=_said("Before this instant; now unless given."))
     preview = StrictBoolean(load_default=False, metadata=_said("Only say which due times it would run."))
 
 

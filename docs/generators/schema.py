@@ -9,6 +9,7 @@ from itertools import takewhile
 
 _CREATE_TABLE = re.compile(r"create table (?P<name>\w+) \((?P<body>.*?)\)(?P<partitioned> partition by .*)?", re.DOTALL)
 _INDEX = re.compile(r"create (?:unique )?index (?P<index>\w+) on (?:only )?(?P<name>\w+) .*", re.DOTALL)
+_STORAGE = re.compile(r"alter table (?P<name>\w+) set \((?P<parameters>.*)\)", re.DOTALL)
 _CONSTRAINT = re.compile(r"constraint (?P<name>\w+) (?P<rule>.*)", re.DOTALL)
 _COLUMN = re.compile(r"(?P<name>\w+) (?P<type>[a-z]+(?:\[\])?)(?P<rule>.*)", re.DOTALL)
 
@@ -39,6 +40,7 @@ class Table:
         partitioned: `partition by ...`, or empty.
         constraints: Rule by name.
         indexes: (definition, comment above it) by name.
+        storage: (parameters, comment above them), or empty.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Table:
     columns: list[Column] = field(default_factory=list)
     constraints: dict[str, str] = field(default_factory=dict)
     indexes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    storage: tuple[str, str] = ("", "")
 
     def add(self, item: str) -> None:
         """One line of its body: a column or a named constraint, comments above it included."""
@@ -70,7 +73,7 @@ def read_tables(sql: str) -> dict[str, Table]:
     tables: dict[str, Table] = {}
     for statement in _statements(sql):
         purpose, text = _split_comment(statement)
-        created, indexed = _CREATE_TABLE.fullmatch(text), _INDEX.fullmatch(text)
+        created, indexed, stored = _CREATE_TABLE.fullmatch(text), _INDEX.fullmatch(text), _STORAGE.fullmatch(text)
         if created:
             table = Table(created["name"], purpose, (created["partitioned"] or "").strip())
             for item in _items(created["body"]):
@@ -78,6 +81,8 @@ def read_tables(sql: str) -> dict[str, Table]:
             tables[table.name] = table
         elif indexed:
             tables[indexed["name"]].indexes[indexed["index"]] = (" ".join(text.split()), purpose)
+        elif stored:
+            tables[stored["name"]].storage = (" ".join(stored["parameters"].split()), purpose)
         elif text and not text.startswith(_OTHER):
             raise UnreadableSchema(text)
     return tables

@@ -26,6 +26,8 @@ def page() -> str:
 
 def _section(each: Table) -> str:
     partitioned = f" Partitioned: `{each.partitioned}`." if each.partitioned else ""
+    parameters, why_stored = each.storage
+    storage = f"{why_stored} `{parameters}`" if parameters else ""
     columns = [(code(column.name), column.type, column.rule, column.purpose) for column in each.columns]
     has_purposes = any(column.purpose for column in each.columns)
     width = 4 if has_purposes else 3
@@ -33,6 +35,7 @@ def _section(each: Table) -> str:
         part
         for part in (
             f"## {each.name}\n\n{each.purpose}{partitioned}",
+            storage,
             table(("column", "type", "rule", "meaning")[:width], (row[:width] for row in columns)),
             table(("constraint", "rule"), ((code(name), code(rule)) for name, rule in each.constraints.items())),
             table(("index", "definition", "for"), ((code(n), code(d), why) for n, (d, why) in each.indexes.items())),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
-from dsl.checking.shape import MAX_DURATION, Choice, Duration, Shape, Text, Whole
+from dsl.checking.shape import MAX_DURATION, Choice, Choices, Duration, Shape, Text, Whole
 from dsl.command import Position
 from dsl.faults import Faults, listed, shown
 from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode
@@ -174,6 +174,33 @@ class Fields:
             )
             return None
         return value
+
+    def choices(self, name: str) -> tuple[str, ...] | None:
+        """Some of a few words, as far as they are among them, if the key is there."""
+        rule, items = self.rule(name, Choices), self.items(name)
+        if items is None:
+            return None
+        if not items:
+            position = self.node.entries[name].value.position
+            expected = f"at least one of {', '.join(rule.options)}"
+            self.fault("command.wrong_value", f"`{name}` is empty", name, position, None, expected)
+        words: list[str] = []
+        for index, node in enumerate(items):
+            value = node.value()
+            if isinstance(value, str) and value in rule.options and value not in words:
+                words.append(value)
+                continue
+            is_here = value in words
+            self.faults.add(
+                "command.wrong_value",
+                f"`{value}` is in `{name}` already" if is_here else cannot_be(f"{name}[]", node),
+                (*self.path, name, index),
+                node.position,
+                found=found_in(node),
+                expected="each of them once" if is_here else listed(rule.options),
+                known=() if is_here else rule.options,
+            )
+        return tuple(words)
 
     def mapping(self, name: str) -> Fields | None:
         """A mapping, if the key is there; when it has a shape, checked against that."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from dsl.command import Retry
+from dsl.command import RETRYABLE, Retry
 from dsl.records import NAME
 from dsl.scheduling.spec import MISFIRES, OVERLAPS, ScheduleSpec
 from dsl.templates.grammar import WORDS
@@ -86,6 +86,13 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """A list of some of a few words, at least one, each once."""
+
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Steps:
     """A list of steps."""
 
@@ -123,7 +130,9 @@ class Shape:
 
 
 #: What a key may hold.
-Value: TypeAlias = Text | Whole | Choice | Duration | Condition | Names | Steps | Shapes | Inputs | Parameters | Shape
+Value: TypeAlias = (
+    Text | Whole | Choice | Choices | Duration | Condition | Names | Steps | Shapes | Inputs | Parameters | Shape
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +164,11 @@ RETRY = Shape(
             default=format_duration(_STANDARD.backoff),
         ),
         "max_backoff": Key(Duration(), "The longest wait.", default=format_duration(_STANDARD.max_backoff)),
+        "on": Key(
+            Choices(RETRYABLE),
+            "Which categories of errors are worth another attempt; all of these unless given.",
+            default=list(_STANDARD.on),
+        ),
     },
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pydantic import BaseModel
 
@@ -19,6 +19,7 @@ from dsl.faults import Faults, Wrong, listed
 from dsl.nodes import ListNode, MappingNode, Node, Path, ScalarNode, find
 from dsl.settings import DslSettings
 from dsl.templates.grammar import WORDS
+from telemetry.events import Category
 from telemetry.settings import format_duration
 
 #: The key of `with:` that names the item of a map, and what else its blocks see then.
@@ -368,4 +369,5 @@ def read_retry(fields: Fields) -> Retry | None:
         found, least = format_duration(max_backoff), format_duration(backoff)
         message = "`max_backoff` is less than `backoff`"
         retry.fault("command.wrong_value", message, "max_backoff", position, found, f"at least {least}")
-    return Retry(attempts, backoff, max_backoff)
+    on = cast("tuple[Category, ...]", retry.choices("on") or standard.on)
+    return Retry(attempts, backoff, max_backoff, on)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from fixtures.apis import Api, Weir
 
 from api.cli.main import SECTIONS
 from api.cli.main import weir as root
+from telemetry.clock import SystemClock
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +68,9 @@ def test_every_line_of_the_help_is_what_the_command_says_of_itself() -> None:
         (["comands"], 2, "Did you mean commands?"),
         (["run"], 2, "Missing argument"),
         (["run", "x", "--wait", "-1"], 2, "--wait"),
+        (["run", "x", "--at", "tomorrow"], 2, "'tomorrow' is not a time"),
+        (["run", "x", "--in", "soon"], 2, "'soon' is not a number and a unit"),
+        (["run", "x", "--in", "1h", "--at", "2026-01-01"], 2, "exclude each other"),
         (["run", "x", "-i", "noequals"], 2, "NAME=VALUE"),
         (["run", "x", "-i", "a=1", "-i", "a=2"], 2, "given twice"),
         (["run", "x", "--input-file", "missing.json"], 2, "missing.json"),
@@ -245,6 +250,26 @@ def test_a_detached_run_prints_the_id_and_nothing_else(weir: Weir) -> None:
 
 
 @pytest.mark.req("C-10")
+@pytest.mark.parametrize("when", [("--in", "2h"), ("--at", "2h")], ids=["in", "at"])
+def test_a_run_that_is_put_off_is_not_waited_for_and_says_when(weir: Weir, when: tuple[str, str]) -> None:
+    option, value = when
+    if option == "--at":
+        # This machine's time, as people write it.
+        value = (
+            (SystemClock().now().astimezone() + timedelta(hours=2)).replace(tzinfo=None).isoformat(timespec="minutes")
+        )
+    typed = weir("run", "todo.add", "-i", "body=x", option, value, "--expires-in", "30m", "--priority", "2")
+
+    assert typed.code == 0
+    assert typed.err.startswith("it will run at 20")
+    shown = json.loads(weir("executions", "show", typed.out.strip(), "--format", "json").out)
+    due = datetime.fromisoformat(shown["run_at"])
+    assert timedelta(minutes=118) < due - datetime.fromisoformat(shown["queued_at"]) <= timedelta(hours=2, seconds=1)
+    assert datetime.fromisoformat(shown["expires_at"]) - due == timedelta(minutes=30)
+    assert (shown["state"], shown["priority"]) == ("scheduled", 2)
+    assert "expires" in weir("executions", "show", typed.out.strip()).out
+
+
 def test_a_dry_run_says_what_would_have_been(weir: Weir) -> None:
     typed = weir("run", "todo.add", "-i", "body=x", "--dry-run")
 

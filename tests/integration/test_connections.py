@@ -8,12 +8,14 @@ from threading import Thread
 
 import psycopg
 import pytest
+from psycopg.errors import UniqueViolation
+from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolTimeout
 from redis import Redis
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from telemetry.connections import connect, open_blocking_redis, open_pool, open_redis, require_redis
+from telemetry.connections import PatientConnection, connect, open_blocking_redis, open_pool, open_redis, require_redis
 from telemetry.errors import RedisRefused, SettingsInvalid, StoreUnavailable
 
 #: Port 1 of the loopback: refuses at once.
@@ -188,3 +190,48 @@ def test_what_is_no_address_of_postgres_is_a_wrong_setting() -> None:
         connect("planted-secret", name="weir test")
 
     assert "planted-secret" not in str(refused.value)
+
+
+def test_statements_in_one_go_are_sent_at_the_end_and_commit_together(connection: PatientConnection) -> None:
+    connection.execute("create temporary table sent (n int)")
+    with connection.in_one_go():
+        connection.control(b"begin")
+        first = connection.execute("insert into sent values (%s) returning n", [1])
+        with connection.cursor() as cursor:
+            cursor.executemany("insert into sent values (%s)", [[2], [3]])
+        assert connection.pgconn.transaction_status == TransactionStatus.IDLE  # the server has heard of nothing
+        connection.control(b"commit")
+
+    assert first.fetchone() == (1,)
+    assert connection.execute("select array_agg(n order by n) from sent").fetchone() == ([1, 2, 3],)
+    assert connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def test_a_result_that_is_asked_for_in_between_is_there(connection: PatientConnection) -> None:
+    with connection.in_one_go():
+        connection.control(b"begin")
+        assert connection.execute("select 1").fetchone() == (1,)
+        later = connection.execute("select 2")
+        connection.control(b"commit")
+    assert later.fetchone() == (2,)
+
+
+def test_what_fails_in_one_go_undoes_all_of_it_and_spares_the_connection(connection: PatientConnection) -> None:
+    connection.execute("create temporary table sent (n int unique)")
+    with pytest.raises(UniqueViolation), connection.in_one_go():
+        connection.control(b"begin")
+        connection.execute("insert into sent values (1)")
+        connection.execute("insert into sent values (1)")
+        connection.control(b"commit")
+    connection.rollback()
+
+    assert connection.execute("select count(*) from sent").fetchone() == (0,)
+
+
+def test_what_is_raised_between_statements_in_one_go_is_what_the_caller_hears(connection: PatientConnection) -> None:
+    with pytest.raises(LookupError), connection.in_one_go():
+        connection.control(b"begin")
+        raise LookupError
+    connection.rollback()
+
+    assert connection.execute("select 1").fetchone() == (1,)

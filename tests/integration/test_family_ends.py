@@ -13,6 +13,7 @@ from psycopg import Connection
 from telemetry.connections import connect
 from workers.fence import Release
 from workers.leases import SQL as LEASES
+from workers.ledger import WriteBehindLedger
 from workers.stops import Stops
 from workers.testing import World
 
@@ -119,8 +120,7 @@ def test_what_is_put_off_while_it_is_cancelled_is_cancelled(
     assert claim is not None
     assert stops.cancel(execution_id) == "running"
     fence = family.fence(claim)
-    with fence.transaction() as transaction:
-        fence.release(transaction, Release("step_failed", timedelta(hours=1)))
+    WriteBehindLedger(fence).release(Release("step_failed", timedelta(hours=1)))
     assert states(family, execution_id) == ["scheduled"]
 
     stops.heed()

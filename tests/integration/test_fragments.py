@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any
+from unittest import mock
 
 import psycopg
 import pytest
@@ -20,7 +21,6 @@ from dsl.fragment_selection import FIELDS, Filter, select
 from dsl.fragments import Change, Draft, Fragment, Space
 from dsl.notes import Note
 from dsl.testing import DEFAULT_SPACE_ID
-from telemetry.clock import SystemClock
 from telemetry.ids import new_id
 from telemetry.testing import NOON
 
@@ -307,10 +307,9 @@ def test_notes_of_any_age_can_be_imported(connection: Connection) -> None:
     assert sorted(titles(connection, until=datetime(1970, 1, 1, tzinfo=UTC))) == ["1969", "2"]
 
 
-def test_a_thousand_notes_take_less_than_a_second(connection: Connection) -> None:
-    clock = SystemClock()
+def test_a_thousand_notes_take_a_few_statements(connection: Connection) -> None:
     notes = [Note(f"{number}.md", f"Note {number}", "word " * 400, tags=("a", "b")) for number in range(1200)]
-    started = clock.monotonic_us()
-    assert fragments.import_notes(connection, iter(notes), DEFAULT_SPACE_ID, NOON).created == 1200
-    assert clock.monotonic_us() - started < 1_200_000
+    with mock.patch.object(psycopg.Cursor, "execute", autospec=True, side_effect=psycopg.Cursor.execute) as execute:
+        assert fragments.import_notes(connection, iter(notes), DEFAULT_SPACE_ID, NOON).created == 1200
+    assert execute.call_count <= 10
     assert connection.execute("select count(*) from fragments").fetchone() == (1200,)

@@ -316,8 +316,7 @@ def test_rows_whose_commit_was_not_heard_of_are_written_once_and_told_once(
     claim = world.claim()
     fence, meter = world.fence(claim), _meter(clock, claim)
     row = _row(meter, "light")
-    with fence.transaction() as lost:
-        fence.write(lost, Batch([row]))  # committed, but the answer is lost: the row still waits in the ledger
+    fence.store(Batch([row]))  # committed, but the answer is lost: the row still waits in the ledger
     ledger = WriteBehindLedger(fence)
     ledger.add(row)
 

@@ -181,8 +181,24 @@ def test_what_will_not_change_is_not_tried_again(flaky: World, category: str, st
     assert flaky.executions.get(execution_id).state == state
 
 
-def test_a_wait_that_the_other_side_asks_for_is_kept(flaky: World, connection: Connection[Any]) -> None:
-    start(flaky, STEP_RETRY, Busy("rate_limit", timedelta(hours=2)))
+@pytest.mark.parametrize(
+    ("category", "state"), [("network", "scheduled"), ("server", "failed"), ("internal", "failed")]
+)
+@pytest.mark.parametrize("source", ["step", "command"])
+def test_only_the_categories_that_are_named_are_tried_again(
+    flaky: World, source: str, category: str, state: str
+) -> None:
+    text = STEP_RETRY if source == "step" else COMMAND_RETRY
+    text = text.replace("backoff: 10s", "on: [network, timeout], backoff: 10s")
+    execution_id = start(flaky, text, Busy(cast("Category", category)))
+
+    assert flaky.executions.get(execution_id).state == state
+
+
+@pytest.mark.parametrize("source", [STEP_RETRY, COMMAND_RETRY], ids=["step", "command"])
+def test_a_wait_that_the_other_side_asks_for_is_kept(flaky: World, source: str, connection: Connection[Any]) -> None:
+    # Longer than `max_backoff` of either.
+    start(flaky, source, Busy("rate_limit", timedelta(hours=2)))
 
     row = connection.execute("select run_at - now() from command_executions").fetchone()
     assert row is not None

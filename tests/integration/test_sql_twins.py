@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from itertools import count
 from pathlib import Path
 
 import psycopg
 import pytest
+from fixtures.statements import PREPARABLE, numbered
 from psycopg import sql
 
 from telemetry.sql import parse
@@ -24,10 +24,6 @@ STATEMENTS = [
     for twin in TWINS
     for name in parse(twin.read_text(encoding="utf-8"), twin.name)
 ]
-#: What psycopg replaces, and its only escape.
-PLACEHOLDER = re.compile(r"%(?:\((?P<name>\w+)\)[sbt]|(?P<percent>%))")
-#: PREPARE takes these only; others are tried by the tests of their modules.
-PREPARABLE = re.compile(r"(?:\s|--[^\n]*\n|\()*(select|insert|update|delete|merge|values|with)\b", re.IGNORECASE)
 #: Tables that a twin makes for its own other statements.
 TEMPORARY = re.compile(r"create\s+temp(orary)?\s+table\b", re.IGNORECASE)
 
@@ -61,18 +57,3 @@ def test_the_statement_says_what_it_is_for(twin: Path, name: str) -> None:
     below = lines[lines.index(f"-- name: {name}") + 1]
 
     assert re.match(r"-- \w", below), f"{twin.name}: {name} needs a line of purpose below its name"
-
-
-def numbered(statement: str) -> str:
-    """`%(x)s` as `$1`, the same number for the same name, as psycopg sends it."""
-    numbers: dict[str, int] = {}
-    next_number = count(1)
-
-    def replace(match: re.Match[str]) -> str:
-        if match["percent"]:
-            return "%"
-        if match["name"] not in numbers:
-            numbers[match["name"]] = next(next_number)
-        return f"${numbers[match['name']]}"
-
-    return PLACEHOLDER.sub(replace, statement)

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.__main__ import GROUPS, main
 from benchmarks.figures import FIGURES, NAMES, Measured, document, table, write
+from benchmarks.peers import figures as peers
 from benchmarks.rounds import interleave, percentile
 
 #: What the project promises to measure.
@@ -18,6 +19,7 @@ PROMISED = {
     *("record_us_p50", "record_us_cpu", "step_overhead_us_p50", "command_overhead_us_p50", "submit_overhead_us_p50"),
     *("memory_per_execution_bytes", "sink_events_per_s", "sink_share_of_copy", "executions_per_s"),
     *("idle_latency_ms_p50", "bytes_per_event", "idle_pss_mb", "idle_cpu_percent"),
+    *("flat_execution", "flat_page", "flat_tick", "lane_latency_ms_p50"),
 }
 
 
@@ -84,3 +86,31 @@ def test_rounds_alternate_their_order() -> None:
 def test_percentiles_interpolate() -> None:
     assert percentile([1, 2, 3, 4], 50) == 2.5
     assert percentile(list(range(101)), 95) == 95
+
+
+def compared() -> list[peers.Comparison]:
+    return [
+        peers.Comparison("light_per_s", "1/s", {"Weir": 800.0, "DBOS": 100.0, "bare": 1600.0}),
+        peers.Comparison("idle_ms_p50", "ms", {"Weir": 10.0, "DBOS": 40.0}, more_is_better=False),
+    ]
+
+
+def test_a_comparison_says_how_many_times_better_weir_is() -> None:
+    rates, times = compared()
+    assert (rates.ratio("DBOS"), rates.ratio("bare"), times.ratio("DBOS")) == (8.0, 0.5, 4.0)
+
+
+def test_the_comparison_has_a_line_for_each_who_did_it() -> None:
+    _, *lines = peers.table(compared()).splitlines()
+    assert [line.split()[-2:] for line in lines] == [
+        *(["800", "1/s"], ["8", "x"], ["0.5", "x"]),
+        *(["10", "ms"], ["4", "x"]),
+    ]
+
+
+def test_what_is_compared_is_written_with_versions_and_ratios(tmp_path: Path) -> None:
+    peers.write(compared(), {"DBOS": "1.2"}, tmp_path / "results.json")
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written["versions"] == {"DBOS": "1.2"}
+    assert written["figures"]["light_per_s"]["ratios"] == {"DBOS": 8.0, "bare": 0.5}
+    assert written["figures"]["idle_ms_p50"]["values"] == {"Weir": 10.0, "DBOS": 40.0}

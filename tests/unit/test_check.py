@@ -125,7 +125,7 @@ inputs:
   level: {enum: [low, high], default: low}
 requires: {secrets: [API_KEY]}
 timeout: 30s
-retry: {max_attempts: 3, backoff: 2s, max_backoff: 5m}
+retry: {max_attempts: 3, backoff: 2s, max_backoff: 5m, on: [network, rate_limit]}
 concurrency: {key: "{{ execution.space }}", max: 4, on_full: reject}
 steps:
   - id: first
@@ -154,7 +154,7 @@ on_failure:
         "additionalProperties": False,
     }
     assert command.timeout == timedelta(seconds=30)
-    assert command.retry == Retry(3, timedelta(seconds=2), timedelta(minutes=5))
+    assert command.retry == Retry(3, timedelta(seconds=2), timedelta(minutes=5), ("network", "rate_limit"))
     assert command.concurrency == Concurrency("{{ execution.space }}", 4, "reject")
     assert command.secrets == ("API_KEY",)
     assert command.source == text
@@ -206,6 +206,12 @@ on_failure:
             steps(SAY, more="retry: {backoff: 10m, max_backoff: 1m}\n"),
             *("command.wrong_value", "retry.max_backoff", 2, 36, None),
         ),
+        (steps(SAY, more="retry: {on: [netwrok]}\n"), "command.wrong_value", "retry.on[0]", 2, 14, "network"),
+        (steps(SAY, more="retry: {on: [server, validation]}\n"), "command.wrong_value", "retry.on[1]", 2, 22, None),
+        (steps(SAY, more="retry: {on: [server, server]}\n"), "command.wrong_value", "retry.on[1]", 2, 22, None),
+        (steps(SAY, more="retry: {on: [[server]]}\n"), "command.wrong_value", "retry.on[0]", 2, 14, None),
+        (steps(SAY, more="retry: {on: []}\n"), "command.wrong_value", "retry.on", 2, 13, None),
+        (steps(SAY, more="retry: {on: network}\n"), "command.wrong_type", "retry.on", 2, 13, None),
         (steps(SAY, more="concurrency: {key: a}\n"), "command.missing_key", "concurrency.max", 2, 14, None),
         (
             steps(SAY, more="concurrency: {key: a, max: 1, on_full: rejct}\n"),

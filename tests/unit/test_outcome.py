@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.cli.executions import show_outcome
+from api.cli.outcome import show_outcome
 from api.cli.terminal import Terminal
 
 

@@ -41,6 +41,8 @@ _SETTINGS = {
     "max_wal_senders": "0",
     "max_logical_replication_workers": "0",
     "max_wal_size": "512MB",
+    # A busy queue leaves its dead rows to every claim until vacuum has passed.
+    "autovacuum_naptime": "15s",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # Privacy: messages of failed statements quote values, and their details quote rows. `log` leaves those out and

@@ -152,6 +152,8 @@ class Reaper:
         """
         now: datetime = connection.execute(SQL["clock"]).fetchone()[0]  # type: ignore[index] # it has a row
         last, self._looked_at = self._looked_at, now
+        if last is not None and now < last:
+            self._set_back(connection)
         gap = timedelta.max if last is None or now < last else now - last
         longest = self._lease / 2 if self._patient_until is None else self._lease
         if gap > longest and self._gaps < MAX_GAPS:
@@ -161,6 +163,12 @@ class Reaper:
             return False
         self._patient_until, self._gaps = None, 0
         return True
+
+    def _set_back(self, connection: Connection[Any]) -> None:
+        """The database's clock was set back: what was written by the later one would last, or wait, for too long."""
+        connection.execute(SQL["shorten"], {"lease_ms": self._lease // timedelta(milliseconds=1)})
+        connection.execute(SQL["hasten"])
+        log.warning("database_clock_set_back")
 
     def _take_back(self, connection: Connection[Any]) -> list[Release | Outcome]:
         """Some of the orphans, in one transaction; killed before its end, they are orphans still."""
@@ -173,10 +181,12 @@ class Reaper:
                 fence = self._fence(orphan)
                 ending = self._judge(connection, orphan, fence)
                 endings.append(ending)
-                if isinstance(ending, Release):
-                    told.append((fence, fence.release(connection, ending)))
-                else:
-                    told.append((fence, fence.finish(connection, ending)))
+                written = (
+                    fence.release(connection, ending)
+                    if isinstance(ending, Release)
+                    else fence.finish(connection, ending)
+                )
+                told.append((fence, fence.settle(written)))
         for fence, event in told:
             fence.announce(event)
         return endings

@@ -2,7 +2,8 @@
 
 -- name: orphans
 -- Executions whose worker is gone, and how many that one ran. Whoever still believes in his claim may hold the lock of
--- one: then it is there at the next look. params: limit. index: command_executions_running.
+-- one: then it is there at the next look. Stops are looked up one by one, for a join would read every stop there ever was.
+-- params: limit. index: command_executions_running, primary key.
 select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence, e.user_name, s.name as space,
     e.space_id, e.request_source, e.correlation_id, e.parent_id, e.dry_run, e.inputs, e.queued_at, e.started_at,
     0 as waited_us, e.queue_wait_us, e.running_us, e.failures, e.alone, e.failing, e.link, e.worker_id,
@@ -10,10 +11,10 @@ select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence
     (
         select count(*) from command_executions as o where o.state = 'running' and o.worker_id = e.worker_id
     ) as together,
-    c.reason as stop, coalesce(c.killed, false) as killed
+    (select c.reason from command_stops as c where c.execution_id = e.id) as stop,
+    coalesce((select c.killed from command_stops as c where c.execution_id = e.id), false) as killed
 from command_executions as e
 join spaces as s on s.id = e.space_id
-left join command_stops as c on c.execution_id = e.id
 where e.state = 'running'
     and not exists (select from workers as w where w.id = e.worker_id and w.lease_until >= now())
 order by e.id
@@ -29,3 +30,14 @@ where id = %(id)s and fence = %(fence)s and state = 'running';
 -- name: clock
 -- The database's clock.
 select now();
+
+-- name: shorten
+-- After the database's clock was set back: no lease lasts longer than one that is renewed now. Who is well renews his
+-- before it ends. params: lease_ms. index: workers_by_lease.
+update workers
+set lease_until = now() + %(lease_ms)s * interval '1 millisecond'
+where lease_until > now() + %(lease_ms)s * interval '1 millisecond';
+
+-- name: hasten
+-- Likewise: what is queued is due. index: command_executions_due.
+update command_executions set run_at = now() where state = 'queued' and run_at > now();

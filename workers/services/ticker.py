@@ -60,10 +60,10 @@ class Ticker:
         Raises:
             StoreUnavailable: Postgres did not answer.
         """
-        jumped = self._look_at_clocks()
         now_us = self._clock.monotonic_us()
         self._broken = {schedule_id: until for schedule_id, until in self._broken.items() if until > now_us}
         wake_at, waits = self._occurrences.look()
+        jumped = self._look_at_clocks()
         is_due = wake_at is not None and wake_at <= self._clock.now()
         counts, is_done = self._settle() if is_due else ({}, True)
         released = self._release() if waits else 0

@@ -1,0 +1,61 @@
+"""How an execution ended, as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from api.cli.follow import FINAL_STATES
+from api.cli.output import Item, block
+from api.cli.remarks import slowest_step
+from api.cli.terminal import Terminal, clean, human_duration, plural
+
+#: Entities of our own, whose names are singular.
+_COUNTED = ("fragment", "notification", "execution")
+
+
+def show_outcome(execution: Item, terminal: Terminal) -> None:
+    """How it ended, in a line; what it changed; its result or its error."""
+    state = execution["state"]
+    mark = terminal.marks.of(state if state in FINAL_STATES else "running")
+    duration = human_duration(execution["total_duration_ms"], unicode=terminal.unicode)
+    line = f"{mark} {execution['command']} {state}"
+    if state in FINAL_STATES:
+        line += f" in {duration}"
+    terminal.say(line + (" (dry run: nothing was kept)" if execution["dry_run"] else ""), tone_of(execution))
+    if execution.get("slow"):
+        step = slowest_step(execution["slowest_step"], unicode=terminal.unicode)
+        terminal.say(clean(f"  slow: {step}" if step else "  slow"), "slow")
+    for effect in execution.get("effects", ()):
+        verb = "would have been" if execution["dry_run"] else "were" if effect["rows"] != 1 else "was"
+        terminal.say(clean(f"  {_rows(effect)} {verb} {effect['operation']}"))
+    if execution["error"] is not None:
+        for line in _error_lines(execution["error"]):
+            terminal.say(line, "failed")
+    elif execution["result"] is not None:
+        terminal.say(block(execution["result"]))
+
+
+def _rows(effect: Item) -> str:
+    """`2 fragments`, `1 row of tasks`: what a table of one's own is called need not be a singular."""
+    if effect["entity"] in _COUNTED:
+        return plural(effect["rows"], effect["entity"])
+    return f"{plural(effect['rows'], 'row')} of {effect['entity']}"
+
+
+def _error_lines(error: Item) -> Iterator[str]:
+    """Where, what, every fault that has a place, and what to do: the particulars are in `--format json`."""
+    where = f"{error['step']}: " if error.get("step") else ""
+    yield clean(f"  {where}{error.get('message') or error.get('type', '')}")
+    for fault in error.get("faults", ()):
+        if "path" in fault:  # those of `validate` have none, and are in the message
+            yield clean(f"    {fault['path']}: {fault.get('message', '')}")
+    if error.get("hint"):
+        yield clean(f"  {error['hint']}")
+
+
+def tone_of(execution: Item) -> str:
+    """In which colour its state is shown."""
+    state: str = execution["state"]
+    if state not in FINAL_STATES:
+        return "running"
+    return "succeeded" if state == "succeeded" else "failed"

@@ -1,0 +1,269 @@
+"""`weir executions submit`: many submissions from a file, a thousand at a time, each under a key of its own.
+
+A key is made of what a line says and of how often the file said it before: so a file that is sent again, whole or
+mended, submits what was not accepted, and nothing twice.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+import click
+
+from api.cli.interrupt import tidy
+from api.cli.main import EXPECTED
+from api.cli.output import item_format, print_items
+from api.cli.target import open_client
+from api.cli.terminal import Counter as Progress
+from api.cli.terminal import Terminal, clean, plural
+from api.client import ApiRefused, ApiUnreachable, Client, segment
+from telemetry.errors import WeirError
+
+#: Submissions of one request, and bytes of their JSON together, at most.
+CHUNK_ITEMS, CHUNK_BYTES = 1000, 4_000_000
+
+#: How often a request is sent that the server could not serve at the time, and seconds in between.
+_TRIES, _PAUSE_S = 5, 2.0
+
+_TOO_LARGE, _AWAY = 413, 503
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One submission of a file.
+
+    Attributes:
+        number: Of its line, from 1.
+        item: As the API takes it; none if the line holds none.
+        fault: Why it holds none.
+    """
+
+    number: int
+    item: dict[str, Any] | None
+    fault: str = ""
+
+
+@click.command(short_help="Submit what a file lists: JSON lines or CSV.")
+@click.argument("file", type=click.File("rb"))
+@click.option("--command", "slug", metavar="SLUG", help="The command of lines that name none; a CSV needs it.")
+@click.option("--dry-run", is_flag=True, help="Do everything and keep nothing.")
+@click.option("--user", help="On whose behalf, where a line does not say.")
+@click.option("--space", help="Which space, where a line does not say.")
+@click.option("--priority", type=click.IntRange(0, 9), help="0 is the most urgent, 9 the least; likewise.")
+@click.option(
+    "--batch", default="", metavar="NAME", help="Part of every key: under another name, the same lines are new."
+)
+@item_format
+def submit(  # noqa: PLR0913 - one argument per option
+    file: IO[bytes],
+    slug: str | None,
+    dry_run: bool,
+    user: str | None,
+    space: str | None,
+    priority: int | None,
+    batch: str,
+    form: str,
+) -> None:
+    """Submit every line of FILE (`-` is standard input), in requests of a thousand; nothing waits for their end.
+
+    A line is a JSON object: `{"command": SLUG, "inputs": {...}}`, and what else a submission takes. In a CSV, named
+    *.csv, the first line names inputs of --command.
+
+    A line that is refused is named, and the others go on; exits with 1 if any was. Interrupted, or cut off, it can be
+    run again within 24 hours: what was accepted is recognised by its key, also when other lines were mended or removed.
+    """
+    given = {"command": slug, "user": user, "space": space, "priority": priority, "dry_run": dry_run or None}
+    standard = {name: value for name, value in given.items() if value is not None}
+    with open_client() as client:
+        lines = _read_csv(client, file, slug) if file.name.lower().endswith(".csv") else _read_json(file)
+        sending = Sending(client, Terminal.of_stderr())
+        verdicts = sending.run(keyed((_with(line, standard) for line in lines), batch))
+        try:
+            with tidy():
+                _show(sending, verdicts, form)
+        except (KeyboardInterrupt, WeirError):
+            done = plural(sending.counts["accepted"] + sending.counts["replayed"], "line")
+            Terminal.of_stderr().say(f"{done} of the file are accepted; run it again for the rest.")
+            raise
+    if sending.counts["refused"]:
+        raise click.exceptions.Exit(EXPECTED)
+
+
+def keyed(lines: Iterable[Line], batch: str) -> Iterator[Line]:
+    """Each with an idempotency key, unless it brings one: a hash of the batch and of what it says, and its number among
+    those that say the same. Holds a hash for each line.
+    """
+    seen: Counter[bytes] = Counter()
+    for line in lines:
+        if line.item is None or line.item.get("idempotency_key") is not None:
+            yield line
+            continue
+        said = json.dumps([batch, line.item], sort_keys=True).encode()
+        digest = hashlib.sha256(said).digest()[:20]
+        seen[digest] += 1
+        yield Line(line.number, line.item | {"idempotency_key": f"weir-{digest.hex()}-{seen[digest]}"})
+
+
+class Sending:
+    """One file on its way. What was answered is counted at once, so the counts are true whenever it ends.
+
+    Args:
+        client: Of the API.
+        terminal: Where to say what is refused, and how far it is.
+        pause: Waits, before a request is sent again; seconds.
+
+    Attributes:
+        counts: Lines that were `accepted`, `replayed` and `refused`.
+    """
+
+    def __init__(self, client: Client, terminal: Terminal, pause: Callable[[float], None] = time.sleep) -> None:
+        self._client = client
+        self._terminal = terminal
+        self._progress = Progress(terminal, "lines")
+        self._pause = pause
+        self.counts: Counter[str] = Counter(accepted=0, replayed=0, refused=0)
+
+    def run(self, lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
+        """Send them all, holding one chunk at a time; the verdict of each, in order.
+
+        Raises:
+            ApiUnreachable: Nobody answers any more. The chunk on its way may be accepted or not.
+            ApiRefused: For a reason that is not one of the lines.
+        """
+        for chunk in _chunks(lines):
+            for verdict in self._send(chunk):
+                self.counts[verdict["verdict"]] += 1
+                self._progress.add()
+                if verdict["problem"] is not None:
+                    self._name(verdict)
+                yield verdict
+        self._progress.clear()
+
+    def _send(self, chunk: list[Line]) -> Iterator[dict[str, Any]]:
+        sound = [line for line in chunk if line.item is not None]
+        answers = {verdict["line"]: verdict for verdict in self._ask(sound)} if sound else {}
+        for line in chunk:
+            yield answers.get(line.number) or _unreadable(line)
+
+    def _ask(self, chunk: list[Line]) -> Iterator[dict[str, Any]]:
+        """The API's verdicts; what is too large for one request is sent in halves."""
+        try:
+            answer = self._post({"items": [line.item for line in chunk]})
+        except ApiRefused as refused:
+            if refused.status != _TOO_LARGE:
+                raise
+            if len(chunk) == 1:
+                yield {"line": chunk[0].number, **_refused(refused.status, dict(refused.problem))}
+                return
+            half = len(chunk) // 2
+            yield from self._ask(chunk[:half])
+            yield from self._ask(chunk[half:])
+            return
+        for line, item in zip(chunk, answer["items"], strict=True):
+            yield {"line": line.number, **{name: value for name, value in item.items() if name != "index"}}
+
+    def _post(self, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+        """Sent again where nobody knows what became of it: every item has its key."""
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                return self._client.post("/api/executions/bulk", body).body
+            except (ApiRefused, ApiUnreachable) as error:
+                if not left or (isinstance(error, ApiRefused) and error.status != _AWAY):
+                    raise
+                self._pause(_PAUSE_S)
+        raise AssertionError  # the last try has returned or raised
+
+    def _name(self, verdict: Mapping[str, Any]) -> None:
+        self._progress.clear()
+        problem = verdict["problem"]
+        self._terminal.say(
+            clean(f"line {verdict['line']}: {problem.get('detail') or problem['title']} ({problem['code']})"), "failed"
+        )
+
+
+def _show(sending: Sending, verdicts: Iterator[dict[str, Any]], form: str) -> None:
+    if form == "json":
+        print_items(verdicts, lambda: dict(sending.counts))
+        return
+    for _ in verdicts:
+        pass
+    counts = sending.counts
+    print(
+        f"{plural(counts.total(), 'line')}: {counts['accepted']:,} accepted, {counts['replayed']:,} accepted before, "
+        f"{counts['refused']:,} refused"
+    )
+
+
+def _read_json(file: IO[bytes]) -> Iterator[Line]:
+    """JSON lines; blank ones are passed over. NaN and half characters are no JSON that anybody could be sent."""
+    for number, raw in enumerate(file, start=1):
+        if not raw.strip():
+            continue
+        try:
+            item = json.loads(raw)
+            json.dumps(item, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            yield Line(number, None, f"the line is not JSON: {getattr(error, 'msg', type(error).__name__)}")
+            continue
+        if isinstance(item, dict):
+            yield Line(number, item)
+        else:
+            yield Line(number, None, "the line is not a JSON object")
+
+
+def _read_csv(client: Client, file: IO[bytes], slug: str | None) -> Iterator[Line]:
+    """Lines whose columns are inputs, as the types that the command declares; an empty cell is an input not given."""
+    if slug is None:
+        raise click.UsageError("A CSV needs --command: its columns are the inputs of one.")
+    schema = client.get(f"/api/commands/{segment(slug)}")["inputs"]
+    return _rows(codecs.iterdecode(file, "utf-8-sig"), schema)
+
+
+def _rows(text: Iterable[str], schema: Mapping[str, Any]) -> Iterator[Line]:
+    from dsl.inputs import coerce
+
+    reader = csv.DictReader(text, strict=True)
+    try:
+        for row in reader:
+            if None in row:
+                yield Line(reader.line_num, None, "the line has more columns than the first")
+                continue
+            texts = {name: value for name, value in row.items() if value}
+            yield Line(reader.line_num, {"inputs": dict(coerce(schema, texts))})
+    except (csv.Error, UnicodeDecodeError) as error:
+        yield Line(reader.line_num + 1, None, f"the rest cannot be read as CSV in UTF-8: {error}")
+
+
+def _with(line: Line, standard: Mapping[str, Any]) -> Line:
+    return line if line.item is None else Line(line.number, {**standard, **line.item})
+
+
+def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    chunk: list[Line] = []
+    held = 0
+    for line in lines:
+        size = len(json.dumps(line.item))
+        if chunk and (len(chunk) == CHUNK_ITEMS or held + size > CHUNK_BYTES):
+            yield chunk
+            chunk, held = [], 0
+        chunk.append(line)
+        held += size
+    if chunk:
+        yield chunk
+
+
+def _unreadable(line: Line) -> dict[str, Any]:
+    problem = {"title": "Line cannot be read", "detail": line.fault, "code": "request.malformed"}
+    return {"line": line.number, **_refused(None, problem)}
+
+
+def _refused(status: int | None, problem: Mapping[str, Any]) -> dict[str, Any]:
+    return {"verdict": "refused", "status": status, "id": None, "location": None, "problem": dict(problem)}

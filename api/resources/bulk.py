@@ -1,0 +1,116 @@
+"""`/api/executions/bulk`: many submissions in one request, each with a verdict of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response
+from flask.views import MethodView
+
+from api import problems
+from api.parsing import parse_part
+from api.problems import BodyMalformed, RequestInvalid
+from api.resources import executions
+from api.resources.answers import json_answer
+from api.resources.context import resources
+from api.resources.executions import KEY_HEADER, header_key
+from api.resources.submissions import key_fault, submission_of
+from api.schemas.bulk import BulkAnswerShape, BulkItemShape, BulkShape
+from api.tracing import RequestTrace, current_trace
+from dsl.command import Command
+from dsl.errors import Fault
+from telemetry.errors import WeirError
+from workers.bulk import MAX_ITEMS, Bulk, BulkKeys, Item, Verdict, WholeKey
+
+#: Of all operations on executions, this among them.
+blueprint = executions.blueprint
+
+_KEY_HEADER = KEY_HEADER | {
+    "description": "Of the caller's choice. The same request sent again within 24 hours has the same answer."
+}
+_HEADERS = {"Idempotent-Replay": {"schema": {"type": "string"}, "description": "`true`, if all of it was sent before."}}
+
+
+@blueprint.route("/executions/bulk")
+class BulkSubmissions(MethodView):
+    """Many executions to be."""
+
+    @blueprint.takes(_KEY_HEADER)
+    @blueprint.arguments(BulkShape)
+    @blueprint.response(200, BulkAnswerShape, headers=_HEADERS)
+    @blueprint.refuses(409, 503)
+    def post(self, body: Mapping[str, Any]) -> Response:
+        """Submit up to 1,000 commands at once; each is accepted or refused by itself.
+
+        Those that are accepted are committed together. The answer says of each what a single submission would have been
+        answered with, in order. With `Idempotency-Key`, all of it sent again is answered as it was the first time.
+        """
+        given: Sequence[object] = body["items"]
+        if len(given) > MAX_ITEMS:
+            message = f"items: at most {MAX_ITEMS:,} in one request, and there are {len(given):,}"
+            raise RequestInvalid([Fault("request.too_many_items", message, path="items", expected=f"<= {MAX_ITEMS}")])
+        held, whole = resources(), _whole_key(body)
+        kept = None if whole is None else BulkKeys(held.pool).answer(whole)
+        if kept is not None:
+            return _answered(kept, is_replay=True)
+        # A command is looked up once: looking whether its file has changed is most of the work.
+        reader = _Reader(BulkItemShape(), current_trace(), cache(held.library.get))
+        items = [reader.read(item) for item in given]
+        answer, is_replay = Bulk(held.pool, held.executions, held.hints).submit(items, _answer, whole)
+        return _answered(answer, is_replay=is_replay)
+
+
+def _whole_key(body: Mapping[str, Any]) -> WholeKey | None:
+    key = header_key()
+    try:
+        return None if key is None else WholeKey.of(key, body)
+    except RecursionError as error:
+        raise BodyMalformed("the body is nested too deeply") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the items of one request."""
+
+    shape: BulkItemShape
+    trace: RequestTrace
+    find: Callable[[str], Command]
+
+    def read(self, given: object) -> Item | WeirError:
+        """One item, or why it is refused; what goes wrong with one is nothing to the others."""
+        own = replace(self.trace)
+        try:
+            body = parse_part(self.shape, given)
+            key = body["idempotency_key"]
+            if key is not None and (fault := key_fault(key, "idempotency_key")):
+                return RequestInvalid([fault])
+            own.correlation_id = body["correlation_id"] or self.trace.correlation_id
+            return Item(submission_of(body["command"], body, own, self.find), key)
+        except WeirError as refusal:
+            if problems.of_error(refusal).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise  # the server's fault, and that of all of them
+            return refusal
+
+
+def _answer(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    items = [_verdict_json(index, verdict) for index, verdict in enumerate(verdicts)]
+    counts = Counter(item["verdict"] for item in items)
+    return {name: counts[name] for name in ("accepted", "replayed", "refused")} | {"items": items}
+
+
+def _verdict_json(index: int, verdict: Verdict) -> dict[str, Any]:
+    facts: dict[str, Any] = {"index": index, "id": None, "location": None, "problem": None}
+    if verdict.refusal is not None:
+        problem = problems.of_error(verdict.refusal)
+        return facts | {"verdict": "refused", "status": problem.status, "problem": problem.body}
+    facts |= {"id": str(verdict.execution_id), "location": f"/api/executions/{verdict.execution_id}"}
+    return facts | {"verdict": "replayed" if verdict.is_replay else "accepted", "status": int(HTTPStatus.ACCEPTED)}
+
+
+def _answered(body: Mapping[str, Any], *, is_replay: bool) -> Response:
+    return json_answer(body, 200, {"Idempotent-Replay": "true"} if is_replay else {})

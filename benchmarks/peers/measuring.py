@@ -1,0 +1,115 @@
+"""Weir, bare Dramatiq, DBOS and Celery in turn: rounds of all of them, and the medians.
+
+All of them have 2 worker processes, the same Postgres and the same Valkey, durable and on disk; whoever is not measured
+is idle. What each does:
+
+- **Weir**: `benchmarks.throughput`, 4 threads a process, its sink storing every event meanwhile.
+- **Bare Dramatiq**: `benchmarks.bare_worker`, 4 threads a process, as many commits as Weir has transactions. It resumes
+  nothing and remembers no result.
+- **DBOS**: 5 `@DBOS.step()` in a workflow, or 5 transactions of a data source, from a durable queue; polling and
+  concurrency are set to what was fastest here (`dbos_worker`, `dbos_driver`). Its transactions insert into a table like
+  Weir's `fragments`, with the same indexes. It writes no mutation records and no telemetry.
+- **Celery**: its prefork pool; a chain of 5 tasks, and one task that calls 5 functions; `acks_late`. Not durable: what
+  is lost with Redis is gone, and a chain cannot be resumed from a database. No results are kept.
+
+Rates count from the moment when everything is there to be taken. Latencies are one at a time on idle workers, submitted
+by each one's own Python client (no HTTP), until another connection sees the end; it looks twice a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from random import uniform
+from statistics import median
+from time import perf_counter_ns, sleep
+
+from benchmarks.commands import database_command, inline_worker, light_command
+from benchmarks.peers.drivers import running_celery, running_dbos
+from benchmarks.peers.figures import WEIR, Comparison
+from benchmarks.rounds import interleave, percentile
+from benchmarks.servers import BenchmarkFailed, Servers, running_service
+from benchmarks.throughput import AROUND, STEPS, WORKERS, BareWorkers, WeirWorkers
+from telemetry.connections import connect
+from workers.settings import WorkerSettings
+
+#: As they are shown.
+BARE, DBOS, CHAIN, TASK = "bare Dramatiq", "DBOS", "Celery, chain", "Celery, one task"
+_GIVE_UP_S = 10
+
+
+def measure(servers: Servers, python: Path, *, quick: bool) -> list[Comparison]:
+    """Everything that is compared.
+
+    Args:
+        servers: Of nobody else.
+        python: Of the peers' environment.
+        quick: Few rounds of little: whether it works.
+    """
+    rounds, scale = (1, 10) if quick else (3, 1)
+    threads = WorkerSettings().threads
+    with ExitStack() as stack:
+        for number in range(WORKERS):
+            stack.enter_context(running_service(servers, f"worker-{number}", "worker"))
+        stack.enter_context(running_service(servers, "sink", "sink"))
+        dbos = stack.enter_context(running_dbos(servers, python))
+        celery = stack.enter_context(running_celery(servers, python))
+        bare = BareWorkers(stack, servers, threads)
+        weir = WeirWorkers(
+            stack.enter_context(inline_worker(servers.database_url, servers.redis_url)),
+            stack.enter_context(connect(servers.database_url, name="weir benchmarks", autocommit=True)),
+        )
+        weir.warm_up()
+        bare.run(100, commits=2)
+        light: dict[str, Callable[[], float]] = {
+            WEIR: partial(weir.run, light_command(STEPS), 2000 // scale, events=STEPS + AROUND),
+            BARE: partial(bare.run, 4000 // scale, commits=2),
+            DBOS: partial(dbos.rate, "light", 500 // scale),
+            CHAIN: partial(celery.rate, "chain", 600 // scale),
+            TASK: partial(celery.rate, "task", 4000 // scale),
+        }
+        database: dict[str, Callable[[], float]] = {
+            WEIR: partial(weir.run, database_command(STEPS), 600 // scale, events=2 * STEPS + AROUND),
+            BARE: partial(bare.run, 2000 // scale, commits=STEPS + 2),
+            DBOS: partial(dbos.rate, "database", 250 // scale),
+        }
+        latency: dict[str, Callable[[], list[float]]] = {
+            WEIR: partial(_latencies, weir, 40 // scale),
+            DBOS: partial(dbos.latencies, 40 // scale),
+            CHAIN: partial(celery.latencies, 40 // scale),
+        }
+        rates, rates_of_transactions = interleave(light, rounds), interleave(database, rounds)
+        times = {who: list(chain.from_iterable(found)) for who, found in interleave(latency, rounds).items()}
+    return [
+        Comparison("light_per_s", "1/s", {who: median(found) for who, found in rates.items()}),
+        Comparison("database_per_s", "1/s", {who: median(found) for who, found in rates_of_transactions.items()}),
+        Comparison("idle_ms_p50", "ms", {who: median(found) for who, found in times.items()}, more_is_better=False),
+        Comparison(
+            "idle_ms_p95", "ms", {who: percentile(found, 95) for who, found in times.items()}, more_is_better=False
+        ),
+    ]
+
+
+def _latencies(weir: WeirWorkers, count: int) -> list[float]:
+    """Milliseconds each, of as many executions of light steps, one at a time."""
+    command, final = (
+        light_command(STEPS),
+        "select state from command_executions where id = %s and finished_at is not null",
+    )
+    times = []
+    for _ in range(count):
+        sleep(uniform(0.05, 0.15))
+        begun = perf_counter_ns()
+        execution_id = weir.door.submit(command)
+        weir.door.resources.hints.wake("default")
+        while (row := weir.connection.execute(final, [execution_id]).fetchone()) is None:
+            if perf_counter_ns() - begun > _GIVE_UP_S * 1e9:
+                raise BenchmarkFailed("an execution was not final in time")
+            sleep(0.0005)
+        times.append((perf_counter_ns() - begun) / 1e6)
+        if row[0] != "succeeded":
+            raise BenchmarkFailed("an execution failed")
+    return times
