@@ -47,6 +47,8 @@ _SETTINGS = {
     "WEIR_WORKER_SCHEDULE_GRACE": "500ms",
     # Deaths are what this is about: none of them is the command's fault.
     "WEIR_WORKER_MAX_DEATHS": "100",
+    # Nor are the retries, however many.
+    "WEIR_WORKER_RETRY_FLOOR": "1000000",
     # A stopped worker that goes on is to meet its fence, not its own impatience.
     "WEIR_WORKER_STUCK_AFTER": "60s",
     "WEIR_WORKER_SHUTDOWN_TIMEOUT": "3s",
