@@ -25,6 +25,7 @@ from api.resources import (
     execution_events,
     fragments,
     health,
+    queues,
     schedules,
     telemetry,
 )
@@ -34,6 +35,7 @@ from api.settings import Settings
 from api.streaming import Streams
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
+from workers.admission import Admission
 from workers.progress import Progress
 from workers.resources import Resources, open_resources
 
@@ -52,6 +54,7 @@ _BLUEPRINTS = tuple(
             bulk,
             schedules,
             dead_letters,
+            queues,
             fragments,
             telemetry,
             health,
@@ -80,10 +83,13 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=settings.api.max_body_bytes, PROPAGATE_EXCEPTIONS=False)
     app.url_map.strict_slashes = False
     app.extensions[_CLOSE] = stack
+    admission = Admission(
+        resources.pool, resources.clock, max_queued=settings.api.max_queued, max_age=settings.api.max_queue_age
+    )
     progress = Progress(resources.pool)
     stack.callback(progress.close)
     waiters, streams = Semaphore(settings.api.threads // 2), Streams(settings.api.streams)
-    context.give(app, context.Context(settings, resources, waiters, streams, progress))
+    context.give(app, context.Context(settings, resources, waiters, streams, progress, admission))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app, settings.api.allowed_hosts)
     parsing.install(app)

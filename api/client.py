@@ -144,6 +144,10 @@ class Client:
         extra = {"Content-Type": "application/json"}
         return self._request("PATCH", path, _encoded(body), extra, self._timeout_s).body
 
+    def put(self, path: str, body: object) -> Any:  # noqa: ANN401 - any JSON
+        """The body of the answer to `PUT path`. Raises as `post`."""
+        return self._request("PUT", path, _encoded(body), {"Content-Type": "application/json"}, self._timeout_s).body
+
     def delete(self, path: str) -> Any:  # noqa: ANN401 - any JSON
         """The body of the answer to `DELETE path`. Raises as `get`."""
         return self._request("DELETE", path, None, {}, self._timeout_s).body

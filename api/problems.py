@@ -178,6 +178,15 @@ KINDS: tuple[Kind, ...] = (
          " work, memory or text than one may.", "Do less in one template, or raise the setting that the hint names."),
     Kind("execution.not_found", 404, "No such execution", "No execution has this id.",
          "`weir executions list` shows the newest."),
+    Kind("concurrency.full", 409, "As many as may run", "The command's `concurrency` says `on_full: reject`, and as"
+         " many executions with this key as may run have not ended.", "Send it again when one has ended; `Retry-After`"
+         " is a guess."),
+    Kind("concurrency.key_invalid", 422, "Concurrency key has no value", "The key of the command's `concurrency` cannot"
+         " be evaluated for these inputs, or is too long.", "Correct the inputs, or the key."),
+    Kind("queue.full", 429, "Lane takes no more", "Too many executions wait in the lane, or the oldest has waited too"
+         " long. Nothing was accepted.", "Wait for `Retry-After` seconds and send the same request again."),
+    Kind("queue.not_found", 404, "No such lane", "No lane of this name is declared, and nothing waits, runs or works in"
+         " one.", "`weir queues list` shows them all."),
     Kind("execution.conflict", 409, "Execution is in another state", "The execution's state does not allow this.",
          "Look at its state first."),
     Kind("execution.dead_letter_handled", 409, "Dealt with already", "The dead letter was requeued or dropped already."
@@ -250,6 +259,9 @@ KINDS: tuple[Kind, ...] = (
          " it; the API's log does, under the `X-Correlation-ID` of the answer.", "Look in the log, and report it."),
 )  # fmt: skip
 
+#: Of other statuses, those that a wait helps.
+_PASSING = ("concurrency.full",)
+
 _BY_CODE = {kind.code: kind for kind in KINDS}
 _INTERNAL = _BY_CODE["internal"]
 _BY_STATUS = {
@@ -293,8 +305,12 @@ def of_error(error: WeirError) -> Problem:
         body["errors"] = [fault_json(fault) for fault in faults]
     if isinstance(error, NotReady):
         body["checks"] = error.checks
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return Problem(kind.status, body, headers)
+    return Problem(kind.status, body, {"Retry-After": str(RETRY_AFTER_S)} if _passes(kind) else {})
+
+
+def _passes(kind: Kind) -> bool:
+    """Whether the same request may be answered otherwise soon."""
+    return kind.status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS} or kind.code in _PASSING
 
 
 def of_status(status: int, detail: str) -> Problem:
@@ -373,7 +389,8 @@ def reference() -> str:
         "| `errors` | every single fault: `code`, `message`, `path`, and where known `line`, `column`, `found`, "
         "`expected`, `nearest` |",
         "",
-        f"Answers with status 503 carry `Retry-After: {RETRY_AFTER_S}`. Every answer carries `X-Correlation-ID`.",
+        f"Answers with status 429 or 503, and `concurrency.full`, carry `Retry-After: {RETRY_AFTER_S}`.",
+        "Every answer carries `X-Correlation-ID`.",
         "",
     ]
     for kind in KINDS:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dsl.checking.shape import LANE
+from dsl.command import DEFAULT_LANE
 from dsl.declarations import TableSettings, declare
 from dsl.settings import DslSettings
 from telemetry.errors import SettingsInvalid
@@ -59,6 +61,15 @@ class ApiSettings:
         "How long one SQL statement of a request may run; then, or a second later where Postgres is silent, the answer"
         " is 503.",
         minimum=timedelta(milliseconds=10),
+    )
+    max_queued: int = setting(
+        100_000,
+        "Executions that may wait in a lane; submissions on top are refused with 429. `weir queues limit` sets others.",
+        minimum=1,
+        maximum=2_000_000_000,
+    )
+    max_queue_age: timedelta = setting(
+        timedelta(0), "How long one of them may have waited, likewise; 0s is no limit.", minimum=timedelta(0)
     )
     request_timeout: timedelta = setting(
         timedelta(seconds=10), "How long the command line waits for an answer (beyond what it asked to wait)."
@@ -156,6 +167,17 @@ def _relations(settings: Settings) -> list[str]:
         for name in settings.api.allowed_hosts
         if not _HOST.fullmatch(name)
     )
+    if settings.workers.lane not in settings.dsl.lanes:
+        faults.append(
+            f"WEIR_WORKER_LANE = {settings.workers.lane!r} is not among WEIR_DSL_LANES: {', '.join(settings.dsl.lanes)}"
+        )
+    faults.extend(
+        f"WEIR_DSL_LANES: {lane!r} cannot be a lane: expected lower-case letters, digits, . _ and -, and not `dead`"
+        for lane in settings.dsl.lanes
+        if not LANE.fullmatch(lane) or lane == "dead"
+    )
+    if DEFAULT_LANE not in settings.dsl.lanes:
+        faults.append(f"WEIR_DSL_LANES must have {DEFAULT_LANE!r}: commands that name no lane are in it")
     if telemetry.query_default_limit > telemetry.query_max_limit:
         faults.append("WEIR_TELEMETRY_QUERY_DEFAULT_LIMIT is larger than WEIR_TELEMETRY_QUERY_MAX_LIMIT")
     if telemetry.batch_size > telemetry.buffer_max_events:

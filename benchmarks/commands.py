@@ -10,7 +10,7 @@ from uuid import UUID
 
 from benchmarks.servers import PSEUDONYM_KEY, BenchmarkFailed
 from dsl.check import load
-from dsl.command import Command
+from dsl.command import DEFAULT_LANE, Command
 from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
 from telemetry.ids import new_id
@@ -20,7 +20,6 @@ from workers.executions import Claim, Submission
 from workers.flusher import Flusher
 from workers.resources import Resources, open_resources
 from workers.settings import ServerSettings, WorkerSettings
-from workers.submissions import DEFAULT_LANE
 
 _UNSUCCESSFUL = """
 select slug, state, error ->> 'message' from command_executions

@@ -13,7 +13,7 @@ from dsl.checking.references import References, Scope
 from dsl.checking.schedules import read_schedules
 from dsl.checking.shape import COMMAND, Names
 from dsl.checking.steps import StepChecker, StepType, all_ids, ids_of, read_retry
-from dsl.command import Command, Concurrency
+from dsl.command import DEFAULT_LANE, Command, Concurrency
 from dsl.document import Document, read
 from dsl.errors import CommandInvalid, InputsInvalid
 from dsl.expressions import compiler
@@ -107,6 +107,7 @@ def _command(  # noqa: PLR0913 - one part each
         concurrency=concurrency,
         secrets=secrets,
         on_failure=on_failure,
+        lane=_lane(fields, settings),
         schedules=read_schedules(fields.items("schedules") or (), language, faults),
     )
 
@@ -144,16 +145,26 @@ def _secrets(fields: Fields) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _lane(fields: Fields, settings: DslSettings) -> str:
+    lane = fields.text("lane")
+    if lane is not None and settings.lanes and lane not in settings.lanes:
+        position = fields.node.entries["lane"].value.position
+        message = f"there is no lane `{lane}`; WEIR_DSL_LANES declares the lanes there are"
+        expected = " or ".join(settings.lanes)
+        fields.faults.add(
+            "command.unknown_lane", message, ("lane",), position, found=lane, expected=expected, known=settings.lanes
+        )
+    return lane or DEFAULT_LANE
+
+
 def _concurrency(fields: Fields, checker: StepChecker, step_ids: frozenset[str]) -> Concurrency | None:
     concurrency = fields.mapping("concurrency")
     if concurrency is None:
         return None
-    key = concurrency.text("key")
+    key = None
     node = concurrency.get("key")
-    if key is not None and isinstance(node, ScalarNode):
-        checker.template(node, (*concurrency.path, "key"), Scope(pending=step_ids))
+    if concurrency.text("key") is not None and isinstance(node, ScalarNode):
+        key = checker.template(node, (*concurrency.path, "key"), Scope(pending=step_ids))
     most = concurrency.whole("max")
     on_full = concurrency.choice("on_full") or "queue"
-    if key is None or most is None:
-        return None
-    return Concurrency(key, most, cast("Any", on_full))
+    return None if most is None else Concurrency(key, most, cast("Any", on_full))

@@ -14,6 +14,9 @@ from telemetry.events import Category
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
+#: Where executions wait of commands that name no lane.
+DEFAULT_LANE = "default"
+
 
 class Expression(Protocol):
     """A compiled template, a tree of them, or a condition."""
@@ -58,9 +61,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many executions with the same key may run at once."""
+    """How many executions with the same key may run at once.
 
-    key: str
+    Attributes:
+        key: Evaluates to what executions of the command are counted by; without it all are counted together.
+        max: How many of them.
+        on_full: Whether one too many waits, or is refused.
+    """
+
+    key: Expression | None
     max: int
     on_full: Literal["queue", "reject"] = "queue"
 
@@ -107,6 +116,7 @@ class Command:
         source: The text it was read from.
         origin: `pack`, or the path of its file.
         schedules: When it runs by itself, by id.
+        lane: Whose workers run it.
     """
 
     slug: str
@@ -125,6 +135,7 @@ class Command:
     secrets: tuple[str, ...] = ()
     on_failure: tuple[StepSpec, ...] = field(default=())
     schedules: Mapping[str, ScheduleSpec] = field(default_factory=lambda: _NONE)
+    lane: str = DEFAULT_LANE
 
 
 @dataclass(frozen=True, slots=True)

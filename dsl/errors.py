@@ -5,6 +5,7 @@ LanguageError
 |- InputsInvalid(faults)    a submission's inputs, every fault of them
 |- SecretsMissing           a command needs secrets that are not there
 |- UnknownCommand           did you mean ...?
+|- ConcurrencyKeyInvalid    what executions are counted by makes no sense for these inputs
 `- ExpressionError          a template or condition that cannot be evaluated
    `- ExpressionLimit       it asks for more than a template may take
 StepError
@@ -120,6 +121,12 @@ class ExpressionLimit(ExpressionError):
     """A template or condition asked for more than one may take; `facts["setting"]` names what moves the limit."""
 
     code = "expression.limit"
+
+
+class ConcurrencyKeyInvalid(LanguageError):
+    """The key of a command's `concurrency` has no value that can be one for these inputs."""
+
+    code = "concurrency.key_invalid"
 
 
 class StepError(WeirError):

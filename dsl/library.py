@@ -175,7 +175,8 @@ class Library:
         return stamp
 
     def _compile(self, source: str, definition_hash: bytes) -> Command:
-        command = load(source, self._registry, self._settings, origin="stored")
+        # Whoever was given it to run serves its lane, whatever is declared here.
+        command = load(source, self._registry, replace(self._settings, lanes=()), origin="stored")
         if command.definition_hash != definition_hash:
             fault = Fault("definition.wrong_hash", "the stored definition is not the one its hash stands for")
             raise CommandInvalid("stored", (fault,))

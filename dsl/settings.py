@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
+from dsl.command import DEFAULT_LANE
 from dsl.declarations import Table
 from telemetry.settings import TelemetrySettings, setting
 
@@ -20,6 +21,9 @@ class DslSettings:
     #: Declared under `[tables.NAME]`.
     tables: tuple[Table, ...] = ()
 
+    lanes: tuple[str, ...] = setting(
+        (DEFAULT_LANE,), "Lanes that commands may name; `weir up` starts a worker process for each."
+    )
     max_file_bytes: int = setting(1_048_576, "Bytes of a command file, at most.", minimum=1024)
     max_depth: int = setting(32, "Nesting of a command file, at most.", minimum=4, maximum=200)
     max_nodes: int = setting(20_000, "Values in a command file, at most.", minimum=100)

@@ -235,7 +235,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
     stop = _stop_on_signal()
     database_url, _, _ = required(servers, workers.dsl.telemetry)
     with open_resources(servers, workers, "scheduler") as resources:
-        stops = Stops(resources.pool, resources.executions, resources.clock, resources.recorder)
+        stops = Stops(resources.pool, resources.executions, resources.clock, resources.recorder, resources.hints)
         sweeper = Sweeper(resources.executions, resources.broker, resources.hints)
         declarer = Declarer(resources.library, resources.schedules)
         ticker = Ticker(resources.occurrences, resources.server_clock)

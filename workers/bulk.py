@@ -23,11 +23,14 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
+from dsl.errors import ConcurrencyKeyInvalid
 from telemetry.errors import WeirError
 from telemetry.sql import queries
+from workers.errors import ConcurrencyFull
 from workers.executions import Executions, reaching_store
 from workers.hints import Hints
 from workers.idempotency import HOURS, hash_of, hash_of_key, key_reused
+from workers.slots import refuse_if_full
 from workers.submissions import Acceptance, Submission
 
 SQL = queries(__file__)
@@ -198,6 +201,7 @@ class _Batch:
         #: Of several with the same key the first counts; the others are what it becomes.
         self._firsts: dict[_Mark, int] = {}
         self._owners: dict[_Mark, tuple[bytes, UUID]] = {}
+        self._refused: dict[int, WeirError] = {}
         for index, item in enumerate(items):
             if not isinstance(item, Item):
                 continue
@@ -223,7 +227,8 @@ class _Batch:
                 "sources": [command.source for command in commands],
             },
         )
-        rows = [self._row(index, acceptance) for index, acceptance in self._prepared.items()]
+        self._refuse(connection)
+        rows = [self._row(index, each) for index, each in self._prepared.items() if index not in self._refused]
         given = {"rows": msgspec.json.encode(rows).decode(), "hours": HOURS}
         written = {found for (found,) in connection.execute(SQL["submit"], given)}
         self.accepted = [each for each in self._prepared.values() if each.id in written]
@@ -240,12 +245,36 @@ class _Batch:
         own = self._prepared.get(index)
         if own is not None and own.id in accepted:
             return Verdict(own.id)
+        if index in self._refused and index not in self._marks:
+            return Verdict(refusal=self._refused[index])
         mark, body = self._marks[index]
         first = self._prepared[self._firsts[mark]]
         owner = (self._marks[self._firsts[mark]][1], first.id) if first.id in accepted else self._owners.get(mark)
+        if owner is None and self._firsts[mark] in self._refused:
+            return Verdict(refusal=self._refused[self._firsts[mark]])
         if owner is None or owner[0] != body:
             return Verdict(refusal=key_reused())
         return Verdict(owner[1], is_replay=True)
+
+    def _refuse(self, connection: Connection[Any]) -> None:
+        """Find those that their commands' limits of concurrency forbid; keys in order, so that nobody waits in a circle."""
+        limited: dict[tuple[str, str], list[int]] = {}
+        for index, acceptance in self._prepared.items():
+            try:
+                key = acceptance.key()
+            except ConcurrencyKeyInvalid as refusal:
+                self._refused[index] = refusal
+                continue
+            if key is not None and acceptance.may_be_refused:
+                limited.setdefault((acceptance.submission.command.slug, key), []).append(index)
+        for (slug, key), indexes in sorted(limited.items()):
+            for accepted, index in enumerate(indexes):
+                limit = self._prepared[index].submission.command.concurrency
+                try:
+                    refuse_if_full(connection, slug, key, 0 if limit is None else limit.max, accepted)
+                except ConcurrencyFull as refusal:
+                    self._refused.update(dict.fromkeys(indexes[accepted:], refusal))
+                    break
 
     def _row(self, index: int, acceptance: Acceptance) -> dict[str, Any]:
         row = acceptance.row()

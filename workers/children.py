@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +12,15 @@ from psycopg import Connection
 from psycopg.rows import class_row, scalar_row
 
 from dsl.command import Command
-from dsl.errors import CommandInvalid, InputsInvalid, StepFailed, UnknownCommand
+from dsl.concurrency import concurrency_key
+from dsl.errors import CommandInvalid, ConcurrencyKeyInvalid, InputsInvalid, StepFailed, UnknownCommand
 from dsl.inputs import check_inputs
 from dsl.library import Library
 from dsl.step import Child, ChildState, ExecutionInfo, Link
 from telemetry.sql import queries
+from workers.errors import ConcurrencyFull
 from workers.executions import Claim
+from workers.slots import refuse_if_full
 from workers.submissions import Acceptance, Submission
 
 SQL = queries(__file__)
@@ -70,11 +74,22 @@ class ChildSubmitter:
             ) from error
         if link == "child":
             self._refuse_cycle(connection, parent, command)
-        return Child(self._new_id(), command, checked, link, priority)
+        return self._admitted(connection, parent, Child(self._new_id(), command, checked, link, priority))
 
     def find(self, connection: Connection[Any], parent: ExecutionInfo, path: str, step_try: int) -> ChildState | None:
         cursor = connection.cursor(row_factory=class_row(ChildState))
         return cursor.execute(SQL["child"], {"id": parent.id, "path": path, "step_try": step_try}).fetchone()
+
+    def _admitted(self, connection: Connection[Any], parent: ExecutionInfo, child: Child) -> Child:
+        """The child, if its command's limit of concurrency allows that it is accepted in this transaction."""
+        command, info = child.command, replace(parent, id=child.id, slug=child.command.slug)
+        try:
+            key = concurrency_key(command, info, child.inputs)
+            if command.concurrency is not None and command.concurrency.on_full == "reject" and not parent.dry_run:
+                refuse_if_full(connection, command.slug, key or "", command.concurrency.max)
+        except (ConcurrencyKeyInvalid, ConcurrencyFull) as error:
+            raise StepFailed(error.detail, hint=error.hint, command=command.slug) from error
+        return child
 
     def _refuse_cycle(self, connection: Connection[Any], parent: ExecutionInfo, command: Command) -> None:
         waiting = connection.execute(SQL["waiting"], {"id": parent.id}).fetchall()
@@ -92,6 +107,7 @@ def accept(child: Child, parent: Claim) -> Acceptance:
         request_source="command",
         correlation_id=parent.correlation_id,
         priority=child.priority,
+        lane=child.command.lane,
         parent_id=parent.id,
         link=child.link,
         parent_path=child.path,

@@ -5,11 +5,14 @@ ExecutionError
 |- ExecutionConflict    it is not in a state that allows this
 |- DeadLetterHandled    it was requeued or dropped already
 |- IdempotencyConflict  the key was used for another submission
+|- ConcurrencyFull      no more executions of its key are accepted at the moment
 |- ExecutionExpired     it was not begun in time
 |- StepNotFound         the command has no such step
 |- CommandTimedOut      it ran longer than it may
 |- WorkerLost           the process that ran it is gone
 `- QueueUnavailable     Redis does not take messages; the sweeper will send the hint again
+QueueFull               a lane takes no more submissions at the moment
+LaneNotFound            nothing is known under this name
 ScheduleError
 |- ScheduleNotFound
 |- ScheduleDeclared     its words are those of a command file
@@ -66,6 +69,13 @@ class IdempotencyConflict(ExecutionError):
     code = "execution.key_reused"
 
 
+class ConcurrencyFull(ExecutionError):
+    """As many executions with its concurrency key as may run have not ended, and its command wants none to wait."""
+
+    code = "concurrency.full"
+    retryable = True
+
+
 class ExecutionConflict(ExecutionError):
     """The execution is not in a state that allows this."""
 
@@ -83,6 +93,19 @@ class QueueUnavailable(ExecutionError):
 
     code = "queue.unavailable"
     retryable = True
+
+
+class QueueFull(WeirError):
+    """A lane takes no more submissions at the moment: too many wait there, or one of them for too long."""
+
+    code = "queue.full"
+    retryable = True
+
+
+class LaneNotFound(WeirError):
+    """There is no lane with this name: none is declared, and nothing waits, runs or works in one."""
+
+    code = "queue.not_found"
 
 
 class ScheduleError(WeirError):

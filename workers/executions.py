@@ -28,6 +28,7 @@ from telemetry.privacy import Pseudonyms
 from telemetry.recorder import Recorder
 from telemetry.sql import queries
 from workers.errors import ExecutionNotFound
+from workers.slots import admit, has_room, refuse_if_full, something_is_due, unpark_commands
 from workers.submissions import Acceptance
 from workers.submissions import Submission as Submission  # noqa: PLC0414 - what `Executions.submit` takes
 
@@ -41,13 +42,34 @@ FINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "expired", "dead"}
 #: Ids of spaces remembered by a process, by name.
 MAX_KNOWN_SPACES = 1000
 
+#: How often a claim looks again because a better execution came while it looked at the best one.
+MAX_OVERTAKEN = 10
+
 #: Every state, in the order of a life.
 STATES = ("scheduled", "queued", "running", "waiting", "succeeded", "failed", "cancelled", "expired", "dead")
 
 
+#: Why an execution does not run at a moment (`why_execution_waits` in the schema).
+WAITING_REASONS = (
+    "worker",
+    "lane_paused",
+    "command_paused",
+    "concurrency",
+    "lane_limit",
+    "children",
+    "run_at",
+    "retry",
+    "alone",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionSummary:
-    """A row of `command_executions` with its space's name, as lists show it. Instants are aware UTC."""
+    """A row of `command_executions` with its space's name, as lists show it. Instants are aware UTC.
+
+    Attributes:
+        waiting_for: Why it does not run, by `reason`; none while it runs, and once it has ended.
+    """
 
     id: UUID
     slug: str
@@ -84,6 +106,7 @@ class ExecutionSummary:
     slowest_step: str | None
     slowest_step_type: str | None
     slowest_step_us: int | None
+    waiting_for: dict[str, Any] | None = None
 
     @property
     def is_final(self) -> bool:
@@ -111,6 +134,7 @@ class Claim:
         alone: It runs only where nothing else does.
         failing: The error that ended its steps, if only its `on_failure` is left.
         link: How it stands to its parent.
+        concurrency_key: What it is counted by within its command; none if nothing limits it.
     """
 
     id: UUID
@@ -134,6 +158,7 @@ class Claim:
     queue_wait_us: int
     running_us: int
     link: str | None
+    concurrency_key: str | None
     failures: int = 0
     alone: bool = False
     failing: dict[str, Any] | None = None
@@ -205,15 +230,18 @@ class Executions:
             also: Writes what is to be committed with the row; gets the id of the execution.
 
         Raises:
+            ConcurrencyKeyInvalid: Its command's key has no value for these inputs.
+            ConcurrencyFull: As many executions of its key as may be have not ended, and it is not to wait.
             StoreUnavailable: Postgres did not take it; nothing was kept.
         """
         acceptance = self.prepare(submission)
-        if also is None:
+        if also is None and not acceptance.may_be_refused:
             self._run(SQL["submit"], acceptance.row())
         else:
             with reaching_store(), self._pool.connection() as connection, connection.transaction():
-                connection.execute(SQL["submit"], acceptance.row())
-                also(connection, acceptance.id)
+                insert(connection, acceptance)
+                if also is not None:
+                    also(connection, acceptance.id)
         self.announce(acceptance)
         return acceptance.id
 
@@ -247,13 +275,32 @@ class Executions:
             "worker_id": worker_id,
             "event_id": event_id and UUID(bytes=event_id),
         }
-        claims = self._fetch(Claim, SQL["claim"], parameters)
-        if not claims:
+        claims = self._fetch(Claim, SQL["claim"], parameters | {"counted": False})
+        claim = claims[0] if claims else self._claim_with_care(parameters)
+        if claim is None:
             return None
-        claim = claims[0]
         if event_id is not None:
             self._recorder.record(ExecutionStarted(event_id, now_us, self.scope(claim), claim.waited_us))
         return claim
+
+    def _claim_with_care(self, parameters: Mapping[str, Any]) -> Claim | None:
+        """What a claim could not take without a closer look; each look parks at least one, or finds one, or nothing."""
+        lane, worker_id = parameters["lane"], parameters["worker_id"]
+        overtaken = 0
+        with reaching_store(), self._pool.connection() as connection:
+            while overtaken < MAX_OVERTAKEN and something_is_due(connection, lane, worker_id):
+                with connection.transaction(), connection.cursor(row_factory=class_row(Claim)) as cursor:
+                    if not has_room(connection, lane):
+                        return None
+                    admitted = admit(connection, lane)
+                    if admitted is None:
+                        return None
+                    claim = cursor.execute(SQL["claim"], {**parameters, "counted": True}).fetchone()
+                if claim is not None:
+                    return claim
+                # A better one came meanwhile that needs a look of its own. What was admitted keeps its place.
+                overtaken += admitted
+        return None
 
     def scope(self, claim: Claim) -> Scope:
         """What all events of a claimed execution share."""
@@ -339,6 +386,15 @@ class Executions:
         """
         return self._fetch(Promoted, SQL["promote"], {"limit": limit})[0]
 
+    def unpark(self) -> tuple[list[str], bool]:
+        """Let executions of commands that are no longer paused be claimed; their lanes, and whether there may be more.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        with reaching_store(), self._pool.connection() as connection:
+            return unpark_commands(connection)
+
     def unhinted_lanes(self, patience: timedelta) -> list[str]:
         """Lanes where something has been due for longer than that."""
         with reaching_store(), self._pool.connection() as connection:
@@ -369,6 +425,19 @@ class Executions:
         ):
             # Planned for the values at hand: a plan for all of them could not use the index of the filter that is set.
             return cur.execute(statement, parameters, prepare=None if row is not ExecutionSummary else False).fetchall()
+
+
+def insert(connection: Connection[Any], acceptance: Acceptance) -> None:
+    """Write the row of an execution, in a transaction.
+
+    Raises:
+        ConcurrencyKeyInvalid: Its command's key has no value for these inputs.
+        ConcurrencyFull: As many executions of its key as may be have not ended, and it is not to wait.
+    """
+    row = acceptance.row()
+    if acceptance.may_be_refused:
+        refuse_if_full(connection, row["slug"], row["concurrency_key"], row["concurrency_max"])
+    connection.execute(SQL["submit"], row)
 
 
 class reaching_store:  # noqa: N801 - a context manager used like a function

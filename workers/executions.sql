@@ -10,18 +10,24 @@ with definition as (
 )
 insert into command_executions (
     id, slug, definition_hash, state, priority, request_source, dry_run, user_name, space_id, correlation_id,
-    parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at, run_at, expires_at, queued_event_id
+    parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at, run_at, expires_at, queued_event_id,
+    concurrency_key, concurrency_max
 ) values (
     %(id)s, %(slug)s, %(definition_hash)s,
     case when %(run_at)s::timestamptz > now() then 'scheduled' else 'queued' end,
-    %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s, %(space_id)s, %(correlation_id)s, %(parent_id)s, %(link)s, %(parent_path)s, %(parent_try)s, %(schedule_id)s,
-    %(inputs)s, %(lane)s, %(queued_at)s, greatest(now(), %(run_at)s::timestamptz),
-    greatest(now(), %(run_at)s::timestamptz) + %(expires_us)s * interval '1 microsecond', %(queued_event_id)s
+    %(priority)s, %(request_source)s, %(dry_run)s, %(user_name)s, %(space_id)s, %(correlation_id)s, %(parent_id)s,
+    %(link)s, %(parent_path)s, %(parent_try)s, %(schedule_id)s, %(inputs)s, %(lane)s, %(queued_at)s,
+    greatest(now(), %(run_at)s::timestamptz),
+    greatest(now(), %(run_at)s::timestamptz) + %(expires_us)s * interval '1 microsecond', %(queued_event_id)s,
+    %(concurrency_key)s, %(concurrency_max)s
 );
 
 -- name: claim
--- Take the best due execution of a lane: most urgent, then oldest. Two claimers never get the same row, and nobody
--- without a lease gets any. params: lane; claimed_at; worker_id; event_id: of command.execution.started. index: command_executions_due.
+-- Take the best due execution of a lane: most urgent, then oldest; a level of priority is worth a quarter of an hour of
+-- waiting. Two claimers never get the same row, and nobody without a lease gets any. None also when that best one needs
+-- a closer look (workers/slots.sql): its command is paused, it has a key of concurrency and no place yet, or its lane has
+-- a limit and nobody has counted. params: lane; claimed_at; worker_id; event_id: of command.execution.started; counted.
+-- index: command_executions_due.
 with claimed as (
     update command_executions as e
     set state = 'running',
@@ -33,14 +39,28 @@ with claimed as (
     from (
         select c.id, greatest(0, extract(epoch from clock_timestamp() - c.run_at) * 1000000)::bigint as waited_us
         from command_executions as c
-        where c.state = 'queued' and c.lane = %(lane)s and c.run_at <= now()
+        where c.state = 'queued' and c.parked is null and c.lane = %(lane)s and c.run_at <= now()
             and (c.expires_at is null or c.expires_at > now() or c.attempt > 0)
             and exists (select from workers as w where w.id = %(worker_id)s and w.lease_until > now())
-        order by c.priority, c.run_at, c.id
+            and not exists (
+                select from flow_controls as f
+                where f.kind = 'lane' and f.name = %(lane)s
+                    and (
+                        (f.paused_at is not null and (f.paused_until is null or f.paused_until > now()))
+                        or (f.max_running is not null and not %(counted)s)
+                    )
+            )
+        order by (c.run_at at time zone 'UTC') + c.priority * interval '15 minutes', c.id
         for no key update skip locked
         limit 1
     ) as due
     where e.id = due.id
+        and (e.concurrency_key is null or e.slot_held)
+        and not exists (
+            select from flow_controls as f
+            where f.kind = 'command' and f.name = e.slug
+                and f.paused_at is not null and (f.paused_until is null or f.paused_until > now())
+        )
     returning e.*, due.waited_us
 ), attempt as (
     insert into command_attempts (execution_id, attempt, worker_id, claimed_at, queue_wait_us, event_id)
@@ -48,7 +68,7 @@ with claimed as (
 )
 select c.id, c.slug, c.definition_hash, d.source, c.lane, c.attempt, c.fence, c.user_name, s.name as space, c.space_id,
     c.request_source, c.correlation_id, c.parent_id, c.dry_run, c.inputs, c.queued_at, c.started_at, c.waited_us,
-    c.queue_wait_us, c.running_us, c.failures, c.alone, c.failing, c.link
+    c.queue_wait_us, c.running_us, c.failures, c.alone, c.failing, c.link, c.concurrency_key
 from claimed as c
 join command_definitions as d on d.hash = c.definition_hash
 join spaces as s on s.id = c.space_id;
@@ -121,7 +141,8 @@ set state = %(state)s,
     slowest_step_type = %(slowest_step_type)s,
     slowest_step_us = %(slowest_step_us)s,
     stopped = %(stopped)s,
-    finished_event_id = %(event_id)s
+    finished_event_id = %(event_id)s,
+    slot_held = false
 where id = %(id)s and fence = %(fence)s and finished_at is null
 returning id;
 
@@ -139,7 +160,8 @@ select pg_notify('weir_stops', '') where exists (select from asked);
 
 -- name: release
 -- Let go of an execution that goes on later: only from `running`, only behind the fence. No row: somebody else's by now.
--- One that waits for another does so unless that has ended meanwhile: its end locks this row before it looks.
+-- One that waits for another does so unless that has ended meanwhile: its end locks this row before it looks; and it
+-- keeps its place among those with its key of concurrency.
 -- params: id; fence; waiting; delay_us: until it is due, 0 is at once; running_us of this attempt; failures: 1 if it failed;
 -- failing: its error, while `on_failure` is still to run, or null; released_at; reason; step_path; error_*; event_id.
 with released as (
@@ -156,7 +178,8 @@ with released as (
         fence = fence + 1,
         worker_id = null,
         running_us = running_us + %(running_us)s,
-        failures = failures + %(failures)s
+        failures = failures + %(failures)s,
+        slot_held = slot_held and %(waiting)s
     where id = %(id)s and fence = %(fence)s and state = 'running'
     returning id, attempt
 )
@@ -241,7 +264,8 @@ select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_s
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
     e.worker_id, e.queued_at, e.run_at, e.expires_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us,
     e.steps_executed, e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
-    e.slowest_step_type, e.slowest_step_us, e.inputs, e.result
+    e.slowest_step_type, e.slowest_step_us, e.inputs, e.result,
+    case when e.finished_at is null then why_execution_waits(e) end as waiting_for
 from command_executions as e
 join spaces as s on s.id = e.space_id
 where e.id = %(id)s;
@@ -254,7 +278,8 @@ select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_s
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
     e.worker_id, e.queued_at, e.run_at, e.expires_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us,
     e.steps_executed, e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
-    e.slowest_step_type, e.slowest_step_us
+    e.slowest_step_type, e.slowest_step_us,
+    case when e.finished_at is null then why_execution_waits(e) end as waiting_for
 from command_executions as e
 join spaces as s on s.id = e.space_id
 where (%(before)s::uuid is null or e.id < %(before)s::uuid)
@@ -284,12 +309,15 @@ group by entity, operation
 order by entity, operation;
 
 -- name: unhinted_lanes
--- Lanes where something has been due for a while: perhaps nobody was told. One look into the index per lane.
--- params: patience_ms. index: command_executions_due.
+-- Lanes where something has been due for a while that somebody could begin: perhaps nobody was told. One look into the
+-- index per lane; what is parked is not in it. params: patience_ms. index: command_executions_due.
 with recursive lanes as (
-    select min(lane) as lane from command_executions where state = 'queued'
+    select min(lane) as lane from command_executions where state = 'queued' and parked is null
     union all
-    select (select min(e.lane) from command_executions as e where e.state = 'queued' and e.lane > lanes.lane)
+    select (
+        select min(e.lane) from command_executions as e
+        where e.state = 'queued' and e.parked is null and e.lane > lanes.lane
+    )
     from lanes
     where lanes.lane is not null
 )
@@ -298,8 +326,18 @@ from lanes
 where lane is not null
     and exists (
         select from command_executions as e
-        where e.state = 'queued' and e.lane = lanes.lane
+        where e.state = 'queued' and e.parked is null and e.lane = lanes.lane
             and e.run_at <= now() - %(patience_ms)s * interval '1 millisecond'
+    )
+    and not exists (
+        select from flow_controls as f
+        where f.kind = 'lane' and f.name = lanes.lane
+            and (
+                (f.paused_at is not null and (f.paused_until is null or f.paused_until > now()))
+                or f.max_running <= (
+                    select count(*) from command_executions as r where r.state = 'running' and r.lane = lanes.lane
+                )
+            )
     );
 
 -- name: committed

@@ -8,7 +8,7 @@ come from: killed in between, a committed row stands without its event, and hold
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -42,6 +42,7 @@ from workers.alarm import Alarm
 from workers.children import accept
 from workers.executions import SQL, Claim
 from workers.hints import Hints
+from workers.slots import wake_next
 from workers.submissions import Acceptance
 
 
@@ -89,7 +90,7 @@ class Ending:
 
     held: Cursor[Any]
     event: Event | None = None
-    woken: Cursor[Any] | None = None
+    woken: Sequence[Cursor[Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class Fence:
         claimed_us: Monotonic instant of the claim.
         hints: Wakes the lane of what steps have run; without them the sweeper finds it.
         woken: Lanes where something can go on, once what was written is committed.
+        freed: Where (slug, concurrency key) go of executions that have let go, for whoever lets go of several in one
+            transaction, and then passes on all of their places as its last thing; else it is done with each.
         slow_us: An execution that ran longer is slow.
         alarm: Told of what is put off; without it the sweeper finds it.
         put_off: For how long, once what was written is committed.
@@ -120,6 +123,7 @@ class Fence:
     claimed_us: int
     hints: Hints | None = None
     woken: set[str] = field(default_factory=set)
+    freed: set[tuple[str, str]] | None = None
     slow_us: int = sys.maxsize
     alarm: Alarm | None = None
     put_off: list[timedelta] = field(default_factory=list)
@@ -189,8 +193,8 @@ class Fence:
         """
         if ending.held.fetchone() is None:
             raise self._lost()
-        if ending.woken is not None:
-            self.woken.update(lane for (lane,) in ending.woken)
+        for woken in ending.woken:
+            self.woken.update(lane for (lane,) in woken)
         return ending.event
 
     @contextmanager
@@ -284,11 +288,12 @@ class Fence:
         if outcome.state != "succeeded":
             self._require(held)
             connection.execute(SQL["stop_children"], {"id": self.claim.id})
-        woken = None
+        woken: list[Cursor[Any]] = []
         if self.claim.link == "child":
             # Whoever else ends a sibling waits here, and then sees this one ended.
             connection.execute(SQL["lock_parent"], {"id": self.claim.parent_id})
-            woken = connection.execute(SQL["wake_parent"], {"id": self.claim.parent_id})
+            woken.append(connection.execute(SQL["wake_parent"], {"id": self.claim.parent_id}))
+        woken += self._pass_on(connection)
         if event_id is None:
             return Ending(held, woken=woken)
         measures = (
@@ -342,10 +347,13 @@ class Fence:
             self.woken.add(self.claim.lane)
         else:
             self.put_off.append(release.delay)
-        if event_id is None or release.reason == "waiting":
+        if release.reason == "waiting":
             return Ending(held)
+        woken = self._pass_on(connection)
+        if event_id is None:
+            return Ending(held, woken=woken)
         retried = ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
-        return Ending(held, retried)
+        return Ending(held, retried, woken)
 
     def announce(self, event: Event | None) -> None:
         """After the commit of how an attempt ended: record its event, and wake who can go on. Never raises."""
@@ -384,6 +392,16 @@ class Fence:
         if total_us <= self.slow_us:
             return False, None, None, None
         return True, *(totals.slowest or (None, None, None))
+
+    def _pass_on(self, connection: Connection[Any]) -> list[Cursor[Any]]:
+        """Let the next of its key of concurrency have the place that was given back; the lane to be told of it."""
+        key = self.claim.concurrency_key
+        if key is None:
+            return []
+        if self.freed is not None:
+            self.freed.add((self.claim.slug, key))
+            return []
+        return [wake_next(connection, self.claim.slug, key)]
 
     def _lost(self) -> FenceLost:
         return FenceLost(f"execution {self.claim.id} is no longer held by attempt {self.claim.attempt}")

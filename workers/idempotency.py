@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool
 
 from dsl.values import canonical_json
 from telemetry.sql import queries
-from workers.errors import IdempotencyConflict
+from workers.errors import ConcurrencyFull, IdempotencyConflict
 from workers.executions import Executions, reaching_store
 from workers.submissions import Submission
 
@@ -44,14 +44,10 @@ class Idempotency:
 
         Raises:
             IdempotencyConflict: The key was used for another submission.
+            ConcurrencyKeyInvalid, ConcurrencyFull: As `Executions.submit`; there was none already.
             StoreUnavailable: Postgres did not take it; nothing was kept.
         """
-        facts = {
-            "user": submission.user,
-            "slug": submission.command.slug,
-            "key": hash_of_key(key),
-            "body": hash_of(submission),
-        }
+        facts = _facts(submission, key)
 
         def take(connection: Connection[Any], execution_id: UUID) -> None:
             given = {**facts, "execution_id": execution_id, "hours": HOURS}
@@ -60,18 +56,40 @@ class Idempotency:
 
         try:
             return self._executions.submit(submission, take), False
+        except ConcurrencyFull:
+            # Very likely by the execution of this key.
+            owner = self._owner(facts)
+            if owner is None:
+                raise
+            return owner, True
         except _Taken:
-            return self._owner(facts), True
+            return self._taken(facts), True
+
+    def find(self, submission: Submission, key: str) -> UUID | None:
+        """The execution that a key of this user and command stands for already.
+
+        Raises:
+            IdempotencyConflict: The key was used for another submission.
+        """
+        return self._owner(_facts(submission, key))
 
     def forget(self) -> int:
         """Forget the keys whose time is over; how many."""
         with reaching_store(), self._pool.connection() as connection:
             return connection.execute(SQL["forget"], {"hours": HOURS}).rowcount
 
-    def _owner(self, facts: dict[str, Any]) -> UUID:
+    def _taken(self, facts: dict[str, Any]) -> UUID:
+        owner = self._owner(facts)
+        if owner is None:
+            raise key_reused()
+        return owner
+
+    def _owner(self, facts: dict[str, Any]) -> UUID | None:
         with reaching_store(), self._pool.connection() as connection:
-            found = connection.execute(SQL["taken"], facts).fetchone()
-        if found is None or bytes(found[1]) != facts["body"]:
+            found = connection.execute(SQL["taken"], {**facts, "hours": HOURS}).fetchone()
+        if found is None:
+            return None
+        if bytes(found[1]) != facts["body"]:
             raise key_reused()
         owner: UUID = found[0]
         return owner
@@ -92,6 +110,15 @@ def key_reused() -> IdempotencyConflict:
 def hash_of_key(key: str) -> bytes:
     """What is kept of a key."""
     return hashlib.sha256(key.encode()).digest()
+
+
+def _facts(submission: Submission, key: str) -> dict[str, Any]:
+    return {
+        "user": submission.user,
+        "slug": submission.command.slug,
+        "key": hash_of_key(key),
+        "body": hash_of(submission),
+    }
 
 
 def hash_of(submission: Submission) -> bytes:

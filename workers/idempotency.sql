@@ -11,9 +11,10 @@ where k.created_at < now() - %(hours)s * interval '1 hour'
 returning k.execution_id;
 
 -- name: taken
--- Whose a key is. params: user; slug; key. index: primary key.
+-- Whose a key is. params: user; slug; key; hours. index: primary key.
 select execution_id, body_hash from idempotency_keys
-where user_name = %(user)s and slug = %(slug)s and key_hash = %(key)s;
+where user_name = %(user)s and slug = %(slug)s and key_hash = %(key)s
+    and created_at >= now() - %(hours)s * interval '1 hour';
 
 -- name: forget
 -- Keys whose time is over. params: hours. index: idempotency_keys_by_age.

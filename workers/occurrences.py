@@ -26,7 +26,7 @@ from psycopg import Connection
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import ConnectionPool
 
-from dsl.errors import CommandInvalid, ExpressionError, InputsInvalid, UnknownCommand
+from dsl.errors import CommandInvalid, ConcurrencyKeyInvalid, ExpressionError, InputsInvalid, UnknownCommand
 from dsl.expressions import compiler
 from dsl.inputs import check_inputs
 from dsl.library import Library
@@ -40,12 +40,12 @@ from telemetry.ids import mint, new_id
 from telemetry.privacy import Pseudonyms
 from telemetry.recorder import Recorder
 from telemetry.sql import queries
-from workers.executions import SQL as EXECUTIONS
-from workers.executions import reaching_store
+from workers.errors import ConcurrencyFull
+from workers.executions import insert, reaching_store
 from workers.hints import Hints
 from workers.schedule import Schedule
 from workers.server_clock import ServerClock
-from workers.submissions import DEFAULT_LANE, Acceptance, Submission
+from workers.submissions import Acceptance, Submission
 
 log = structlog.get_logger(__name__)
 
@@ -107,13 +107,13 @@ class Journal:
     Attributes:
         now_us: When it began; stamps all of it.
         events: Of its rows.
-        accepted: How many executions.
+        lanes: Where executions were accepted.
         counts: Due times by what became of them.
     """
 
     now_us: int
     events: list[Event] = field(default_factory=list)
-    accepted: int = 0
+    lanes: set[str] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -170,8 +170,9 @@ class Occurrences:
         journal = Journal(self._clock.unix_us())
         with reaching_store(), self._pool.connection() as connection, connection.transaction():
             yield connection, journal
-        if journal.accepted and self._hints is not None:
-            self._hints.wake(DEFAULT_LANE)
+        if self._hints is not None:
+            for lane in journal.lanes:
+                self._hints.wake(lane)
         for event in journal.events:
             self._recorder.record(event)
 
@@ -245,7 +246,14 @@ class Occurrences:
         event_id = mint(journal.now_us) if enabled else None
         queued_id = mint(journal.now_us) if enabled else None
         acceptance = Acceptance(submission, new_id(journal.now_us), schedule.space_id, journal.now_us, queued_id)
-        connection.execute(EXECUTIONS["submit"], acceptance.row())
+        try:
+            insert(connection, acceptance)
+        except ConcurrencyFull:
+            self._skip(connection, schedule, due, journal, "overlap")
+            return None
+        except ConcurrencyKeyInvalid:
+            self._skip(connection, schedule, due, journal, "inputs_invalid")
+            return None
         lateness_us = max(0, journal.now_us - to_unix_us(due.fire_at))
         row = self._row(schedule, due.due_at, due.fire_at, due.origin, journal) | {
             "state": state,
@@ -256,7 +264,7 @@ class Occurrences:
             "event_id": event_id and UUID(bytes=event_id),
         }
         connection.execute(SQL["release" if due.waited else "insert"], row)
-        journal.accepted += 1
+        journal.lanes.add(submission.lane)
         journal.count(state)
         queued = acceptance.event(self._pseudonyms.user(submission.user))
         if event_id is not None and queued is not None:
@@ -472,6 +480,7 @@ class Occurrences:
             request_source="schedule",
             correlation_id=due.correlation_id or correlation_id,
             priority=schedule.priority,
+            lane=command.lane,
             link="scheduled_by",
             schedule_id=schedule.id,
         )

@@ -55,13 +55,22 @@ class Stops:
         executions: Scopes of events.
         clock: Stamps.
         recorder: Takes the events of what was committed.
+        hints: Wakes lanes where something can go on because of it.
     """
 
-    def __init__(self, pool: ConnectionPool, executions: Executions, clock: Clock, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        executions: Executions,
+        clock: Clock,
+        recorder: Recorder,
+        hints: Hints | None = None,
+    ) -> None:
         self._pool = pool
         self._executions = executions
         self._clock = clock
         self._recorder = recorder
+        self._hints = hints
 
     def cancel(self, execution_id: UUID) -> str:
         """Cancel an execution; its state now. One that runs is asked to stop, and is `running` until it has.
@@ -133,7 +142,7 @@ class Stops:
             if ending == "expired" and held.attempt:
                 # It was begun since it was looked for, and waits for a retry by now.
                 return held.state
-            fence = fence_of(held, self._pool, self._executions, self._clock, self._recorder)
+            fence = fence_of(held, self._pool, self._executions, self._clock, self._recorder, self._hints)
             error = ExecutionExpired("it was not begun in time") if ending == "expired" else None
             outcome = Outcome(None, error, None, fence.committed_in(connection), ending, "before_start")
             event = fence.settle(fence.finish(connection, outcome))
@@ -148,6 +157,7 @@ def fence_of(  # noqa: PLR0913 - one collaborator each
     clock: Clock,
     recorder: Recorder,
     hints: Hints | None = None,
+    freed: set[tuple[str, str]] | None = None,
 ) -> Fence:
     """What writes for an execution whose row is locked by somebody who does not run it."""
     return Fence(
@@ -159,6 +169,7 @@ def fence_of(  # noqa: PLR0913 - one collaborator each
         errors=Failures(),
         claimed_us=clock.monotonic_us(),
         hints=hints,
+        freed=freed,
     )
 
 

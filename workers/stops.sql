@@ -47,7 +47,7 @@ select set_config('lock_timeout', %(timeout)s, true);
 select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence, e.user_name, s.name as space,
     e.space_id, e.request_source, e.correlation_id, e.parent_id, e.dry_run, e.inputs, e.queued_at,
     coalesce(e.started_at, e.queued_at) as started_at, 0 as waited_us, coalesce(e.queue_wait_us, 0) as queue_wait_us,
-    e.running_us, e.failures, e.alone, e.failing, e.link, e.state,
+    e.running_us, e.failures, e.alone, e.failing, e.link, e.concurrency_key, e.state,
     e.worker_id
 from command_executions as e
 join spaces as s on s.id = e.space_id

@@ -10,13 +10,11 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from dsl.command import Command
+from dsl.command import DEFAULT_LANE, Command, ExecutionInfo
+from dsl.concurrency import concurrency_key
 from dsl.step import Link
 from telemetry.clock import from_unix_us
 from telemetry.events import ExecutionQueued, Scope, Source
-
-#: Where executions wait that ask for no other queue.
-DEFAULT_LANE = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +76,41 @@ class Acceptance:
     queued_at_us: int
     event_id: bytes | None
 
-    def row(self) -> dict[str, Any]:
-        """Parameters of the statement `submit`."""
+    @property
+    def may_be_refused(self) -> bool:
+        """Whether its command wants no more executions of a key accepted than may run."""
+        limit = self.submission.command.concurrency
+        return limit is not None and limit.on_full == "reject"
+
+    def key(self) -> str | None:
+        """What it is counted by; none if its command has no limit.
+
+        Raises:
+            ConcurrencyKeyInvalid: The command's key has no value for these inputs.
+        """
         given = self.submission
+        if given.command.concurrency is None:
+            return None
+        info = ExecutionInfo(
+            id=self.id,
+            correlation_id=given.correlation_id,
+            slug=given.command.slug,
+            user=given.user,
+            space=given.space,
+            space_id=self.space_id,
+            dry_run=given.dry_run,
+            now=from_unix_us(self.queued_at_us),
+        )
+        return concurrency_key(given.command, info, given.inputs)
+
+    def row(self) -> dict[str, Any]:
+        """Parameters of the statement `submit`.
+
+        Raises:
+            ConcurrencyKeyInvalid: As `key`.
+        """
+        given = self.submission
+        limit = given.command.concurrency
         return {
             "id": self.id,
             "slug": given.command.slug,
@@ -103,6 +133,8 @@ class Acceptance:
             "run_at": given.run_at,
             "expires_us": None if given.expires_in is None else given.expires_in // timedelta(microseconds=1),
             "queued_at": from_unix_us(self.queued_at_us),
+            "concurrency_key": self.key(),
+            "concurrency_max": None if limit is None else limit.max,
             "queued_event_id": self.event_id and UUID(bytes=self.event_id),
         }
 

@@ -11,6 +11,7 @@ import click
 from api.cli.checking import schema, validate
 from api.cli.command_sources import own_folders, slugs_in
 from api.cli.faults import near
+from api.cli.holding import pause_command, resume_command
 from api.cli.output import Column, Item, View, block, item_format, list_format, print_json, show_page
 from api.cli.rehearsal import run_tests
 from api.cli.target import commands_folder, open_client
@@ -19,7 +20,7 @@ from api.client import segment
 from api.settings import load_settings
 from telemetry.errors import WeirError
 
-_FIELDS = ("slug", "name", "version", "description", "origin", "definition_hash", "steps", "inputs")
+_FIELDS = ("slug", "name", "version", "description", "origin", "definition_hash", "steps", "inputs", "lane", "paused")
 
 _VIEW = View(
     (
@@ -135,6 +136,8 @@ def _write(path: Path, text: str) -> None:
         raise CommandNotWritten(f"{near(path)} cannot be written: {error.strerror}", hint=hint) from error
 
 
+commands.add_command(pause_command)
+commands.add_command(resume_command)
 commands.add_command(validate)
 commands.add_command(schema)
 commands.add_command(run_tests)

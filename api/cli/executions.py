@@ -21,7 +21,7 @@ _FIELDS = (
     "id", "command", "state", "dry_run", "user", "space", "request_source", "correlation_id", "attempt", "queued_at",
     "started_at", "finished_at", "queue_wait_ms", "total_duration_ms", "elapsed_ms", "steps_executed",
     "steps_successful", "steps_failed", "steps_skipped", "mutations_count", "slow", "slowest_step", "run_at",
-    "expires_at",
+    "expires_at", "waiting_for",
 )  # fmt: skip
 
 
@@ -161,12 +161,32 @@ def _facts(execution: Item, terminal: Terminal) -> list[tuple[str, str]]:
         ("command", f"{execution['command']} ({execution['definition_hash'][:12]})"),
         ("asked by", f"{execution['user']} through {execution['request_source']} in space {execution['space']}"),
         ("trace", execution["correlation_id"]),
+        *([("waits for", waits_for(execution["waiting_for"]))] if execution["waiting_for"] else []),
         ("queued", local_time(execution["queued_at"]) + (f", waited {wait}" if wait else "")),
         *_dates(execution),
         ("steps", f"{execution['steps_executed']} run, {execution['steps_failed']} failed, "
                   f"{execution['steps_skipped']} skipped"),
         ("inputs", ", ".join(sorted(execution["inputs"])) or "none"),
     ]  # fmt: skip
+
+
+def waits_for(waiting: Item) -> str:
+    """Why an execution does not run, in words."""
+    named = ", ".join(waiting.get("executions", ()))
+    until = f" until {local_time(waiting['until'])}" if "until" in waiting else ""
+    key = f" of the key {waiting['key']!r}" if waiting.get("key") else ""
+    said = {
+        "worker": "its turn" if waiting.get("workers") else "a worker: none takes from its lane",
+        "lane_paused": f"its lane, which {waiting.get('by')} paused{until}",
+        "command_paused": f"its command, which {waiting.get('by')} paused{until}",
+        "concurrency": f"one of {waiting.get('max')} places{key}, held by {named}",
+        "lane_limit": f"one of the {waiting.get('max')} places of its lane",
+        "children": f"the end of {named}",
+        "run_at": "the time it is to run at",
+        "retry": "the time of its next attempt",
+        "alone": f"the end of {named}, to run alone",
+    }
+    return said[waiting["reason"]]
 
 
 def _dates(execution: Item) -> list[tuple[str, str]]:
@@ -180,6 +200,8 @@ def _dates(execution: Item) -> list[tuple[str, str]]:
 def _view(terminal: Terminal, empty: str) -> View:
     def told(item: Item) -> str:
         remarks = [word for word, applies in (("dry run", item["dry_run"]), ("slow", item["slow"])) if applies]
+        if (waiting := item["waiting_for"]) is not None and (waiting["reason"] != "worker" or not waiting["workers"]):
+            remarks.append("waits for " + str(waiting["reason"]).replace("_", " "))
         return f"{terminal.marks.of(item['state'])} {item['state']}" + (f" ({', '.join(remarks)})" if remarks else "")
 
     return View(

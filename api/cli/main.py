@@ -47,7 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "commands": Entry("api.cli.commands:commands", "List, show, write and check commands."),
         "steps": Entry("api.cli.steps:steps", "List and show step types."),
         "executions": Entry("api.cli.executions:executions", "Look at what was run, cancel it, run it again."),
-        "queues": Entry("api.cli.queues:queues", "Deal with what failed for good: list, run again, drop."),
+        "queues": Entry("api.cli.queues:queues", "Look at what waits or failed for good, hold it up, set limits."),
         "schedules": Entry("api.cli.schedules:schedules", "Run commands by themselves, and see what became of it."),
         "fragments": Entry("api.cli.fragments:fragments", "Look at fragments, import and export them."),
     },

@@ -52,7 +52,7 @@ def preload() -> None:
 
 
 def make_services(settings: Settings, listener: socket.socket) -> list[Service]:
-    """The services of one stack, to be forked.
+    """The services of one stack, to be forked: each of `SERVICES`, and a worker for each lane beside the settings' own.
 
     Args:
         settings: As `complete` makes them.
@@ -62,10 +62,18 @@ def make_services(settings: Settings, listener: socket.socket) -> list[Service]:
     shown = "json" if settings.servers.log_format == "json" else "console"
     settings = replace(settings, servers=replace(settings.servers, log_format=shown))
     probe = HealthProbe(listener, settings.api.allowed_hosts[0])
-    return [
+    services = [
         Service(name, partial(run_service, name, settings, listener), is_ready=probe if name == "api" else None)
         for name in SERVICES
     ]
+    others = [lane for lane in settings.dsl.lanes if lane != settings.workers.lane]
+    return services + [Service(f"worker.{lane}", partial(_run_worker, lane, settings)) for lane in others]
+
+
+def _run_worker(lane: str, settings: Settings) -> None:
+    """Run a worker of another lane than the settings'. Its health is not asked for: the socket's name is taken."""
+    workers, servers = replace(settings.workers, lane=lane), replace(settings.servers, health_dir=None)
+    run_service("worker", replace(settings, workers=workers, servers=servers))
 
 
 def run_service(name: str, settings: Settings, listener: socket.socket | None = None) -> None:

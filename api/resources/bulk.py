@@ -17,7 +17,7 @@ from api.parsing import parse_part
 from api.problems import BodyMalformed, RequestInvalid
 from api.resources import executions
 from api.resources.answers import json_answer
-from api.resources.context import resources
+from api.resources.context import admission, resources
 from api.resources.executions import KEY_HEADER, header_key
 from api.resources.submissions import key_fault, submission_of
 from api.schemas.bulk import BulkAnswerShape, BulkItemShape, BulkShape
@@ -26,6 +26,8 @@ from dsl.command import Command
 from dsl.errors import Fault
 from telemetry.errors import WeirError
 from workers.bulk import MAX_ITEMS, Bulk, BulkKeys, Item, Verdict, WholeKey
+from workers.errors import IdempotencyConflict, QueueFull
+from workers.idempotency import Idempotency
 
 #: Of all operations on executions, this among them.
 blueprint = executions.blueprint
@@ -60,9 +62,31 @@ class BulkSubmissions(MethodView):
             return _answered(kept, is_replay=True)
         # A command is looked up once: looking whether its file has changed is most of the work.
         reader = _Reader(BulkItemShape(), current_trace(), cache(held.library.get))
-        items = [reader.read(item) for item in given]
+        items = _admitted([reader.read(item) for item in given])
         answer, is_replay = Bulk(held.pool, held.executions, held.hints).submit(items, _answer, whole)
         return _answered(answer, is_replay=is_replay)
+
+
+def _admitted(items: Sequence[Item | WeirError]) -> list[Item | WeirError]:
+    """The items, those refused whose lanes do not take them all; what was accepted before is answered all the same."""
+    held = resources()
+    keys, found = Idempotency(held.pool, held.executions), list(items)
+    lanes = Counter(item.submission.lane for item in items if isinstance(item, Item))
+    for lane, count in lanes.items():
+        try:
+            admission().admit(lane, count)
+        except QueueFull as refusal:
+            for index, item in enumerate(items):
+                if isinstance(item, Item) and item.submission.lane == lane and not _is_known(keys, item):
+                    found[index] = refusal
+    return found
+
+
+def _is_known(keys: Idempotency, item: Item) -> bool:
+    try:
+        return item.key is not None and keys.find(item.submission, item.key) is not None
+    except IdempotencyConflict:
+        return True  # and is told so
 
 
 def _whole_key(body: Mapping[str, Any]) -> WholeKey | None:

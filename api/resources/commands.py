@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from flask import Response, request
@@ -12,11 +13,15 @@ from api.parsing import Blueprint, parse_json, read_body
 from api.problems import MediaTypeRefused, fault_json, report_json
 from api.resources.answers import json_answer
 from api.resources.context import resources, settings
+from api.resources.queues import pause_end, pause_json, queues
 from api.schemas.answers import CommandDetailShape, CommandListShape, VerdictShape
-from api.schemas.requests import TextShape
+from api.schemas.queues import PauseBody, PausedCommandShape
+from api.schemas.requests import EmptyShape, TextShape
 from dsl.command import Command, StepSpec
+from dsl.errors import CommandInvalid
 from dsl.library import PACKS
 from dsl.validation import Given, validate
+from workers.queues import Pause
 
 blueprint = Blueprint("commands", __name__, url_prefix="/api/commands", description="What can be run.")
 
@@ -34,8 +39,8 @@ class Commands(MethodView):
     @blueprint.response(200, CommandListShape)
     def get(self) -> Response:
         """List every command, by slug, and the files that do not load."""
-        library = resources().library
-        items = [command_json(command) for command in library.all()]
+        library, paused = resources().library, queues().paused_commands()
+        items = [command_json(command, paused.get(command.slug)) for command in library.all()]
         faults = [
             {"source": invalid.source, "errors": [fault_json(fault) for fault in invalid.faults]}
             for invalid in library.faults()
@@ -94,10 +99,45 @@ class OneCommand(MethodView):
     def get(self, slug: str) -> Response:
         """Show one command, with its text."""
         command = resources().library.get(slug)
-        return json_answer(command_json(command) | {"source": command.source, "document": command.document})
+        pause = queues().pause_of(slug)
+        return json_answer(command_json(command, pause) | {"source": command.source, "document": command.document})
 
 
-def command_json(command: Command) -> dict[str, Any]:
+@blueprint.route("/<slug>/pause")
+class CommandPause(MethodView):
+    """Holding a command up."""
+
+    @blueprint.arguments(PauseBody, required=False)
+    @blueprint.response(200, PausedCommandShape)
+    @blueprint.refuses(404, 503)
+    def post(self, body: Mapping[str, Any], slug: str) -> Response:
+        """Begin none of its executions until it is resumed; those that run go on, and submissions are accepted."""
+        with suppress(CommandInvalid):  # one that does not load may have executions all the same
+            resources().library.get(slug)
+        return json_answer(_paused(slug, queues().pause_command(slug, body["user"], pause_end(body))))
+
+
+@blueprint.route("/<slug>/resume")
+class CommandResume(MethodView):
+    """Going on with a command."""
+
+    @blueprint.arguments(EmptyShape, required=False)
+    @blueprint.response(200, PausedCommandShape)
+    @blueprint.refuses(404, 503)
+    def post(self, _: Mapping[str, Any], slug: str) -> Response:
+        """Begin its executions again."""
+        if queues().pause_of(slug) is None:
+            with suppress(CommandInvalid):
+                resources().library.get(slug)
+        queues().resume_command(slug)
+        return json_answer(_paused(slug, None))
+
+
+def _paused(slug: str, pause: Pause | None) -> dict[str, Any]:
+    return {"command": slug, "paused": pause_json(pause)}
+
+
+def command_json(command: Command, pause: Pause | None) -> dict[str, Any]:
     """A command as lists show it."""
     return {
         "slug": command.slug,
@@ -107,6 +147,8 @@ def command_json(command: Command) -> dict[str, Any]:
         "origin": command.origin,
         "definition_hash": command.definition_hash.hex(),
         "steps": _count(command.steps) + _count(command.on_failure),
+        "lane": command.lane,
+        "paused": pause_json(pause),
         "inputs": command.inputs,
     }
 

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 
 from api.settings import Settings
 from api.streaming import Streams
+from workers.admission import Admission
 from workers.progress import Progress
 from workers.resources import Resources
 
@@ -26,6 +27,7 @@ class Context:
         waiters: One for each request that may be held back at a time.
         streams: One for each stream that may be open at a time.
         progress: News of executions, for streams.
+        admission: Says whether a lane takes a submission.
     """
 
     settings: Settings
@@ -33,6 +35,7 @@ class Context:
     waiters: Semaphore
     streams: Streams
     progress: Progress
+    admission: Admission
 
 
 def give(app: Flask, context: Context) -> None:
@@ -48,6 +51,11 @@ def settings() -> Settings:
 def resources() -> Resources:
     """What the application that serves the current request holds."""
     return cast("Context", current_app.extensions[_KEY]).resources
+
+
+def admission() -> Admission:
+    """Asked before anything that somebody outside submits is accepted."""
+    return cast("Context", current_app.extensions[_KEY]).admission
 
 
 def streams() -> Streams:

@@ -37,7 +37,7 @@ class Cancellation(MethodView):
     def post(self, execution_id: UUID) -> Response:
         """Cancel an execution, and those that it waits for; 202 means that it runs, and was asked to stop."""
         held = resources()
-        state = Stops(held.pool, held.executions, held.clock, held.recorder).cancel(execution_id)
+        state = Stops(held.pool, held.executions, held.clock, held.recorder, held.hints).cancel(execution_id)
         return _shown(execution_id, 200 if state == "cancelled" else 202)
 
 

@@ -13,7 +13,7 @@ from flask.views import MethodView
 from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, number_from_cursor, page, page_limit
-from api.resources.context import resources
+from api.resources.context import admission, resources
 from api.resources.submissions import MAX_KEY, key_fault, submission_of
 from api.resources.waiting import PREFER_HEADER, wait_until, wished_wait_s
 from api.schemas.answers import ExecutionDetailShape, ExecutionPage, StepPage
@@ -21,6 +21,7 @@ from api.schemas.requests import ExecutionQuery, StepQuery, SubmissionShape
 from api.tracing import current_trace
 from dsl.errors import Fault
 from telemetry.errors import StoreUnavailable
+from workers.errors import QueueFull
 from workers.executions import Effect, Execution, ExecutionSummary, StepRecord, Submission
 from workers.idempotency import Idempotency
 
@@ -49,16 +50,12 @@ class Submissions(MethodView):
     @blueprint.arguments(SubmissionShape, required=False)
     @blueprint.response(202, ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
     @blueprint.alt_response(200, schema=ExecutionDetailShape, headers=_SUBMISSION_HEADERS)
-    @blueprint.refuses(404, 409, 503)
+    @blueprint.refuses(404, 409, 429, 503)
     def post(self, body: Mapping[str, Any], slug: str) -> Response:
         """Submit a command; 202 means that it will run."""
         held, trace = resources(), current_trace()
         submission = submission_of(slug, body, trace)
-        key = header_key()
-        if key is None:
-            execution_id, is_replay = held.executions.submit(submission), False
-        else:
-            execution_id, is_replay = Idempotency(held.pool, held.executions).submit(submission, key)
+        execution_id, is_replay = _submit(submission, header_key())
         if not _is_put_off(submission):
             # What is due later has nobody to wake now: the sweeper does it then.
             held.hints.wake(submission.lane, trace.correlation_id, execution_id)
@@ -66,6 +63,22 @@ class Submissions(MethodView):
         if is_replay:
             answer.headers["Idempotent-Replay"] = "true"
         return answer
+
+
+def _submit(submission: Submission, key: str | None) -> tuple[UUID, bool]:
+    """The execution, and whether it was there already under this key; what was accepted before is never refused."""
+    held = resources()
+    keys = Idempotency(held.pool, held.executions)
+    try:
+        admission().admit(submission.lane)
+    except QueueFull:
+        found = None if key is None else keys.find(submission, key)
+        if found is None:
+            raise
+        return found, True
+    if key is None:
+        return held.executions.submit(submission), False
+    return keys.submit(submission, key)
 
 
 def header_key() -> str | None:
@@ -213,6 +226,7 @@ def _listed(execution: ExecutionSummary) -> dict[str, Any]:
         "queue_wait_ms": None if execution.queue_wait_us is None else execution.queue_wait_us / 1000,
         "total_duration_ms": execution.running_us / 1000 if has_run else None,
         "elapsed_ms": _between_ms(execution.queued_at, execution.finished_at),
+        "waiting_for": execution.waiting_for,
         "steps_executed": execution.steps_executed,
         "steps_successful": execution.steps_successful,
         "steps_failed": execution.steps_failed,

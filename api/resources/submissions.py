@@ -56,6 +56,7 @@ def submission_of(
         correlation_id=trace.correlation_id,
         dry_run=body["dry_run"],
         priority=body["priority"],
+        lane=command.lane,
         run_at=run_at,
         expires_in=expires_in,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from marshmallow import fields, validate
 
 from api.schemas.shape import Shape
-from workers.executions import STATES
+from workers.executions import STATES, WAITING_REASONS
 
 
 class FaultShape(Shape):
@@ -58,6 +58,14 @@ class FileFaultsShape(Shape):
     errors = fields.List(fields.Nested(FaultShape), required=True)
 
 
+class PauseShape(Shape):
+    """Since when nothing is begun, who asked for it, and when that ends by itself."""
+
+    at = fields.AwareDateTime(required=True, format="iso")
+    by = fields.String(required=True)
+    until = fields.AwareDateTime(required=True, allow_none=True, format="iso")
+
+
 class CommandShape(Shape):
     """A command as the list shows it."""
 
@@ -68,6 +76,8 @@ class CommandShape(Shape):
     origin = fields.String(required=True)
     definition_hash = fields.String(required=True)
     steps = fields.Integer(required=True, metadata={"description": "How many, nested ones included."})
+    lane = fields.String(required=True, metadata={"description": "Whose workers run it."})
+    paused = fields.Nested(PauseShape, required=True, allow_none=True)
     inputs = fields.Dict(required=True, metadata={"description": "JSON Schema (2020-12) of an object."})
 
 
@@ -100,6 +110,26 @@ class SlowestStepShape(Shape):
     path = fields.String(required=True)
     step_type = fields.String(required=True)
     duration_ms = fields.Float(required=True)
+
+
+class WaitingForShape(Shape):
+    """Why an execution does not run at this moment. What does not apply is not there."""
+
+    reason = fields.String(
+        required=True,
+        validate=validate.OneOf(WAITING_REASONS),
+        metadata={
+            "description": "`worker`: its turn, or anybody to run it. `lane_paused`, `command_paused`. `concurrency`: a"
+            " place among those with its key. `lane_limit`: a place in its lane. `children`: commands it has run."
+            " `run_at`, `retry`: a time, which is `run_at`. `alone`: that nothing else runs in its process."
+        },
+    )
+    executions = fields.List(fields.UUID(), metadata={"description": "Those that it waits for, 20 at most."})
+    key = fields.String(metadata={"description": "Of concurrency; empty where all of the command are counted."})
+    max = fields.Integer(metadata={"description": "How many may run at once."})
+    by = fields.String(metadata={"description": "Who paused it."})
+    until = fields.AwareDateTime(format="iso", metadata={"description": "When the pause ends by itself."})
+    workers = fields.Integer(metadata={"description": "Worker processes of its lane."})
 
 
 class ExecutionShape(Shape):
@@ -151,6 +181,12 @@ class ExecutionShape(Shape):
         required=True,
         allow_none=True,
         metadata={"description": "Of a slow one: the step run that took longest, of those with no steps inside."},
+    )
+    waiting_for = fields.Nested(
+        WaitingForShape,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Why it does not run; null while it runs, and once it has ended."},
     )
     links = fields.Nested(LinksShape, required=True)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from dsl.command import RETRYABLE, Retry
+from dsl.command import DEFAULT_LANE, RETRYABLE, Retry
 from dsl.records import NAME
 from dsl.scheduling.spec import MISFIRES, OVERLAPS, ScheduleSpec
 from dsl.templates.grammar import WORDS
@@ -21,6 +21,8 @@ MAX_DURATION = timedelta(days=365)
 SLUG = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 #: Characters of a slug, at most.
 MAX_SLUG = 100
+#: A lane's name.
+LANE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 #: An id of a step: what `steps.<id>` can name, and what a path of the ledger can hold.
 STEP_ID = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 #: A secret's name.
@@ -175,7 +177,10 @@ RETRY = Shape(
 CONCURRENCY = Shape(
     "`concurrency`",
     {
-        "key": Key(Text(1000), "Executions with the same key are counted together; may hold templates.", required=True),
+        "key": Key(
+            Text(1000),
+            "Executions of the command with the same key are counted together; may hold templates. Without it all are.",
+        ),
         "max": Key(Whole(1, 10_000), "How many of them may run at once.", required=True),
         "on_full": Key(
             Choice(("queue", "reject")), "`queue` waits for a place, `reject` refuses the submission.", default="queue"
@@ -250,6 +255,11 @@ COMMAND = Shape(
         "timeout": Key(Duration(), "Longest running time of the whole command."),
         "retry": Key(RETRY, "How often it is tried again."),
         "concurrency": Key(CONCURRENCY, "How many executions may run at once."),
+        "lane": Key(
+            Text(63, LANE, "lower-case letters, digits, . _ and -; at most 63"),
+            "Whose workers run it: one of the lanes that WEIR_DSL_LANES declares.",
+            default=DEFAULT_LANE,
+        ),
         "steps": Key(Steps(1), "What it does, in order, until one fails.", required=True),
         "on_failure": Key(Steps(), "Steps that run once after the final failure."),
         "schedules": Key(Shapes(SCHEDULE), "When it runs by itself."),

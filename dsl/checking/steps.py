@@ -139,12 +139,15 @@ class StepChecker:
         self._check_references(condition, path, scope)
         return condition
 
-    def template(self, node: ScalarNode, path: Path, scope: Scope) -> None:
-        """A text with templates, outside of any step."""
+    def template(self, node: ScalarNode, path: Path, scope: Scope) -> Template | Constant | None:
+        """A text with templates, outside of any step; none if it is faulty."""
         try:
-            self._check_references(self._compiler.template(node), path, scope)
+            template = self._compiler.template(node)
         except ExpressionError as error:
             self._template_fault(path, error)
+            return None
+        self._check_references(template, path, scope)
+        return template
 
     def _id(self, fields: Fields, taken: frozenset[str]) -> str | None:
         step_id = fields.text("id")

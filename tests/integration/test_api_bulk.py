@@ -17,11 +17,11 @@ from psycopg import Connection
 from psycopg.rows import scalar_row
 
 from api.schemas.bulk import BulkAnswerShape
+from dsl.command import DEFAULT_LANE
 from workers import bulk, executions
 from workers.broker import queue_of
 from workers.bulk import MAX_HINTS
 from workers.idempotency import hash_of_key
-from workers.submissions import DEFAULT_LANE
 
 BULK = "/api/executions/bulk"
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field, JsonValue
 
 from dsl.check import definition_hash, load
-from dsl.command import Command, Concurrency, Position, Retry
+from dsl.command import Command, Position, Retry
 from dsl.errors import CommandInvalid, ExpressionError, Fault
 from dsl.settings import DslSettings
 from dsl.step import Effect, Step, StepContext, StepParams, StepResult
@@ -155,7 +155,10 @@ on_failure:
     }
     assert command.timeout == timedelta(seconds=30)
     assert command.retry == Retry(3, timedelta(seconds=2), timedelta(minutes=5), ("network", "rate_limit"))
-    assert command.concurrency == Concurrency("{{ execution.space }}", 4, "reject")
+    assert command.concurrency is not None
+    assert (command.concurrency.max, command.concurrency.on_full) == (4, "reject")
+    assert command.concurrency.key is not None
+    assert command.concurrency.key.evaluate({"execution": {"space": "home"}}) == "home"
     assert command.secrets == ("API_KEY",)
     assert command.source == text
     assert command.document["slug"] == "todo.add"

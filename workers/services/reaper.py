@@ -29,6 +29,7 @@ from workers.executions import Claim, Executions, reaching_store
 from workers.fence import Fence, Release
 from workers.hints import Hints
 from workers.leases import SQL as LEASES
+from workers.slots import pass_on
 from workers.stops import fence_of
 
 SQL = queries(__file__)
@@ -174,11 +175,12 @@ class Reaper:
         """Some of the orphans, in one transaction; killed before its end, they are orphans still."""
         told: list[tuple[Fence, Event | None]] = []
         endings: list[Release | Outcome] = []
+        freed: set[tuple[str, str]] = set()
         with connection.transaction():
             cursor = connection.cursor(row_factory=class_row(Orphan))
             orphans = cursor.execute(SQL["orphans"], {"limit": AT_ONCE}).fetchall()
             for orphan in orphans:
-                fence = self._fence(orphan)
+                fence = self._fence(orphan, freed)
                 ending = self._judge(connection, orphan, fence)
                 endings.append(ending)
                 written = (
@@ -187,8 +189,12 @@ class Reaper:
                     else fence.finish(connection, ending)
                 )
                 told.append((fence, fence.settle(written)))
+            lanes = pass_on(connection, freed)
         for fence, event in told:
             fence.announce(event)
+        if self._hints is not None:
+            for lane in lanes:
+                self._hints.wake(lane)
         return endings
 
     def _judge(self, connection: Connection[Any], orphan: Orphan, fence: Fence) -> Release | Outcome:
@@ -223,5 +229,5 @@ class Reaper:
                 del self._shared[next(iter(self._shared))]
         return orphan.together == 1 and orphan.worker_id not in self._shared
 
-    def _fence(self, orphan: Orphan) -> Fence:
-        return fence_of(orphan, self._pool, self._executions, self._clock, self._recorder, self._hints)
+    def _fence(self, orphan: Orphan, freed: set[tuple[str, str]]) -> Fence:
+        return fence_of(orphan, self._pool, self._executions, self._clock, self._recorder, self._hints, freed)

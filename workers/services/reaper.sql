@@ -6,7 +6,7 @@
 -- params: limit. index: command_executions_running, primary key.
 select e.id, e.slug, e.definition_hash, '' as source, e.lane, e.attempt, e.fence, e.user_name, s.name as space,
     e.space_id, e.request_source, e.correlation_id, e.parent_id, e.dry_run, e.inputs, e.queued_at, e.started_at,
-    0 as waited_us, e.queue_wait_us, e.running_us, e.failures, e.alone, e.failing, e.link, e.worker_id,
+    0 as waited_us, e.queue_wait_us, e.running_us, e.failures, e.alone, e.failing, e.link, e.concurrency_key, e.worker_id,
     e.deaths, e.deaths_alone,
     (
         select count(*) from command_executions as o where o.state = 'running' and o.worker_id = e.worker_id

@@ -1,4 +1,7 @@
-"""Lets what has become due wait for a worker, and sends hints for lanes where something is due and nobody was told."""
+"""Lets what has become due wait for a worker, and sends hints for lanes where something is due and nobody was told.
+
+Lanes that are paused, or run as many as they may, get none: who resumes them, or ends one there, looks by himself.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +57,10 @@ class Sweeper:
             StoreUnavailable: Postgres did not answer.
         """
         promoted = self._executions.promote()
-        lanes = sorted({*promoted.lanes, *self._executions.unhinted_lanes(self._patience)})
+        unparked, may_be_more = self._executions.unpark()
+        lanes = sorted({*promoted.lanes, *unparked, *self._executions.unhinted_lanes(self._patience)})
         hinted = tuple(lane for lane in lanes if self._is_silent(lane) and self._hints.wake(lane))
-        return SweepResult(hinted, tuple(lanes), promoted.again_in)
+        return SweepResult(hinted, tuple(lanes), timedelta(0) if may_be_more else promoted.again_in)
 
     def _is_silent(self, lane: str) -> bool:
         try:
