@@ -34,6 +34,7 @@ _ATTEMPTS = """
 select a.execution_id::text, a.attempt, a.worker_id::text, a.claimed_at, a.released_at, a.reason, a.delay_us
 from command_attempts as a order by a.execution_id, a.attempt
 """
+_CROWDS = "select slug, running, most from chaos.crowds"
 _LAPSED = "select count(*) from workers where lease_until < now()"
 _FINAL_EVENTS = """
 select execution_id::text, count(*) from telemetry_events
@@ -109,6 +110,7 @@ class Facts:
         fragments: By title, how many there are.
         rows: By token, how many there are.
         keys: By execution, how many idempotency keys name it.
+        crowds: Command, how many ran, how many may: whenever more did.
         lapsed_leases: Rows of workers that are gone.
         final_events: By execution, how many final events are stored.
     """
@@ -124,6 +126,7 @@ class Facts:
     schedules: Sequence[ScheduleFact] = ()
     occurrences: Sequence[OccurrenceFact] = ()
     attempts: Sequence[AttemptFact] = ()
+    crowds: Sequence[tuple[str, int, int]] = ()
     lapsed_leases: int = 0
     final_events: dict[str, int] = field(default_factory=dict)
 
@@ -140,6 +143,7 @@ def read(connection: Connection[Any]) -> Facts:
             fragments=dict(connection.execute(_FRAGMENTS).fetchall()),
             rows=dict(connection.execute(_ROWS).fetchall()),
             keys=dict(connection.execute(_KEYS).fetchall()),
+            crowds=connection.execute(_CROWDS).fetchall(),
             lapsed_leases=(connection.execute(_LAPSED).fetchone() or (0,))[0],
             final_events=dict(connection.execute(_FINAL_EVENTS).fetchall()),
         )

@@ -21,7 +21,8 @@ writable = ["token", "state"]
 """
 
 #: The table of the load, and a journal of every change to it and to fragments, kept by triggers: what really happened,
-#: whatever the ledger says. Nothing is unique here, so that what happens twice is seen.
+#: whatever the ledger says. Nothing is unique here, so that what happens twice is seen. And every moment at which more
+#: executions with a concurrency key began than may.
 SCHEMA = """
 create schema chaos;
 create table chaos.rows (
@@ -48,6 +49,20 @@ begin
     values (new.title, 'fragment', case tg_op when 'INSERT' then 'created' else 'updated' end);
     return null;
 end $$;
+create table chaos.crowds (slug text not null, running integer not null, most integer not null);
+create function chaos.note_crowd() returns trigger language plpgsql as $$
+declare
+    running integer;
+begin
+    select count(*) into running from command_executions
+    where slug = new.slug and concurrency_key = new.concurrency_key and state = 'running';
+    if running > new.concurrency_max then
+        insert into chaos.crowds (slug, running, most) values (new.slug, running, new.concurrency_max);
+    end if;
+    return null;
+end $$;
+create trigger note_crowd after update of state on command_executions for each row
+    when (new.state = 'running' and new.concurrency_key is not null) execute function chaos.note_crowd();
 create trigger note after insert or update on chaos.rows for each row execute function chaos.note_row();
 create trigger note after insert or update on fragments for each row execute function chaos.note_fragment();
 """
@@ -227,13 +242,20 @@ FAMILY = Recipe(
 #: One whose child is cancelled by itself: it fails of that.
 BEREFT = replace(FAMILY, cancelled="kid")
 
+#: No more than two at a time.
+NARROW = Recipe(
+    "chaos.narrow",
+    (StepTruth("note", effects=(_WRITE,)), StepTruth("wait"), StepTruth("answer")),
+    weight=2,
+)
+
 #: What schedules run; its token says for which due time.
 TICK = Recipe(
     "chaos.tick",
     (StepTruth("note", effects=(_WRITE,)), StepTruth("answer")),
 )
 
-ALL = (SIX, DRY, LIGHT, RETRIES, AGAIN, DOOMED, MAP, PARENT, SLOW, FAMILY, BEREFT, TICK)
+ALL = (SIX, DRY, LIGHT, RETRIES, AGAIN, DOOMED, MAP, PARENT, SLOW, FAMILY, BEREFT, NARROW, TICK)
 BY_SLUG: Mapping[str, Recipe] = {recipe.slug: recipe for recipe in ALL if not recipe.dry}
 
 #: What is declared in its file.

@@ -150,6 +150,12 @@ def tried(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
         yield Difference("leases", "workers", 0, facts.lapsed_leases)
 
 
+def no_crowds(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
+    """Never more ran at a time with the same concurrency key than may."""
+    for slug, running, most in facts.crowds:
+        yield Difference("at a time", slug, most, running)
+
+
 def one_final_event(_: Sequence[Order], facts: Facts) -> Iterator[Difference]:
     """No execution has two final events. That none is missing is for whoever can tell lost ones."""
     for execution, number in facts.final_events.items():
@@ -232,7 +238,7 @@ def _effects(execution: ExecutionFact, recipe: Recipe, facts: Facts) -> Iterator
                 yield effect.ending, effect.entity, effect.operation
 
 
-CHECKS: tuple[Check, ...] = (accepted, ended, stepped, changed, had_kids, tried, fired, one_final_event)
+CHECKS: tuple[Check, ...] = (accepted, ended, stepped, changed, had_kids, tried, fired, no_crowds, one_final_event)
 
 
 def judge(orders: Sequence[Order], facts: Facts, checks: Sequence[Check] = CHECKS) -> list[Difference]:

@@ -213,6 +213,10 @@ def miss_one_of_all(orders: list[Order], facts: Facts) -> None:
     facts.executions = [each for each in facts.executions if each.id != row.execution_id]
 
 
+def run_too_many_at_a_time(orders: list[Order], facts: Facts) -> None:
+    facts.crowds = [("chaos.narrow", 3, 2)]
+
+
 def end_twice(orders: list[Order], facts: Facts) -> None:
     facts.final_events[of(facts, SIX).id] = 2
 
@@ -223,7 +227,7 @@ WRONG = (
     succeed_twice, leave_a_step_out, run_a_step_that_is_not_there, try_once_too_often, write_twice, write_in_a_dry_run,
     lose_a_row, forget_a_mutation, have_two_children, have_no_child, keep_an_attempt, keep_a_lease,
     leave_a_due_time_out, end_before_the_last_due_time, run_a_due_time_twice, leave_one_waiting, miss_one_of_all,
-    end_twice,
+    run_too_many_at_a_time, end_twice,
 )  # fmt: skip
 
 
