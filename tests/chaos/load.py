@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count, islice
+from typing import Any
 
 from chaos.client import Answer, Client, NoAnswer
 from chaos.monitor import FINAL
@@ -11,8 +13,8 @@ from chaos.orders import Order
 
 #: Seconds between two tries of what was not answered.
 _PAUSE = 0.2
-#: Seconds between two looks whether there is room.
-_LOOK_EVERY = 0.02
+#: Of how many submissions of a client one is of many orders, and of how many.
+_BULK_EVERY, _BULK = 10, 6
 
 
 class Load:
@@ -86,21 +88,26 @@ class Load:
         self.settle(30.0)
 
     def _submit_all(self) -> None:
-        while not self._stopping.wait(self._pace):
+        for number in count(1):
+            if self._stopping.wait(self._pace):
+                return
             if not self._has_room(self._accepted):
-                self._stopping.wait(_LOOK_EVERY)
                 continue
+            many = number % _BULK_EVERY == 0
             with self._lock:
-                order = next(self._stream)
-                self.orders.append(order)
-            self._submit(order)
+                orders = list(islice(self._stream, _BULK if many else 1))
+                self.orders.extend(orders)
+            if many:
+                self._submit_bulk(orders)
+            else:
+                self._submit(orders[0])
+            for order in orders:
+                self._follow(order)
 
     def _submit(self, order: Order) -> None:
-        inputs = {"token": order.token} if order.is_valid else {"tokn": order.token}
-        body = {"inputs": inputs, "dry_run": order.recipe.dry}
         path, headers = f"/api/commands/{order.recipe.slug}/executions", {"Idempotency-Key": order.token}
         for _ in range(2 if order.twice else 1):
-            answer = self._insist("POST", path, body, headers)
+            answer = self._insist("POST", path, _asked(order), headers)
             if answer is None:
                 return
             if not answer.is_good:
@@ -108,6 +115,29 @@ class Load:
                 return
             order.ids.append(answer.body["id"])
             order.replays += answer.headers.get("idempotent-replay") == "true"
+
+    def _submit_bulk(self, orders: Sequence[Order]) -> None:
+        """All of them in one request, under keys of their own; the first says whether once more."""
+        items = [{"command": order.recipe.slug, "idempotency_key": order.token, **_asked(order)} for order in orders]
+        for _ in range(2 if orders[0].twice else 1):
+            answer = self._insist("POST", "/api/executions/bulk", {"items": items})
+            if answer is None:
+                return
+            if not answer.is_good:
+                for order in orders:
+                    order.refusals.append(answer.status)
+                return
+            for order, verdict in zip(orders, answer.body["items"], strict=True):
+                order.replays += verdict["verdict"] == "replayed"
+                if verdict["id"] is None:
+                    order.refusals.append(verdict["status"])
+                else:
+                    order.ids.append(verdict["id"])
+
+    def _follow(self, order: Order) -> None:
+        """Count one that was accepted, and cancel it when its time has come."""
+        if not order.ids:
+            return
         with self._lock:
             self._accepted += 1
         if order.cancel_after is not None:
@@ -147,3 +177,9 @@ class Load:
                     self.troubles[str(trouble)] = self.troubles.get(str(trouble), 0) + 1
                 self._abandoned.wait(_PAUSE)
         return None
+
+
+def _asked(order: Order) -> dict[str, Any]:
+    """What a submission of it holds."""
+    inputs = {"token": order.token} if order.is_valid else {"tokn": order.token}
+    return {"inputs": inputs, "dry_run": order.recipe.dry}
