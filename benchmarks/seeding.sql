@@ -117,11 +117,9 @@ from command_executions
 where slug = 'seeded.7' or slug = 'seeded.17' or slug = 'seeded.27';
 
 -- name: stops
--- Those that somebody stopped, or their time.
+-- One that runs is to be stopped; of those that have ended the stops are forgotten.
 insert into command_stops (execution_id, reason)
-select id, case when state = 'cancelled' then 'cancelled' else 'timed_out' end
-from command_executions
-where state in ('cancelled', 'failed', 'expired');
+select id, 'cancelled' from command_executions where state = 'running' limit 1;
 
 -- name: occurrences
 -- What the schedule has done.

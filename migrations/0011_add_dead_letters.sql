@@ -5,7 +5,7 @@
 alter table command_executions add column handled_at timestamptz;
 
 -- What nobody has dealt with. What a step waits for is dealt with through the execution of that step.
-create index command_executions_dead_letters on command_executions (state, id desc)
+create index command_executions_dead_letters on command_executions (state, finished_at desc, id desc)
 where state in ('failed', 'dead') and handled_at is null and not dry_run and link is distinct from 'child';
 -- The same by cause.
 create index command_executions_dead_letters_by_cause on command_executions ((error ->> 'fingerprint'), id desc)

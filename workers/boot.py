@@ -53,6 +53,9 @@ log = structlog.get_logger(__name__)
 #: Between two looks for a Postgres that does not answer yet.
 SCHEMA_PATIENCE = timedelta(seconds=1)
 
+#: How long a stopping worker waits for runs that it has interrupted.
+INTERRUPT_PATIENCE = timedelta(seconds=2)
+
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -163,6 +166,9 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
         watch.start()
         heartbeat.start()
         _consume(resources.broker, workers, stop, on_stop=runner.stop)
+        # What took longer than that is interrupted: it would hold its execution's lock, and its end with its process
+        # would count as a death.
+        watch.interrupt(INTERRUPT_PATIENCE)
         flusher.stop()
         alarm.stop()
         watch.stop()

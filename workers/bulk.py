@@ -257,7 +257,7 @@ class _Batch:
         return Verdict(owner[1], is_replay=True)
 
     def _refuse(self, connection: Connection[Any]) -> None:
-        """Find those that their commands' limits of concurrency forbid; keys in order, so that nobody waits in a circle."""
+        """Find those that limits of concurrency forbid; keys in order, so that nobody waits in a circle."""
         limited: dict[tuple[str, str], list[int]] = {}
         for index, acceptance in self._prepared.items():
             try:

@@ -19,8 +19,9 @@ with given as materialized (
     select * from jsonb_to_recordset(%(rows)s::jsonb) as row (
         id uuid, slug text, definition_hash text, priority smallint, request_source text, dry_run boolean,
         user_name text, space_id uuid, correlation_id uuid, parent_id uuid, link text, parent_path text,
-        parent_try smallint, schedule_id uuid, inputs jsonb, lane text, queued_at timestamptz, queued_event_id uuid,
-        concurrency_key text, concurrency_max integer, key_hash text, body_hash text, position integer
+        parent_try smallint, schedule_id uuid, inputs jsonb, lane text, queued_at timestamptz, run_at timestamptz,
+        expires_us bigint, queued_event_id uuid, concurrency_key text, concurrency_max integer, key_hash text,
+        body_hash text, position integer
     )
 ), taken as (
     insert into idempotency_keys as k (user_name, slug, key_hash, body_hash, execution_id)
@@ -35,13 +36,14 @@ with given as materialized (
 )
 insert into command_executions (
     id, slug, definition_hash, state, priority, request_source, dry_run, user_name, space_id, correlation_id,
-    parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at, run_at, queued_event_id,
+    parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at, run_at, expires_at, queued_event_id,
     concurrency_key, concurrency_max
 )
 select
-    id, slug, decode(definition_hash, 'base64'), 'queued', priority, request_source, dry_run, user_name, space_id,
-    correlation_id, parent_id, link, parent_path, parent_try, schedule_id, inputs, lane, queued_at,
-    now() + position * interval '1 microsecond', queued_event_id, concurrency_key, concurrency_max
+    id, slug, decode(definition_hash, 'base64'), case when run_at > now() then 'scheduled' else 'queued' end, priority,
+    request_source, dry_run, user_name, space_id, correlation_id, parent_id, link, parent_path, parent_try, schedule_id,
+    inputs, lane, queued_at, greatest(now(), run_at) + position * interval '1 microsecond',
+    greatest(now(), run_at) + expires_us * interval '1 microsecond', queued_event_id, concurrency_key, concurrency_max
 from given
 where key_hash is null or id in (select execution_id from taken)
 returning id;

@@ -34,8 +34,12 @@ _ON_ITS_WAY = 50
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class _Interrupt(BaseException):
-    """Raised in the thread of a run, inside a step."""
+class _Interrupt(KeyboardInterrupt):
+    """Raised in the thread of a run, inside a step.
+
+    It may arrive while a statement is being sent. Of a Ctrl-C psycopg knows that the server goes on with that one, and
+    cancels it; after anything else the statement, and the locks it holds, would outlast its run.
+    """
 
 
 def _raise_in(thread_id: int) -> None:
@@ -124,6 +128,7 @@ class RunControl:
         Raises:
             StepTimedOut: It took longer than `timeout`.
             StepInterrupted: The run has to stop.
+            Suspended: Its worker has to.
         """
         if timeout is not None:
             self.step_deadline_us = self._clock.monotonic_us() + timeout // _MICROSECOND
@@ -169,4 +174,6 @@ class RunControl:
             raise StepTimedOut(f"the step took longer than its timeout of {seconds:g} s")
         if self._asked == "cancelled":
             raise StepInterrupted("interrupted: the execution was cancelled", "cancelled")
+        if self._asked == "worker_stopped":
+            raise Suspended("worker_stopped")
         raise StepInterrupted("interrupted: the command took too long", "timed_out")

@@ -221,7 +221,7 @@ class DeadLetters:
         self._resumption = resumption
 
     def page(self, letters: Letters, *, limit: int, before: UUID | None = None) -> list[DeadLetter]:
-        """Dead letters, newest first; `before` is the id of the last one already seen."""
+        """Dead letters, that which ended last first; `before` is the id of the last one already seen."""
         return self._fetch(DeadLetter, SQL["page"], {**letters.parameters(), "limit": limit, "before": before})
 
     def causes(self, letters: Letters, *, limit: int, before: UUID | None = None) -> list[Cause]:

@@ -2,7 +2,7 @@
 -- dealt with, that was no dry run, and that no step waited for.
 
 -- name: page
--- Dead letters, newest first. params: states; before: id of the last one seen, or null; slug, fingerprint, lane, start,
+-- Dead letters, that which ended last first. params: states; before: id of the last one seen, or null; slug, fingerprint, lane, start,
 -- end: or null; limit. index: command_executions_dead_letters once for each state, or _by_cause.
 select e.id, e.slug, e.state, e.lane, e.priority, e.user_name, e.correlation_id, e.parent_id, e.link, e.dry_run,
     e.error, e.error ->> 'fingerprint' as fingerprint, e.attempt, e.failures, e.deaths, e.deaths_alone, e.queued_at,
@@ -16,16 +16,21 @@ cross join lateral (
     select c.* from command_executions as c
     where c.state = wanted.state and c.state in ('failed', 'dead') and c.handled_at is null and not c.dry_run
         and c.link is distinct from 'child'
-        and (%(before)s::uuid is null or c.id < %(before)s::uuid)
+        and (
+            %(before)s::uuid is null
+            or (c.finished_at, c.id) < (
+                select b.finished_at, b.id from command_executions as b where b.id = %(before)s::uuid
+            )
+        )
         and (%(slug)s::text is null or c.slug = %(slug)s::text)
         and (%(fingerprint)s::text is null or c.error ->> 'fingerprint' = %(fingerprint)s::text)
         and (%(lane)s::text is null or c.lane = %(lane)s::text)
         and (%(start)s::timestamptz is null or c.finished_at >= %(start)s::timestamptz)
         and (%(end)s::timestamptz is null or c.finished_at < %(end)s::timestamptz)
-    order by c.id desc
+    order by c.finished_at desc, c.id desc
     limit %(limit)s
 ) as e
-order by e.id desc
+order by e.finished_at desc, e.id desc
 limit %(limit)s;
 
 -- name: causes

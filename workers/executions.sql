@@ -160,8 +160,9 @@ select pg_notify('weir_stops', '') where exists (select from asked);
 
 -- name: release
 -- Let go of an execution that goes on later: only from `running`, only behind the fence. No row: somebody else's by now.
--- One that waits for another does so unless that has ended meanwhile: its end locks this row before it looks; and it
--- keeps its place among those with its key of concurrency.
+-- One that waits for another does so unless that has ended meanwhile: its end locks this row before it looks. So does this,
+-- by a statement of its own (`lock`): the children are seen as they are when the next one begins. Who waits keeps its place
+-- among those with its key of concurrency.
 -- params: id; fence; waiting; delay_us: until it is due, 0 is at once; running_us of this attempt; failures: 1 if it failed;
 -- failing: its error, while `on_failure` is still to run, or null; released_at; reason; step_path; error_*; event_id.
 with released as (

@@ -325,6 +325,10 @@ class Fence:
         event_id = mint(now_us) if self.recorder.enabled and release.reason != "waiting" else None
         facts = None if release.error is None else self.errors.facts(release.error)
         delay_us = release.delay // timedelta(microseconds=1)
+        if release.reason == "waiting":
+            # First, and by itself: a statement that waits for this lock sees the children as they were before it did,
+            # and would go on waiting for one whose end has just found nobody waiting.
+            connection.execute(SQL["lock"], {"id": self.claim.id, "fence": self.claim.fence})
         held = connection.execute(
             SQL["release"],
             {

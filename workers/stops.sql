@@ -23,10 +23,9 @@ order by s.requested_at
 limit %(limit)s;
 
 -- name: forget
--- Stops of what has ended. No index: they are few.
+-- Stops of what has ended: all are read, for they are few; executions are looked up one by one. index: primary key.
 delete from command_stops as s
-using command_executions as e
-where e.id = s.execution_id and e.finished_at is not null;
+where (select e.finished_at from command_executions as e where e.id = s.execution_id) is not null;
 
 -- name: children
 -- Executions that one waits for. params: id. index: command_executions_child_once.

@@ -92,6 +92,8 @@ class Watch:
         finally:
             with self._changed:
                 del self._runs[attempt]
+                if not self._runs:
+                    self._changed.notify_all()
 
     def _hurry(self) -> None:
         """A run has a new deadline."""
@@ -111,6 +113,13 @@ class Watch:
         with self._changed:
             for run in self._runs.values():
                 run.control.ask("worker_stopped")
+
+    def interrupt(self, patience: timedelta) -> None:
+        """Interrupt every run, and wait for their end; what their steps did not commit was not done."""
+        for run in self.left():
+            run.control.interrupt()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._runs, patience.total_seconds())
 
     def left(self) -> list[Run]:
         """Runs that are going on."""

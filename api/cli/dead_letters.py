@@ -79,7 +79,7 @@ def _confirmation(function: F) -> F:
 @click.option("--cursor", help="`next_cursor` of the page before.")
 @list_format
 def list_dead(by: str | None, limit: int, cursor: str | None, form: str, **given: Any) -> None:  # noqa: ANN401 - one per filter
-    """List dead letters that nobody has dealt with, newest first."""
+    """List dead letters that nobody has dealt with, that which ended last first."""
     query = {**_body(given), "limit": limit, "cursor": cursor}
     with open_client() as client:
         page = client.get(f"{_PATH}/causes" if by else _PATH, query)

@@ -52,7 +52,7 @@ class DeadLetterList(MethodView):
     @blueprint.response(200, DeadLetterPage)
     @blueprint.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
-        """List the dead letters that nobody has dealt with, newest first.
+        """List the dead letters that nobody has dealt with, that which ended last first.
 
         Not among them: dry runs, and what a step of another execution waited for, which is run again with that.
         """

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+import structlog
 from flask import Response, request
 from flask.views import MethodView
 
@@ -24,6 +25,8 @@ from dsl.errors import Fault
 from telemetry.errors import StoreUnavailable
 from workers.executions import Executions
 from workers.progress import POSITION, Position, PositionInvalid, Progress, State
+
+log = structlog.get_logger(__name__)
 
 #: Of all operations on executions, this among them.
 blueprint = executions.blueprint
@@ -137,13 +140,20 @@ class _Teller:
         return state.is_final and self._is_known(state) and not self.progress.steps(self.execution_id, self.position)
 
     def news(self) -> Iterator[bytes]:
-        """Events that the reader does not know; when Postgres is away, that, and the stream has ended."""
+        """Events that the reader does not know; when they cannot be read, why, and the stream has ended."""
         try:
             yield from self._news()
         except StoreUnavailable as away:
-            self.has_ended = True
-            yield streaming.retry(streaming.AWAY)
-            yield streaming.event("problem", json_bytes(problems.of_error(away).body), self.position)
+            yield from self._failed(problems.of_error(away))
+        except Exception as error:
+            # The answer has begun: nobody else could still say anything.
+            log.exception("stream_crashed", exc_info=error)
+            yield from self._failed(problems.internal())
+
+    def _failed(self, problem: problems.Problem) -> Iterator[bytes]:
+        self.has_ended = True
+        yield streaming.retry(streaming.AWAY)
+        yield streaming.event("problem", json_bytes(problem.body), self.position)
 
     def _news(self) -> Iterator[bytes]:
         # The state first: what is final now has all its steps in the ledger.

@@ -43,6 +43,7 @@ from dsl.scheduling.timing import FIRST_YEAR, LAST_YEAR
 from dsl.scheduling.zones import zone_named
 from telemetry.clock import from_unix_us, to_unix_us
 from telemetry.settings import format_duration
+from workers.errors import ConcurrencyFull
 from workers.occurrences import Occurrence
 from workers.schedule import Schedule
 
@@ -180,13 +181,18 @@ class RunNow(MethodView):
 
     @blueprint.arguments(EmptyShape, required=False)
     @blueprint.response(202, OccurrenceShape)
-    @blueprint.refuses(404, 503)
+    @blueprint.refuses(404, 409, 503)
     def post(self, _: Mapping[str, Any], name: str) -> Response:
         """Run it now, whatever its calendar, pause and overlap say; 202 means that it will run."""
         held = resources().schedules
         schedule = held.get(name)
         _check_command(schedule.slug, schedule.spec)
         occurrence, is_accepted = held.run_now(schedule, current_trace().correlation_id)
+        if not is_accepted and occurrence.reason == "overlap":
+            raise ConcurrencyFull(
+                f"{schedule.slug} rejects it: as many as may run at once have not ended",
+                hint="Run it when one has ended.",
+            )
         if not is_accepted:
             message = f"the inputs of this schedule are not what {schedule.slug} takes"
             raise RequestInvalid([Fault("request.schedule_inputs", message, path="inputs")])

@@ -65,21 +65,21 @@ def measure(servers: Servers, python: Path, *, quick: bool) -> list[Comparison]:
         weir.warm_up()
         bare.run(100, commits=2)
         light: dict[str, Callable[[], float]] = {
-            WEIR: partial(weir.run, light_command(STEPS), 2000 // scale, events=STEPS + AROUND),
-            BARE: partial(bare.run, 4000 // scale, commits=2),
-            DBOS: partial(dbos.rate, "light", 500 // scale),
-            CHAIN: partial(celery.rate, "chain", 600 // scale),
-            TASK: partial(celery.rate, "task", 4000 // scale),
+            WEIR: partial(weir.run, light_command(STEPS), 1500 // scale, events=STEPS + AROUND),
+            BARE: partial(bare.run, 3000 // scale, commits=2),
+            DBOS: partial(dbos.rate, "light", 400 // scale),
+            CHAIN: partial(celery.rate, "chain", 400 // scale),
+            TASK: partial(celery.rate, "task", 3000 // scale),
         }
         database: dict[str, Callable[[], float]] = {
-            WEIR: partial(weir.run, database_command(STEPS), 600 // scale, events=2 * STEPS + AROUND),
-            BARE: partial(bare.run, 2000 // scale, commits=STEPS + 2),
-            DBOS: partial(dbos.rate, "database", 250 // scale),
+            WEIR: partial(weir.run, database_command(STEPS), 400 // scale, events=2 * STEPS + AROUND),
+            BARE: partial(bare.run, 1500 // scale, commits=STEPS + 2),
+            DBOS: partial(dbos.rate, "database", 150 // scale),
         }
         latency: dict[str, Callable[[], list[float]]] = {
-            WEIR: partial(_latencies, weir, 40 // scale),
-            DBOS: partial(dbos.latencies, 40 // scale),
-            CHAIN: partial(celery.latencies, 40 // scale),
+            WEIR: partial(_latencies, weir, 30 // scale),
+            DBOS: partial(dbos.latencies, 30 // scale),
+            CHAIN: partial(celery.latencies, 30 // scale),
         }
         rates, rates_of_transactions = interleave(light, rounds), interleave(database, rounds)
         times = {who: list(chain.from_iterable(found)) for who, found in interleave(latency, rounds).items()}

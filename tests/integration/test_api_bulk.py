@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,30 @@ def test_without_redis_they_are_accepted_all_the_same(api_without_redis: Api) ->
     body = send(api_without_redis, *(todo(str(number)) for number in range(20)))
 
     assert body["accepted"] == 20
+
+
+def test_when_it_is_due_and_how_long_it_may_wait_are_those_of_a_single_submission(
+    api: Api, connection: Connection[Any]
+) -> None:
+    single = api.submit("todo.add", {"body": "single"}, expires_in="1h", run_at=_soon(api)).json
+
+    body = send(api, todo("x", expires_in="1h", run_at=_soon(api)), todo("y", expires_in="90s"), todo("z"))
+
+    assert body["accepted"] == 3, body
+    states = [api.get(item["location"]).json["state"] for item in body["items"]]
+    assert states == [api.get(f"/api/executions/{single['id']}").json["state"], "queued", "queued"]
+    assert states[0] == "scheduled"
+    spans = connection.execute(
+        "select inputs ->> 'body', "
+        "extract(epoch from date_trunc('second', expires_at - run_at + interval '1 ms'))::int "
+        "from command_executions where expires_at is not null and inputs ->> 'body' in ('x', 'y')"
+    ).fetchall()
+    assert dict(spans) == {"x": 3600, "y": 90}
+    assert one(connection, "select expires_at from command_executions where inputs ->> 'body' = 'z'") is None
+
+
+def _soon(api: Api) -> str:
+    return (api.resources.clock.now() + timedelta(hours=1)).isoformat()
 
 
 def test_one_and_many_write_the_same_columns() -> None:

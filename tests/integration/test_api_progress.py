@@ -272,22 +272,38 @@ def test_when_postgres_goes_away_the_stream_says_so_and_ends(api: Api, database_
         events = reader.events()
         first = next(events)
         with psycopg.connect(database_url, autocommit=True) as connection:
-            # As good as away, for what streams ask.
-            connection.execute("alter table command_executions rename to gone")
-            connection.execute(
-                "create function gone() returns boolean language plpgsql as "
-                "$$ begin perform pg_terminate_backend(pg_backend_pid()); return true; end $$"
-            )
-            connection.execute("create view command_executions as select * from gone where gone()")
+            with connection.transaction():  # as good as away, for what streams ask
+                connection.execute("alter table command_executions rename to gone")
+                connection.execute(
+                    "create function gone() returns boolean language plpgsql as "
+                    "$$ begin perform pg_terminate_backend(pg_backend_pid()); return true; end $$"
+                )
+                connection.execute("create view command_executions as select * from gone where gone()")
             said = list(events)
-            connection.execute("drop view command_executions")
-            connection.execute("alter table gone rename to command_executions")
+            with connection.transaction():
+                connection.execute("drop view command_executions")
+                connection.execute("alter table gone rename to command_executions")
         reader.close()
         api.run()
 
         assert [event.name for event in said] == ["problem"]
         assert (said[0].data["code"], said[0].id) == ("store.unavailable", first.id)
         assert told(api, execution_id, Last_Event_ID=said[0].id)[-1].name == "final"
+
+
+def test_a_stream_that_crashes_says_so_and_nothing_of_why(api: Api, connection: Connection[Any]) -> None:
+    execution_id = nested(api)
+    with serving(api.app) as address:
+        reader = Reader(address, f"/api/executions/{execution_id}/events")
+        events = reader.events()
+        next(events)
+        connection.execute("alter table command_steps rename to gone")
+        said = list(events)
+        connection.execute("alter table gone rename to command_steps")
+        reader.close()
+
+    assert [(event.name, event.data["code"]) for event in said] == [("problem", "internal")]
+    assert "command_steps" not in str(said)
 
 
 def test_what_cannot_be_told_is_refused_before_the_first_event(api: Api) -> None:

@@ -143,3 +143,14 @@ def test_a_lane_that_does_not_take_a_whole_bulk_submission_takes_nothing_of_it(a
     assert (answered["replayed"], answered["refused"]) == (1, 2)
     assert answered["items"][1]["problem"]["code"] == "queue.full"
     assert api.post("/api/executions/bulk", {"items": [item]}).json["accepted"] == 1
+
+
+def test_a_schedule_does_not_run_what_its_command_rejects(picky: Api) -> None:
+    picky.post("/api/schedules", {"name": "often", "command": "picky", "every": "1h"})
+    picky.post(SUBMIT, {})
+
+    answer = picky.post("/api/schedules/often/run", {})
+
+    assert (answer.status_code, answer.json["code"]) == (409, "concurrency.full")
+    (occurrence,) = picky.get("/api/schedules/often/occurrences").json["items"]
+    assert (occurrence["state"], occurrence["reason"]) == ("skipped", "overlap")

@@ -161,6 +161,18 @@ def test_a_range_of_time_is_from_and_before(world: World, letters: DeadLetters) 
         )
     between = letters.get(second).finished_at
 
+    assert ids(letters) == [second, first]
+    with world.pool.connection() as changed:
+        changed.execute(
+            "update command_executions set finished_at = finished_at + interval '3 h' where id = %s", [first]
+        )
+    # In the order of their ends, whenever they were submitted.
+    assert ids(letters) == [first, second]
+    assert [each.id for each in letters.page(ALL, limit=1, before=first)] == [second]
+    with world.pool.connection() as changed:
+        changed.execute(
+            "update command_executions set finished_at = finished_at - interval '3 h' where id = %s", [first]
+        )
     assert ids(letters, Letters(start=between)) == [second]
     assert ids(letters, Letters(end=between)) == [first]
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from fixtures.stacks import eventually
 from psycopg import Connection
 
+from dsl.executor import Outcome
+from dsl.instrumentation import Totals
+from dsl.step import Child
 from telemetry.connections import connect
+from telemetry.ids import new_id
 from workers.fence import Release
 from workers.leases import SQL as LEASES
 from workers.ledger import WriteBehindLedger
@@ -196,3 +202,28 @@ steps:
         (step.path, step.step_try) for step in family.executions.steps(parent.id, limit=20) if step.outcome == "failed"
     ]
     assert tries == [("each[0].ask", 1), ("each[1].ask", 1)]
+
+
+def test_a_child_that_ends_while_its_parent_begins_to_wait_wakes_it(family: World, database_url: str) -> None:
+    parent = family.submit(family.load(PARENT))
+    claim = family.executions.claim("default", family.worker_id)
+    assert claim is not None
+    ledger = WriteBehindLedger(family.fence(claim))
+    asked = family.load(CHILD)
+    with ledger.effect() as effect:
+        effect.accept(Child(new_id(family.clock.unix_us()), asked, {}, "child", 5, path="ask", step_try=1))
+    its_claim = family.executions.claim("default", family.worker_id)
+    assert its_claim is not None
+    release = threading.Thread(target=ledger.release, args=(Release("waiting", path="ask"),), daemon=True)
+
+    with family.pool.connection() as connection, connection.transaction():
+        # Its end holds the parent's row, finds that it does not wait yet, and is not committed.
+        family.fence(its_claim).finish(connection, Outcome("here", None, None, Totals()))
+        release.start()
+        with connect(database_url, name="weir test watcher", autocommit=True) as watcher:
+            blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+            blocked += " and datname = current_database()"
+            eventually(lambda: watcher.execute(blocked).fetchone() == (1,))
+    release.join(10)
+
+    assert states(family, parent, its_claim.id) == ["queued", "succeeded"]

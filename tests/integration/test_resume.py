@@ -290,8 +290,8 @@ def test_whoever_is_taken_back_after_the_others_did_not_die_alone(
         assert reaper.run_once().released == 1
     assert reaper.run_once().released == 1
 
-    facts = connection.execute("select id, deaths, deaths_alone from command_executions").fetchall()
-    assert set(facts) == {(first.id, 1, 0), (second.id, 1, 0)}
+    facts = connection.execute("select id, deaths, deaths_alone from command_executions order by id").fetchall()
+    assert facts == sorted([(first.id, 1, 0), (second.id, 1, 0)])
 
 
 def test_a_database_clock_that_is_set_back_keeps_nothing_from_going_on(
@@ -309,4 +309,4 @@ def test_a_database_clock_that_is_set_back_keeps_nothing_from_going_on(
     eventually(lambda: reaper.run_once().released == 1)
 
     facts = connection.execute("select id, state, run_at <= now() from command_executions order by id").fetchall()
-    assert facts == [(lost, "queued", True), (queued, "queued", True)]
+    assert facts == sorted([(lost, "queued", True), (queued, "queued", True)])

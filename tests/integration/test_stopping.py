@@ -243,3 +243,40 @@ def test_what_is_not_begun_in_time_expires(world: World, connection: Connection[
     failed = world.recorder.events[-1]
     assert isinstance(failed, ExecutionFailed)
     assert (failed.outcome, failed.stopped) == ("expired", "before_start")
+
+
+@pytest.mark.parametrize("kind", ["busy", "waits"])
+def test_what_outlasts_the_end_of_its_worker_is_handed_over_and_no_death(
+    long: World, connection: Connection[Any], kind: str
+) -> None:
+    execution_id = long.submit(long.load(source(kind)))
+    runner = long.runner()
+    thread = threading.Thread(target=runner.run_lane, args=("default",), daemon=True)
+    thread.start()
+    assert Busy.begun.wait(10)
+
+    runner.stop()
+    long.watch.interrupt(timedelta(seconds=10))
+    assert long.watch.left() == []
+    thread.join(FOREVER_S / 2)
+
+    execution = long.executions.get(execution_id)
+    assert (execution.state, execution.steps_failed) == ("queued", 0)
+    assert connection.execute("select reason from command_attempts").fetchall() == [("worker_stopped",)]
+    assert connection.execute("select deaths from command_executions").fetchall() == [(0,)]
+    assert "dsl.step.failed" not in long.recorder.types
+
+
+def test_what_is_cancelled_while_it_cleans_up_is_cancelled(long: World, connection: Connection[Any]) -> None:
+    failing = """
+slug: failing
+steps: [{id: check, type: validate, with: {rules: [{value: "", required: true}]}}]
+on_failure: [{id: long, type: busy}]
+"""
+    with running(long, long.submit(long.load(failing))) as execution_id:
+        assert stops(long).cancel(execution_id) == "running"
+        long.watch.cancel([execution_id])
+
+    assert long.executions.get(execution_id).state == "cancelled"
+    [ended] = [event for event in long.recorder.events if isinstance(event, ExecutionCancelled | ExecutionFailed)]
+    assert isinstance(ended, ExecutionCancelled)
