@@ -107,5 +107,5 @@ def test_a_server_that_is_down_is_a_connection_that_ends(links: Links) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         link = links.open(nobody.getsockname)
-        with connected(link) as connection, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), connected(link) as connection:
             connection.recv(1)
