@@ -34,7 +34,10 @@ with recursive due_lanes as (
 )
 select l.lane, d.number + coalesce(p.number, 0) as queued, d.number as due, coalesce(s.number, 0) as scheduled,
     coalesce(r.number, 0) as running, coalesce(a.number, 0) as workers,
-    (extract(epoch from greatest(interval '0', now() - least(d.oldest, p.oldest))) * 1000)::float8 as oldest_age_ms,
+    case
+        when least(d.oldest, p.oldest) is not null
+            then (extract(epoch from greatest(interval '0', now() - least(d.oldest, p.oldest))) * 1000)::float8
+    end as oldest_age_ms,
     f.paused_at, f.paused_by, f.paused_until, c.max_running, c.max_queued, c.max_age_us
 from lanes as l
 cross join lateral (

@@ -17,6 +17,9 @@ from api.schemas.requests import EmptyShape
 from telemetry.settings import format_duration
 from workers.queues import Limits, Pause, Queue, Queues
 
+#: The longest pause that ends by itself, and the longest wait that is told from another.
+MAX_DURATION = timedelta(days=3650)
+
 blueprint = Blueprint("queues", __name__, url_prefix="/api/queues", description="What waits, and what holds it up.")
 
 
@@ -75,7 +78,9 @@ class LaneLimits(MethodView):
     @blueprint.refuses(404, 503)
     def put(self, body: Mapping[str, Any], lane: str) -> Response:
         """Set all limits of a lane, in place of those it had. More than may run now go on to their end."""
-        return json_answer(queue_json(queues().limit(lane, Limits(body["running"], body["queued"], body["age"]))))
+        # An age of nothing is no limit, and one that is too long to be kept is as good as the longest.
+        age: timedelta | None = min(body["age"], MAX_DURATION) if body["age"] else None
+        return json_answer(queue_json(queues().limit(lane, Limits(body["running"], body["queued"], age))))
 
 
 def queues() -> Queues:
@@ -85,12 +90,11 @@ def queues() -> Queues:
 
 
 def pause_end(body: Mapping[str, Any]) -> datetime | None:
-    """When a pause that somebody asks for ends by itself."""
+    """When a pause that somebody asks for ends by itself: at the first of the times that are given."""
+    ends: list[datetime] = [body["until"]] if "until" in body else []
     if "for_" in body:
-        duration: timedelta = body["for_"]
-        return resources().clock.now().astimezone(UTC) + duration
-    until: datetime | None = body.get("until")
-    return until
+        ends.append(resources().clock.now().astimezone(UTC) + min(body["for_"], MAX_DURATION))
+    return min(ends, default=None)
 
 
 def queue_json(queue: Queue) -> dict[str, Any]:

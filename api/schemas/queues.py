@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
-
-import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.answers import PauseShape, page_of
-from api.schemas.durations import DurationText
+from api.schemas.durations import duration_field
 from api.schemas.requests import Instant, WholeNumber, user_field
 from api.schemas.shape import Shape
-
-#: The longest pause that ends by itself, and the longest that something may be said to wait.
-MAX_DURATION = timedelta(days=3650)
 
 #: More than any lane can hold.
 _MANY = 1_000_000_000
 
 
-def _is_sensible(duration: timedelta) -> None:
-    if not timedelta(0) < duration <= MAX_DURATION:
-        raise ma.ValidationError("Expected more than nothing, and at most 3650d.")
-
-
 class PauseBody(Shape):
     """Body of a pause; every field may be left out."""
 
-    for_ = DurationText(
-        data_key="for",
-        validate=_is_sensible,
-        metadata={"type": "string", "description": "It ends by itself after this: `30m`."},
-    )
-    until = Instant(format="iso", metadata={"description": "Or at this instant; not together with `for`."})
+    for_ = duration_field("It ends by itself after this: `30m`.", data_key="for")
+    until = Instant(format="iso", metadata={"description": "Or at this instant, if that comes first."})
     user = user_field()
-
-    @ma.validates_schema
-    def _ends_once(self, data: Any, **_: object) -> None:  # noqa: ANN401 - marshmallow's
-        if "for_" in data and "until" in data:
-            raise ma.ValidationError("`for` and `until` exclude each other.", "until")
 
 
 def _limit(text: str) -> WholeNumber:
@@ -53,15 +32,10 @@ class LimitsBody(Shape):
 
     running = _limit("Executions that run at once.")
     queued = _limit("Executions that may wait when another is submitted; WEIR_API_MAX_QUEUED unless given.")
-    age = DurationText(
+    age = duration_field(
+        "How long one may have waited when another is submitted; WEIR_API_MAX_QUEUE_AGE unless given, as with `0s`.",
         allow_none=True,
         load_default=None,
-        validate=_is_sensible,
-        metadata={
-            "type": ["string", "null"],
-            "description": "How long one may have waited when another is submitted; "
-            "WEIR_API_MAX_QUEUE_AGE unless given.",
-        },
     )
 
 
