@@ -15,7 +15,7 @@ ARGS ?=
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock format check test test-unit demo bench bench-peers docs up down clean
+.PHONY: help setup lock format check test test-unit chaos demo bench bench-peers docs up down clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,12 @@ test: $(STAMP)  ## every test, on real servers; ARGS='...' goes to pytest
 
 test-unit: $(STAMP)  ## the tests without servers or processes, in seconds
 	@$(BIN)/pytest tests/unit $(ARGS)
+
+# How long things go wrong, which ones, and where the figures go; or how many executions are to lose their worker.
+SEED ?= 1
+chaos: $(STAMP)  ## kill and cut off everything under load, then look for what is lost: SECONDS=60 SEED=1, or POINTS=1000
+	@PYTHONPATH=.:tests $(BIN)/python -m chaos --seed $(SEED) $(if $(SECONDS),--seconds $(SECONDS)) \
+	  $(if $(POINTS),--points $(POINTS)) $(if $(REPORT),--report $(REPORT))
 
 demo: $(STAMP)  ## the whole thing once: start it, import notes, run every command, look at the traces, stop
 	@$(BIN)/weir demo

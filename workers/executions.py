@@ -368,6 +368,16 @@ class Executions:
             frozen = connection.execute(SQL["frozen"], {"id": execution_id}).fetchall()
         return Restored({step.path: step for step in steps}, dict(frozen))
 
+    def is_asked_to_stop(self, execution_id: UUID) -> bool:
+        """Whether it was cancelled while an earlier attempt ran, which ended before it heard of that.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        with reaching_store(), self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=scalar_row)
+            return bool(cursor.execute(SQL["asked_to_stop"], {"id": execution_id}).fetchone())
+
     def promote(self, limit: int = 1000) -> Promoted:
         """Let what has become due wait like everything else.
 

@@ -227,6 +227,10 @@ from command_steps
 where execution_id = %(id)s
 order by path, attempt desc, step_try desc;
 
+-- name: asked_to_stop
+-- Whether somebody cancelled an execution while an earlier attempt ran. params: id. Primary key.
+select exists (select from command_stops where execution_id = %(id)s and reason = 'cancelled');
+
 -- name: frozen
 -- Lists of map steps. params: id. index: primary key.
 select path, items from command_step_items where execution_id = %(id)s;

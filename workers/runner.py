@@ -259,6 +259,8 @@ class Runner:
         if command.timeout is not None and claim.failing is None:
             timeout = command.timeout - timedelta(microseconds=claim.running_us)
         control = self._watch.control(timeout)
+        if claim.attempt > 1 and self._executions.is_asked_to_stop(claim.id):
+            control.ask("cancelled")  # the attempt before waited, or was let go of, before it heard
         has_budget = partial(self._has_budget, claim)
         executor = Executor(
             registry, tools, meter, ledger, plan, restored=restored, control=control, has_budget=has_budget

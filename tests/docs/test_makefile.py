@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from chaos.__main__ import parsed
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -47,6 +48,18 @@ def test_a_missing_python_is_refused_with_what_to_do(checkout: Path) -> None:
     done = make(checkout, "setup", "PYTHON=no-such-python")
     assert done.returncode != 0
     assert "make PYTHON=" in done.stderr
+
+
+def test_chaos_takes_a_length_a_seed_and_a_place_for_its_figures() -> None:
+    words = (
+        make(ROOT, "-n", "chaos", "SECONDS=5", "SEED=7", "POINTS=9", "REPORT=x.json").stdout.replace("\\\n", "").split()
+    )
+    given = parsed(words[words.index("chaos") + 1 :])
+    assert (given.seconds, given.seed, given.points, given.report) == (5.0, 7, 9, Path("x.json"))
+
+    words = make(ROOT, "-n", "chaos").stdout.replace("\\\n", "").split()
+    given = parsed(words[words.index("chaos") + 1 :])
+    assert (given.seconds, given.seed, given.points, given.report) == (None, 1, 0, None)
 
 
 def test_ci_takes_no_input_and_ends_with_the_tests() -> None:

@@ -12,6 +12,7 @@ from psycopg import Connection
 
 from telemetry.events import ExecutionQueued
 from workers.executions import Execution
+from workers.stops import SQL as STOPS
 from workers.stops import Stops
 from workers.testing import World
 
@@ -162,3 +163,18 @@ def test_cancelling_what_waits_cancels_what_it_waits_for(family: World) -> None:
 
     assert [child.state for child in children(family, parent)] == ["cancelled"]
     assert family.runner().run_lane("default") == 0
+
+
+def test_what_is_cancelled_just_before_it_waits_is_cancelled_and_does_not_fail_of_its_child(family: World) -> None:
+    parent = family.submit(family.load(PARENT), {"title": "asked"})
+    claim = family.executions.claim("default", family.worker_id)
+    assert claim is not None
+    with family.pool.connection() as connection:
+        connection.execute(STOPS["request"], {"id": parent})  # and nobody hears of it: it begins to wait that moment
+    family.runner().run(claim)
+    stops = Stops(family.pool, family.executions, family.clock, family.recorder)
+    stops.cancel(children(family, parent)[0].id)
+
+    assert family.runner().run_lane("default") == 1
+    assert family.executions.get(parent).state == "cancelled"
+    assert [step.path for step in family.executions.steps(parent, limit=10)] == ["first"]

@@ -215,6 +215,24 @@ def test_after_a_gap_one_lease_is_waited(world: World, connection: Connection[An
     assert connection.execute("select state from command_executions").fetchone() == ("running",)
 
 
+@pytest.mark.parametrize("late", [timedelta(minutes=40), timedelta(minutes=80)])
+def test_looks_that_are_always_late_take_back_all_the_same(world: World, late: timedelta) -> None:
+    lease = timedelta(hours=1)
+    world.claim()
+    reaper = world.reaper(lease=lease)
+    world.lose_worker()
+
+    found = []
+    for _ in range(5):
+        found.append(reaper.run_once().released)
+        # As if so much time had passed until the next look.
+        reaper._looked_at = reaper._looked_at and reaper._looked_at - late
+        reaper._patient_until = reaper._patient_until and reaper._patient_until - late
+
+    assert found[0] == 0
+    assert sum(found) == 1
+
+
 def test_nobody_without_a_lease_gets_anything(world: World) -> None:
     world.submit()
     world.lose_worker()

@@ -17,6 +17,8 @@ from psycopg import Connection
 from dsl.step import Effect, Step, StepContext, StepParams, StepResult
 from telemetry.events import ExecutionCancelled, ExecutionFailed
 from workers.errors import ExecutionConflict
+from workers.fence import Release
+from workers.stops import SQL as STOPS
 from workers.stops import Stops, mark_killed
 from workers.testing import World
 
@@ -210,6 +212,17 @@ def test_what_has_not_begun_is_cancelled_at_once(world: World) -> None:
 
     assert world.runner().run_lane("default") == 0
     assert world.recorder.types == ["command.execution.queued", "command.execution.cancelled"]
+
+
+def test_what_is_cancelled_just_before_its_worker_hands_over_is_not_gone_on_with(world: World) -> None:
+    claim = world.claim(command=world.load("slug: quick\nsteps: [{id: say, type: respond, with: {value: done}}]"))
+    with world.pool.connection() as connection, connection.transaction():
+        connection.execute(STOPS["request"], {"id": claim.id})  # and its worker does not hear of it any more
+        world.fence(claim).release(connection, Release("worker_stopped"))
+
+    assert world.runner().run_lane("default") == 1
+    assert world.executions.get(claim.id).state == "cancelled"
+    assert world.executions.steps(claim.id, limit=10) == []
 
 
 def test_what_has_ended_is_not_cancelled(world: World) -> None:

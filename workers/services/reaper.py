@@ -36,6 +36,9 @@ SQL = queries(__file__)
 
 log = structlog.get_logger(__name__)
 
+#: Gaps in a row after each of which one lease is waited.
+MAX_GAPS = 3
+
 #: Executions taken back in one transaction.
 AT_ONCE = 200
 
@@ -119,6 +122,7 @@ class Reaper:
         self._shared: dict[UUID, None] = {}
         self._looked_at: datetime | None = None
         self._patient_until: datetime | None = None
+        self._gaps = 0
 
     def run_once(self) -> ReapResult:
         """One look.
@@ -142,13 +146,24 @@ class Reaper:
         return ReapResult(len(lost), released, dead)
 
     def _is_time(self, connection: Connection[Any]) -> bool:
+        """Whether leases that lapsed tell of workers that are gone.
+
+        Not within one lease after a gap. On a slow machine every look may come after one: while one lease is waited,
+        only a gap as long as a lease begins it again, and not without end, or nothing would ever be taken back.
+        """
         now: datetime = connection.execute(SQL["clock"]).fetchone()[0]  # type: ignore[index] # it has a row
-        if self._looked_at is not None and now < self._looked_at:
+        last, self._looked_at = self._looked_at, now
+        if last is not None and now < last:
             self._set_back(connection)
-        if self._looked_at is None or now - self._looked_at > self._lease / 2 or now < self._looked_at:
+        gap = timedelta.max if last is None or now < last else now - last
+        longest = self._lease / 2 if self._patient_until is None else self._lease
+        if gap > longest and self._gaps < MAX_GAPS:
             self._patient_until = now + self._lease
-        self._looked_at = now
-        return self._patient_until is None or now >= self._patient_until
+            self._gaps += 1
+        if self._patient_until is not None and now < self._patient_until:
+            return False
+        self._patient_until, self._gaps = None, 0
+        return True
 
     def _set_back(self, connection: Connection[Any]) -> None:
         """The database's clock was set back: what was written by the later one would last, or wait, for too long."""

@@ -1,0 +1,115 @@
+"""What goes wrong, and when: the same seed always means the same plan. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from chaos.proxy import CUTS
+
+#: `kill` is SIGKILL. `stop` is SIGSTOP, and SIGCONT after a while. The others cut a link (`chaos.proxy.Cut`).
+Kind = Literal["kill", "stop", "refuse", "hang", "deaf", "reset"]
+
+#: What `weir up` supervises.
+SUPERVISED = ("api", "worker", "sink", "scheduler", "maintenance")
+#: What the harness runs beside it, so that nothing is alone.
+BESIDE = ("worker-2", "scheduler-2")
+#: The servers, one of their backends, and everything that `weir up` runs, at once.
+OTHERS = ("postgres", "valkey", "backend", "supervisor")
+#: Who is behind which link: what `weir up` runs, what the harness runs beside it.
+LINKS = ("postgres-link", "valkey-link", "postgres-link-2", "valkey-link-2")
+
+#: How often each combination is in the deck; those that are not named are there once.
+_WEIGHTS = {("kill", "worker"): 2, ("kill", "worker-2"): 4, ("stop", "worker-2"): 3, ("deaf", "postgres-link-2"): 2}
+#: Names that have only one way to go wrong.
+_ONLY_KILLED = frozenset({"supervisor", "backend", "maintenance"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Attributes:
+        at: Seconds after the beginning.
+        kind: How.
+        target: What.
+        lasts: Seconds until it is put right: continued, mended, or, where the harness owns it, started again.
+    """
+
+    at: float
+    kind: Kind
+    target: str
+    lasts: float
+
+
+def make_plan(seed: int, seconds: float, *, lease: float, mean_gap: float) -> list[Fault]:
+    """Faults in order of time. Every combination comes once before any comes twice; no target has two at once.
+
+    Args:
+        seed: Of chance.
+        seconds: How long; nothing begins later, and everything lasts no longer.
+        lease: Seconds of a worker's lease: what is stopped is stopped for less than it, or for up to three times as
+            long.
+        mean_gap: Mean seconds between two faults.
+    """
+    chance = random.Random(f"plan/{seed}")
+    deck = _decks(chance)
+    held: list[tuple[Kind, str]] = []
+    busy_until: dict[str, float] = {}
+    plan: list[Fault] = []
+    at = 0.0
+    while (at := at + chance.uniform(0.2, 1.8) * mean_gap) < seconds:
+        kind, target = _draw(deck, held, {name for name, until in busy_until.items() if until > at})
+        lasts = round(min(_duration(chance, kind, target, lease), seconds - at), 3)
+        busy_until[target] = at + lasts
+        plan.append(Fault(round(at, 3), kind, target, lasts))
+    return plan
+
+
+def make_kills(seed: int, targets: Sequence[str], *, mean_gap: float) -> Iterator[Fault]:
+    """Workers that are killed one after the other, without end."""
+    chance = random.Random(f"kills/{seed}")
+    at = 0.0
+    while True:
+        at += chance.uniform(0.2, 1.8) * mean_gap
+        yield Fault(round(at, 3), "kill", chance.choice(targets), 0.0)
+
+
+def combinations() -> list[tuple[Kind, str]]:
+    """Everything that can go wrong."""
+    found: list[tuple[Kind, str]] = []
+    for target in (*SUPERVISED, *BESIDE, *OTHERS):
+        found.append(("kill", target))
+        if target not in _ONLY_KILLED:
+            found.append(("stop", target))
+    found.extend((cut, link) for link in LINKS for cut in CUTS)
+    return found
+
+
+def _decks(chance: random.Random) -> Iterator[tuple[Kind, str]]:
+    cards = [card for card in combinations() for _ in range(_WEIGHTS.get(card, 1))]
+    while True:
+        chance.shuffle(cards)
+        yield from cards
+
+
+def _draw(deck: Iterator[tuple[Kind, str]], held: list[tuple[Kind, str]], busy: set[str]) -> tuple[Kind, str]:
+    """The next card whose target has nothing else going on; those passed over come first the next time."""
+    for number, card in enumerate(held):
+        if card[1] not in busy:
+            return held.pop(number)
+    for card in deck:
+        if card[1] not in busy:
+            return card
+        held.append(card)
+    raise AssertionError("a deck without an end has ended")
+
+
+def _duration(chance: random.Random, kind: Kind, target: str, lease: float) -> float:
+    if kind == "reset" or (kind == "kill" and target not in ("postgres", "valkey")):
+        return 0.0
+    if kind == "kill":
+        return chance.uniform(0.0, lease)
+    return chance.choice((chance.uniform(0.05, 1.0), chance.uniform(1.2, 3.0))) * lease
