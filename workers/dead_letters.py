@@ -254,8 +254,8 @@ class DeadLetters:
         """
         self._require_open(execution_id)
         if from_start:
-            return self._resumption.retry(execution_id, source, by=by, once=True)
-        return self._resumption.resume(execution_id, source, by=by, once=True)
+            return self._resumption.retry(execution_id, source, by=by, once=True).id
+        return self._resumption.resume(execution_id, source, by=by, once=True).id
 
     def drop(self, execution_id: UUID, by: str) -> None:
         """Take one out of the list; its execution stays, and says who dropped it.
