@@ -279,8 +279,8 @@ def test_what_is_run_again_by_its_execution_leaves_the_list_too(
 ) -> None:
     failed = fail(world)
 
-    new = getattr(resumption, again)(failed, "cli")
-    more = getattr(resumption, again)(failed, "cli")
+    new = getattr(resumption, again)(failed, "cli").id
+    more = getattr(resumption, again)(failed, "cli").id
 
     assert ids(letters) == []
     assert letters.get(failed).requeued_as == new != more

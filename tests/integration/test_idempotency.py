@@ -84,3 +84,40 @@ def test_over_rest_a_key_that_is_sent_again_gets_the_same_execution(api: Api) ->
     assert (other.status_code, other.json["code"]) == (409, "execution.key_reused")
     assert refused.status_code == 422
     assert api.run() == 1
+
+
+@pytest.mark.req("D-01")
+def test_a_replay_is_answered_whatever_became_of_the_command(api: Api) -> None:
+    steps = "  - {id: say, type: respond, with: {value: done}}\n"
+    api.write("passing", steps, "{name: {type: string, default: ada}}")
+    path, bulk = "/api/commands/passing/executions", "/api/executions/bulk"
+    items = {"items": [{"command": "passing", "inputs": {"name": "eve"}, "idempotency_key": "item"}]}
+    first = api.post(path, {}, Idempotency_Key="abc")
+    (one,) = api.post(bulk, items).json["items"]
+
+    api.write("passing", steps, "{surname: {type: string, required: true}}")
+    edited, (item,) = api.post(path, {}, Idempotency_Key="abc"), api.post(bulk, items).json["items"]
+    api.write("passing", "  - {id: say, type: no.such}\n")
+    broken = api.post(path, {}, Idempotency_Key="abc")
+    (api.commands / "passing.yaml").unlink()
+    gone, (last,) = api.post(path, {}, Idempotency_Key="abc"), api.post(bulk, items).json["items"]
+    other = api.post(path, {"priority": 1}, Idempotency_Key="abc")
+    items["items"][0]["priority"] = 1
+    (refused,) = api.post(bulk, items).json["items"]
+
+    for answer in (edited, broken, gone):
+        assert (answer.status_code, answer.json["id"]) == (202, first.json["id"])
+        assert answer.headers["Idempotent-Replay"] == "true"
+    assert [(each["id"], each["verdict"]) for each in (item, last)] == [(one["id"], "replayed")] * 2
+    assert (other.status_code, refused["status"]) == (409, 409)
+    assert api.post(path, {}, Idempotency_Key="new").status_code == 404
+    assert api.post("/api/commands/%00/executions", {}, Idempotency_Key="abc").status_code == 404
+
+
+def test_what_is_left_out_is_the_same_as_what_the_api_takes_it_for(api: Api) -> None:
+    path = "/api/commands/todo.add/executions"
+
+    first = api.post(path, {"inputs": {"body": "once"}}, Idempotency_Key="abc")
+    again = api.post(path, {"priority": 5, "dry_run": False, "inputs": {"body": "once"}}, Idempotency_Key="abc")
+
+    assert (again.json["id"], again.headers["Idempotent-Replay"]) == (first.json["id"], "true")
