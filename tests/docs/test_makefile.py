@@ -17,11 +17,11 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # As from a shell, although these tests may run inside `make test`.
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
-    }
+    ours = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    command = ["make", *arguments]
     return subprocess.run(  # noqa: S603 - ours
-        ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
 
 
