@@ -229,7 +229,7 @@ KINDS: tuple[Kind, ...] = (
          "Raise its `timeout`, or give it less to do."),
     Kind("ledger", 500, "Run was stopped", _RUN_ONLY + "Nothing more of the run could be kept.", "See the log."),
     Kind("execution.key_reused", 409, "Key used already", "The `Idempotency-Key` was used for another submission of"
-         " this command.", "Send a new key for a new submission."),
+         " this command, or to run an execution of it again.", "Send a new key for a new request."),
     Kind("ledger.stopped", 409, "Run was ended", _RUN_ONLY + "The execution was cancelled, or ran out of time.",
          "See its state."),
     Kind("step.child_failed", 422, "Other command failed", _RUN_ONLY + "A command that the step waited for did not"
