@@ -91,7 +91,8 @@ def test_a_replay_is_answered_whatever_became_of_the_command(api: Api) -> None:
     steps = "  - {id: say, type: respond, with: {value: done}}\n"
     api.write("passing", steps, "{name: {type: string, default: ada}}")
     path, bulk = "/api/commands/passing/executions", "/api/executions/bulk"
-    items = {"items": [{"command": "passing", "inputs": {"name": "eve"}, "idempotency_key": "item"}]}
+    said: dict[str, object] = {"command": "passing", "inputs": {"name": "eve"}, "idempotency_key": "item"}
+    items = {"items": [said]}
     first = api.post(path, {}, Idempotency_Key="abc")
     (one,) = api.post(bulk, items).json["items"]
 
@@ -102,8 +103,7 @@ def test_a_replay_is_answered_whatever_became_of_the_command(api: Api) -> None:
     (api.commands / "passing.yaml").unlink()
     gone, (last,) = api.post(path, {}, Idempotency_Key="abc"), api.post(bulk, items).json["items"]
     other = api.post(path, {"priority": 1}, Idempotency_Key="abc")
-    items["items"][0]["priority"] = 1
-    (refused,) = api.post(bulk, items).json["items"]
+    (refused,) = api.post(bulk, {"items": [said | {"priority": 1}]}).json["items"]
 
     for answer in (edited, broken, gone):
         assert (answer.status_code, answer.json["id"]) == (202, first.json["id"])
