@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from dsl.instrumentation import StepMeter, Totals
 from dsl.library import Library
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
-from dsl.retries import delay, may_retry, spent
+from dsl.retries import delay, may_retry
 from dsl.settings import DslSettings
 from dsl.step import ExecutionInfo, StepTools
 from telemetry.clock import Clock
@@ -67,7 +66,7 @@ class Runner:
         watch: Brings runs to their end.
         hints: Wakes lanes for commands that steps run.
         slow_command_threshold: An execution that runs longer is marked as slow.
-        budget: Bounds retries; without it only `max_attempts` does.
+        budget: Puts off retries beyond it; without it none is.
         alarm: Queues what is put off for a moment; without it the sweeper does.
     """
 
@@ -271,7 +270,7 @@ class Runner:
                     control.ask("worker_stopped")
                 return self._run(executor, command, fence, ledger, control)
         except Suspended as suspended:
-            return _released(suspended)
+            return self._released(suspended)
         except Stopped as stopped:
             return _stopped(stopped, command, executor.totals)
 
@@ -292,11 +291,10 @@ class Runner:
                 and may_retry(command.retry, tries, failed)
                 and not claim.dry_run
             ):
-                if self._has_budget(claim):
-                    wait = delay(command.retry, tries, failed, random.random())
-                    return Release("failed", wait, outcome.failed_path, failed)
-                failed = spent(failed)
-                outcome = replace(outcome, error=failed)
+                wait = delay(command.retry, tries, failed, random.random())
+                if not self._has_budget(claim):
+                    wait += self._put_off()
+                return Release("failed", wait, outcome.failed_path, failed)
             if not command.on_failure:
                 return outcome
             failing = {**self._failures.details(failed), "step": outcome.failed_path}
@@ -320,6 +318,19 @@ class Runner:
 
     def _has_budget(self, claim: Claim) -> bool:
         return self._budget is None or self._budget.take(claim.slug)
+
+    def _put_off(self) -> timedelta:
+        return timedelta() if self._budget is None else self._budget.put_off()
+
+    def _released(self, suspended: Suspended) -> Release:
+        if suspended.reason == "waiting":
+            return Release("waiting", path=suspended.path)
+        if suspended.retry is None or suspended.error is None:
+            return Release(suspended.reason)
+        wait = delay(suspended.retry, suspended.tries, suspended.error, random.random())
+        if suspended.rationed:
+            wait += self._put_off()
+        return Release(suspended.reason, wait, suspended.path, suspended.error)
 
     def _meter(self, claim: Claim, restored: Restored) -> StepMeter:
         return StepMeter(
@@ -354,12 +365,3 @@ def _stopped(stopped: Stopped, command: Command, totals: Totals) -> Outcome:
     seconds = 0 if command.timeout is None else command.timeout.total_seconds()
     error = CommandTimedOut(f"the command ran longer than its timeout of {seconds:g} s")
     return Outcome(None, error, stopped.path, totals, "failed", stopped.how)
-
-
-def _released(suspended: Suspended) -> Release:
-    if suspended.reason == "waiting":
-        return Release("waiting", path=suspended.path)
-    if suspended.retry is None or suspended.error is None:
-        return Release(suspended.reason)
-    wait = delay(suspended.retry, suspended.tries, suspended.error, random.random())
-    return Release(suspended.reason, wait, suspended.path, suspended.error)
