@@ -34,8 +34,9 @@ from workers.control import RunControl
 from workers.dry_run import DryRunLedger
 from workers.errors import CommandTimedOut
 from workers.executions import Claim, Executions
-from workers.failures import Failures, KeptError
+from workers.failures import Failures
 from workers.fence import Fence, Release
+from workers.final_failure import keep, kept
 from workers.flusher import Flusher
 from workers.gate import Gate
 from workers.hints import Hints
@@ -183,7 +184,7 @@ class Runner:
             # Postgres refuses rows, or the fault is ours: what is committed stays, and it has to end.
             log.exception("execution_broken", slug=claim.slug, attempt=claim.attempt)
             failed = error
-            self._insist(fence, lambda ledger: ledger.finish(Outcome(None, failed, None, fence.committed())))
+            self._insist(fence, lambda ledger: ledger.finish(_broken(fence, failed)))
             return
         self._say(fence, ending)
 
@@ -248,7 +249,7 @@ class Runner:
             command = self._library.from_source(claim.source, claim.definition_hash)
             plan = Plan.of(command, _info(claim), claim.inputs)
         except Exception as error:  # noqa: BLE001 - a definition that no longer loads (a step type was removed) fails its run
-            return Outcome(None, error, None, fence.committed())
+            return _broken(fence, error)
         restored = NOTHING
         if (claim.attempt > 1 or claim.link == "resumed_from") and not claim.dry_run:
             restored = self._executions.restore(claim.id)
@@ -297,11 +298,10 @@ class Runner:
                 return Release("failed", wait, outcome.failed_path, failed)
             if not command.on_failure:
                 return outcome
-            failing = {**self._failures.details(failed), "step": outcome.failed_path}
-            ledger.fail(failing)
+            ledger.fail(keep(outcome, self._failures))
             control.forgive()
         else:
-            outcome = Outcome(None, KeptError(claim.failing), claim.failing.get("step"), executor.totals)
+            outcome = kept(claim.failing, executor.totals)
         error = executor.clean_up()
         if error is not None:
             log.warning("on_failure_failed", slug=claim.slug, error_type=type(error).__name__)
@@ -357,6 +357,12 @@ def _info(claim: Claim) -> ExecutionInfo:
         dry_run=claim.dry_run,
         now=claim.started_at,
     )
+
+
+def _broken(fence: Fence, error: Exception) -> Outcome:
+    """How it ends if it cannot even be run: as it has failed before, if it has."""
+    failing = fence.claim.failing
+    return Outcome(None, error, None, fence.committed()) if failing is None else kept(failing, fence.committed())
 
 
 def _stopped(stopped: Stopped, command: Command, totals: Totals) -> Outcome:
