@@ -12,8 +12,9 @@ from psycopg import Connection
 
 from dsl.executor import Outcome
 from dsl.step import StepRow
-from workers.fence import Batch, Fence, Release, losing_postgres
+from workers.fence import Fence, Release, losing_postgres
 from workers.ledger import Effect
+from workers.ledger_rows import Batch
 
 
 class DryRunLedger:

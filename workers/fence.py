@@ -24,7 +24,6 @@ from psycopg_pool import ConnectionPool
 from dsl.errors import FenceLost, LedgerBroken, LedgerUnavailable
 from dsl.executor import Outcome
 from dsl.instrumentation import DescribeError, SlowestStep, Totals, events_of
-from dsl.step import Child, StepRow
 from telemetry.clock import Clock, from_unix_us, to_unix_us
 from telemetry.connections import PatientConnection, is_connection_loss
 from telemetry.events import (
@@ -36,30 +35,15 @@ from telemetry.events import (
     RetryReason,
     Scope,
 )
-from telemetry.ids import mint, new_id
+from telemetry.ids import mint
 from telemetry.recorder import Recorder
 from workers.alarm import Alarm
 from workers.children import accept
 from workers.executions import SQL, Claim
 from workers.hints import Hints
+from workers.ledger_rows import Batch, lists_of
 from workers.slots import wake_next
 from workers.submissions import Acceptance
-
-
-@dataclass(slots=True)
-class Batch:
-    """Ledger rows of one transaction: step runs, the frozen lists of map steps (path, JSON text), awaited children."""
-
-    rows: list[StepRow] = field(default_factory=list)
-    frozen: list[tuple[str, str]] = field(default_factory=list)
-    children: list[Child] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.rows or self.frozen or self.children)
-
-    def accepted(self) -> list[Child]:
-        """Executions that are accepted with it: those that run on their own, and those that a step waits for."""
-        return [*(child for row in self.rows for child in row.children), *self.children]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +198,7 @@ class Fence:
         parameters = {"id": self.claim.id, "fence": self.claim.fence}
         if not batch:
             return connection.execute(SQL["lock"], parameters)
-        held = connection.execute(SQL["write"], parameters | self._lists(batch))
+        held = connection.execute(SQL["write"], parameters | lists_of(batch, self.claim))
         children = [accept(child, self.claim).row() for child in batch.accepted()]
         if children:
             self._require(held)
@@ -227,15 +211,6 @@ class Fence:
         if held.fetchone() is None:
             raise self._lost()
         held.scroll(-1)
-
-    def _lists(self, batch: Batch) -> dict[str, str | None]:
-        frozen = [{"path": path, "items": msgspec.Raw(items.encode())} for path, items in batch.frozen]
-        lists = {
-            "steps": [self._step(row) for row in batch.rows],
-            "mutations": [columns for row in batch.rows for columns in self._mutations(row)],
-            "frozen": frozen,
-        }
-        return {name: msgspec.json.encode(rows).decode() if rows else None for name, rows in lists.items()}
 
     def emit(self, batch: Batch) -> None:
         """Record the events of rows that are committed, and wake whoever runs what was accepted with them."""
@@ -416,53 +391,6 @@ class Fence:
             self.recorder.record(event)
         if self.hints is not None:
             self.hints.wake(acceptance.submission.lane, self.claim.correlation_id, acceptance.id)
-
-    def _step(self, row: StepRow) -> dict[str, Any]:
-        facts = row.facts
-        return {
-            "path": row.path,
-            "attempt": row.attempt,
-            "step_try": row.step_try,
-            "ordinal": row.ordinal,
-            "step_type": row.step_type,
-            "outcome": row.outcome,
-            "occurred_at": from_unix_us(row.occurred_at_us),
-            "duration_us": row.duration_us,
-            "mutations_count": row.mutations_count,
-            "fragment_id": row.fragment_id,
-            "output": None if row.output is None else msgspec.Raw(row.output.encode()),
-            "error": row.error,
-            "error_type": None if facts is None else facts.error_type,
-            "error_category": None if facts is None else facts.error_category,
-            "error_fingerprint": None if facts is None else _bytea(facts.error_fingerprint),
-            "measures": row.measures or None,
-            "event_id": None if row.event_id is None else row.event_id.hex(),
-        }
-
-    def _mutations(self, row: StepRow) -> Iterator[dict[str, Any]]:
-        for mutation, event in zip(row.mutations, row.mutation_events, strict=True):
-            yield {
-                "id": new_id(row.occurred_at_us),
-                "step_path": row.path,
-                "attempt": row.attempt,
-                "correlation_id": self.claim.correlation_id,
-                "entity": mutation.entity,
-                "entity_id": mutation.entity_id,
-                "operation": mutation.operation,
-                "changed_fields": mutation.changed_fields,
-                "rows_count": mutation.count,
-                "before_hash": _bytea(mutation.before),
-                "after_hash": _bytea(mutation.after),
-                "dry_run": self.claim.dry_run,
-                "occurred_at": from_unix_us(row.occurred_at_us),
-                "event_id": None if event is None else event.event_id.hex(),
-                "event_rows": None if event is None else event.rows,
-            }
-
-
-def _bytea(value: bytes | None) -> str | None:
-    """As Postgres reads it from a text."""
-    return None if value is None else "\\x" + value.hex()
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from psycopg import Connection
 from dsl.errors import LedgerBroken, LedgerError, LedgerUnavailable
 from dsl.executor import Outcome
 from dsl.step import Child, Ledger, StepRow
-from workers.fence import Batch, Ending, Fence, Release, losing_postgres
+from workers.fence import Ending, Fence, Release, losing_postgres
+from workers.ledger_rows import Batch
 
 log = structlog.get_logger(__name__)
 

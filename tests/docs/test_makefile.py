@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,8 +16,13 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # As from a shell, although these tests may run inside `make test`.
+    ours = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     command = ["make", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - ours
+    return subprocess.run(  # noqa: S603 - ours
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from telemetry.testing import ManualClock
 from workers.dry_run import DryRunLedger
 from workers.executions import Claim
 from workers.failures import Failures
-from workers.fence import Batch
 from workers.flusher import Flusher
 from workers.ledger import WriteBehindLedger
+from workers.ledger_rows import Batch
 from workers.testing import World
 
 

@@ -155,9 +155,9 @@ def test_a_zone_is_taken_into_account(api: Api) -> None:
         ({"run_at": "2999-03-01T09:00:00Z"}, "run_at", "days ahead"),
         ({"expires_in": "0s"}, "expires_in", "out of bounds"),
         ({"expires_in": "367d"}, "expires_in", "out of bounds"),
-        ({"expires_in": "9999999999d"}, "expires_in", "expected a number and a unit"),
-        ({"expires_in": 30}, "expires_in", "expected a number and a unit"),
-        ({"expires_in": "-1s"}, "expires_in", "expected a number and a unit"),
+        ({"expires_in": "9999999999d"}, "expires_in", "expected a number of at most nine digits and a unit"),
+        ({"expires_in": 30}, "expires_in", "expected a number of at most nine digits and a unit"),
+        ({"expires_in": "-1s"}, "expires_in", "expected a number of at most nine digits and a unit"),
         ({"run_in": "30s"}, "run_in", "did you mean run_at?"),
     ],
 )

@@ -26,8 +26,9 @@ from telemetry.clock import SystemClock
 from telemetry.ids import new_id
 from workers.errors import ConcurrencyFull, ExecutionConflict
 from workers.executions import Claim
-from workers.fence import Batch, Release
+from workers.fence import Release
 from workers.leases import SQL as LEASES
+from workers.ledger_rows import Batch
 from workers.queues import Limits, Queues
 from workers.stops import Stops
 from workers.testing import World
