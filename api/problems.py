@@ -234,9 +234,6 @@ KINDS: tuple[Kind, ...] = (
          "See its state."),
     Kind("step.child_failed", 422, "Other command failed", _RUN_ONLY + "A command that the step waited for did not"
          " succeed.", "Look at that execution; the error names it."),
-    Kind("step.retries_spent", 422, "Retries used up", _RUN_ONLY + "It failed, and its command was retried as often"
-         " lately as WEIR_WORKER_RETRY_SHARE and WEIR_WORKER_RETRY_FLOOR allow.",
-         "Mend what it depends on, then requeue it: `weir queues dead list --state failed`."),
     Kind("step.interrupted", 422, "Step interrupted", _RUN_ONLY + "Its execution had to stop while the step ran.",
          "Nothing, if you cancelled it; else raise the command's `timeout`."),
     Kind("execution.timed_out", 422, "Command timed out", _RUN_ONLY + "The command ran longer than its `timeout`.",

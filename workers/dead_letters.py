@@ -148,7 +148,6 @@ _ADVICE = {
     ),
 }
 _ADVICE_BY_CODE = {
-    "step.retries_spent": "Its command failed too often to be tried again: requeue it once what it depends on works.",
     "execution.timed_out": "Raise the command's `timeout`, or give it less to do; then requeue it, or drop it.",
 }
 
