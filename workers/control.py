@@ -88,7 +88,9 @@ class RunControl:
         """The next moment at which it has taken too long; monotonic."""
         outer = self._outer
         outer_us = None if outer is None else outer.deadline_us
-        return min((at for at in (self.run_deadline_us, self.step_deadline_us, outer_us) if at is not None), default=None)
+        return min(
+            (at for at in (self.run_deadline_us, self.step_deadline_us, outer_us) if at is not None), default=None
+        )
 
     def ask(self, reason: Reason) -> None:
         """Let it stop before its next step. The first reason stands, except that a step's own may give way."""
