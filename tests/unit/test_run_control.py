@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -58,10 +58,8 @@ class Rows:
     def effect(self) -> AbstractContextManager[EffectTransaction]:
         raise AssertionError
 
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
+    def reading(self) -> AbstractContextManager[Any]:
         raise AssertionError
-        yield
 
     def add(self, row: StepRow) -> None:
         self.rows.append(row)
@@ -91,8 +89,9 @@ class Bench:
     rows: dict[str, str] = field(default_factory=dict)
 
     def run(self, *steps: StepSpec) -> Outcome:
-        limits = {"max_output_bytes": 1000, "max_total_bytes": 9000}
-        meter = StepMeter(self.clock, 1, Errors(), telemetry_on=False, dry_run=False, **limits)
+        meter = StepMeter(
+            self.clock, 1, Errors(), telemetry_on=False, dry_run=False, max_output_bytes=1000, max_total_bytes=9000
+        )
         ledger, control = Rows(), RunControl(self.clock)
         plan = Plan(make_command(steps=steps), make_execution(), {})
         registry = {**REGISTRY, "takes": self.takes}
