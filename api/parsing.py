@@ -114,6 +114,7 @@ def install(app: Flask) -> None:
     """Have every request of the app looked at; before its routes are added."""
     app.url_map.converters["id"] = IdConverter
     refuse_other_ids(app)
+    refuse_unstorable_names(app)
     refuse_unknown_query(app)
 
 
@@ -132,6 +133,18 @@ def refuse_other_ids(app: Flask) -> None:
         if methods := methods_of(app, request.path):
             raise MethodNotAllowed(sorted(methods))
         raise IdMalformed(f"{found[:100]!r} is not an id", hint="An id is a UUID, with hyphens.")
+
+    app.before_request(look)
+
+
+def refuse_unstorable_names(app: Flask) -> None:
+    """Refuse names in paths that the database cannot hold, and so cannot look for: what no thing is called."""
+
+    def look() -> None:
+        names = ((name, value) for name, value in (request.view_args or {}).items() if isinstance(value, str))
+        faults = [fault for name, value in names for fault in _unstorable_text(value, name)]
+        if faults:
+            raise RequestInvalid(faults)
 
     app.before_request(look)
 
