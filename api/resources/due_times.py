@@ -35,7 +35,9 @@ def check_times(body: Mapping[str, Any], now: datetime) -> tuple[datetime | None
         faults.append(time_fault("run_at", message, "an instant to come; left out, it is due at once"))
     elif run_at is not None and run_at > now + HORIZON:
         message = f"run_at: that is {rough(run_at - now)} ahead"
-        faults.append(time_fault("run_at", message, f"at most {HORIZON.days} days ahead; a schedule runs at times beyond"))
+        faults.append(
+            time_fault("run_at", message, f"at most {HORIZON.days} days ahead; a schedule runs at times beyond")
+        )
     if expires_in is not None and not timedelta(0) < expires_in <= HORIZON:
         message = f"expires_in: {duration_words(expires_in)} is out of bounds"
         faults.append(time_fault("expires_in", message, f"more than nothing, at most {HORIZON.days} days"))

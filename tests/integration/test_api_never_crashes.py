@@ -82,7 +82,7 @@ ROUTES = sorted(
 def test_any_name_in_any_path_is_answered(api: Api, name: str) -> None:
     segment = quote(name.encode("utf-8", "surrogatepass"), safe="")
     for method, path in ROUTES:
-        body = None if method in {"get", "delete"} else {}
+        body: dict[str, Any] | None = None if method in {"get", "delete"} else {}
         answered(api, method.upper(), path.replace("{}", segment), json=body)
 
 

@@ -170,8 +170,10 @@ def test_a_lane_that_does_not_take_a_whole_bulk_submission_takes_nothing_of_it(a
     known = item | {"idempotency_key": "one"}
     assert api.post("/api/executions/bulk", {"items": [known]}).json["accepted"] == 1
 
-    answered = api.post("/api/executions/bulk", {"items": [known, item, item]}).json
+    answer = api.post("/api/executions/bulk", {"items": [known, item, item]})
+    answered = answer.json
 
+    assert int(answer.headers["Retry-After"]) > 0
     assert (answered["replayed"], answered["refused"]) == (1, 2)
     assert answered["items"][1]["problem"]["code"] == "queue.full"
     assert api.post("/api/executions/bulk", {"items": [item]}).json["accepted"] == 1
