@@ -13,6 +13,7 @@ from api.cli.output import Column, Item, View, item_format, list_format, local_t
 from api.cli.submit import submit
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration
+from api.cli.waiting import waits_for
 from api.client import segment
 
 _NOTHING_YET = "Nothing was run yet. Try: weir run todo.add -i body='buy milk'"
@@ -168,25 +169,6 @@ def _facts(execution: Item, terminal: Terminal) -> list[tuple[str, str]]:
                   f"{execution['steps_skipped']} skipped"),
         ("inputs", ", ".join(sorted(execution["inputs"])) or "none"),
     ]  # fmt: skip
-
-
-def waits_for(waiting: Item) -> str:
-    """Why an execution does not run, in words."""
-    named = ", ".join(waiting.get("executions", ()))
-    until = f" until {local_time(waiting['until'])}" if "until" in waiting else ""
-    key = f" of the key {waiting['key']!r}" if waiting.get("key") else ""
-    said = {
-        "worker": "its turn" if waiting.get("workers") else "a worker: none takes from its lane",
-        "lane_paused": f"its lane, which {waiting.get('by')} paused{until}",
-        "command_paused": f"its command, which {waiting.get('by')} paused{until}",
-        "concurrency": f"one of {waiting.get('max')} places{key}, held by {named}",
-        "lane_limit": f"one of the {waiting.get('max')} places of its lane",
-        "children": f"the end of {named}",
-        "run_at": "the time it is to run at",
-        "retry": "the time of its next attempt",
-        "alone": f"the end of {named}, to run alone",
-    }
-    return said[waiting["reason"]]
 
 
 def _dates(execution: Item) -> list[tuple[str, str]]:

@@ -328,6 +328,19 @@ def test_a_lane_is_paused_until_a_time_of_this_machine(weir: Weir) -> None:
     assert weir("queues", "show", "default", "--format", "json").json["paused"] == paused.json["paused"]
 
 
+def test_a_paused_command_is_said_to_be_one_wherever_it_is_looked_for(weir: Weir) -> None:
+    weir("commands", "pause", "todo.add", "--user", "mina")
+
+    waited = weir("run", "todo.add", "-i", "body=x", "--wait", "0.2")
+
+    assert waited.code == 1
+    assert "still queued after 0.2 s, waiting for its command, which mina paused; see weir executions" in waited.err
+    assert "todo.add (paused)" in weir("commands", "list").out
+    assert "paused by mina" in weir("commands", "show", "todo.add").out
+    weir("commands", "resume", "todo.add")
+    assert "paused" not in weir("commands", "list").out
+
+
 def test_inputs_of_a_file_are_json_as_the_api_has_it(offline_weir: Weir) -> None:
     for text, said in (
         (b'{"a": 1, "a": 2}', "the key 'a' is given twice"),
