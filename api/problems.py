@@ -229,14 +229,11 @@ KINDS: tuple[Kind, ...] = (
          "Raise its `timeout`, or give it less to do."),
     Kind("ledger", 500, "Run was stopped", _RUN_ONLY + "Nothing more of the run could be kept.", "See the log."),
     Kind("execution.key_reused", 409, "Key used already", "The `Idempotency-Key` was used for another submission of"
-         " this command.", "Send a new key for a new submission."),
+         " this command, or to run an execution of it again.", "Send a new key for a new request."),
     Kind("ledger.stopped", 409, "Run was ended", _RUN_ONLY + "The execution was cancelled, or ran out of time.",
          "See its state."),
     Kind("step.child_failed", 422, "Other command failed", _RUN_ONLY + "A command that the step waited for did not"
          " succeed.", "Look at that execution; the error names it."),
-    Kind("step.retries_spent", 422, "Retries used up", _RUN_ONLY + "It failed, and its command was retried as often"
-         " lately as WEIR_WORKER_RETRY_SHARE and WEIR_WORKER_RETRY_FLOOR allow.",
-         "Mend what it depends on, then requeue it: `weir queues dead list --state failed`."),
     Kind("step.interrupted", 422, "Step interrupted", _RUN_ONLY + "Its execution had to stop while the step ran.",
          "Nothing, if you cancelled it; else raise the command's `timeout`."),
     Kind("execution.timed_out", 422, "Command timed out", _RUN_ONLY + "The command ran longer than its `timeout`.",

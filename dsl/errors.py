@@ -14,7 +14,6 @@ StepError
 |  `- FragmentNotFound
 |- ChildFailed              a command that it waited for did not succeed
 |- FailedBefore             an item that an earlier attempt gave up
-|- RetriesSpent             its command was retried too often lately
 |- StepInterrupted          its execution had to stop
 `- StepTimedOut
 LedgerError                 the run stops where it is; no error of the step that met it
@@ -193,15 +192,6 @@ class StepTimedOut(StepError):
     retryable = True
 
 
-class RetriesSpent(StepError):
-    """It failed, and its command was retried as often lately as it may be, so that it is not tried again.
-
-    Its category and its places are those of what it failed with.
-    """
-
-    code = "step.retries_spent"
-
-
 class StepInterrupted(StepError):
     """The step was interrupted, because its execution had to stop.
 
@@ -233,17 +223,20 @@ class Suspended(LedgerError):
         error: What it raised.
         retry: How long to wait.
         tries: How often it was tried.
+        rationed: Whether its command was retried so often lately that this try is put off further.
     """
 
     code = "ledger.suspended"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one fact each
         self,
         reason: Literal["step_failed", "worker_stopped", "waiting"],
         path: str | None = None,
         error: Exception | None = None,
         retry: Retry | None = None,
         tries: int = 0,
+        *,
+        rationed: bool = False,
     ) -> None:
         super().__init__(f"suspended: {reason}")
         self.reason = reason
@@ -251,6 +244,7 @@ class Suspended(LedgerError):
         self.error = error
         self.retry = retry
         self.tries = tries
+        self.rationed = rationed
 
 
 class Stopped(LedgerError):

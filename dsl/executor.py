@@ -17,7 +17,7 @@ from dsl.errors import ChildFailed, LedgerError, StepInterrupted, Stopped, Suspe
 from dsl.instrumentation import StepMeter, StepRun, Totals
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
-from dsl.retries import may_retry, spent
+from dsl.retries import may_retry
 from dsl.step import (
     BlockResult,
     Control,
@@ -110,7 +110,7 @@ class Executor:
         plan: What to run.
         restored: What earlier attempts left; it is not done again.
         control: Asked before each step whether the run goes on.
-        has_budget: Asked before each retry whether there may be another.
+        has_budget: Asked before each retry whether there may be another now; if not it is put off.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
@@ -239,9 +239,7 @@ class Executor:
         if isinstance(error, StepInterrupted):
             return Stopped(error.reason, "interrupted", path)
         if may_retry(spec.retry, step_try, error) and not self._plan.info.dry_run:
-            if self._has_budget():
-                return Suspended("step_failed", path, error, spec.retry, step_try)
-            error = spent(error)
+            return Suspended("step_failed", path, error, spec.retry, step_try, rationed=not self._has_budget())
         if self._failure is None or self._failure[0] is not error:
             self._failure = (error, path)
         return error

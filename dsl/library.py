@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from dsl.check import load
 from dsl.checking.steps import StepType
@@ -28,6 +29,7 @@ from dsl.command_files import (
     slug_claimed,
     unreadable,
 )
+from dsl.document import read
 from dsl.errors import CommandInvalid, Fault, UnknownCommand
 from dsl.faults import nearest
 from dsl.settings import DslSettings
@@ -132,6 +134,12 @@ class Library:
             CommandInvalid: It does not load any more (a step type is gone), or is not what the hash stands for.
         """
         return self._stored(source, definition_hash)
+
+    def document_of(self, source: str) -> dict[str, Any]:
+        """A stored definition as plain values, also where it does not load any more; empty if it cannot be read."""
+        root = read(source, self._settings).root
+        value = None if root is None else root.value()
+        return value if isinstance(value, dict) else {}
 
     def refresh(self) -> None:
         """Look through the folders; read what is new or changed. About 0.2 ms for a hundred files."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from dsl.command import Retry
-from dsl.errors import RetriesSpent
 from telemetry.privacy import category
 
 
@@ -21,20 +20,7 @@ def may_retry(retry: Retry | None, tries: int, error: BaseException) -> bool:
         tries: How many there were.
         error: What the last one raised.
     """
-    if retry is None or isinstance(error, RetriesSpent):
-        return False
-    return tries < retry.max_attempts and category(error) in retry.on
-
-
-def spent(error: Exception) -> RetriesSpent:
-    """What a step fails with in place of an error that is not tried again because its command was, too often."""
-    told = RetriesSpent(
-        f"{str(error) or type(error).__name__} (not tried again: the command was retried too often lately)",
-        hint="Requeue it once what it depends on works: `weir queues dead list --state failed`.",
-    )
-    told.category = category(error)  # type: ignore[misc] # of this one
-    # From the same places, so that its fingerprint tells one cause from another.
-    return told.with_traceback(error.__traceback__)
+    return retry is not None and tries < retry.max_attempts and category(error) in retry.on
 
 
 def delay(retry: Retry, tries: int, error: BaseException, drawn: float) -> timedelta:

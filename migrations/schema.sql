@@ -147,7 +147,8 @@ create table command_executions (
     slowest_step_type text,
     slowest_step_us bigint,
     -- deaths: workers that were lost with it; deaths_alone: those where nothing else ran; failures: attempts that failed.
-    -- alone: it runs only where nothing else does. failing: the error that ended its steps, while `on_failure` runs.
+    -- alone: it runs only where nothing else does. failing: the error that ended its steps, and how it will have ended,
+    -- while `on_failure` runs.
     deaths smallint not null default 0,
     deaths_alone smallint not null default 0,
     failures smallint not null default 0,
@@ -306,11 +307,12 @@ create table bulk_keys (
 create index bulk_keys_by_age on bulk_keys (created_at);
 
 -- Who asked that a running execution be stopped; apart from its row, whose lock its own effects hold.
+-- killed_attempt: the attempt whose process was killed, because it could not be stopped otherwise.
 create table command_stops (
     execution_id uuid primary key references command_executions (id) on delete cascade,
     reason text not null,
     requested_at timestamptz not null default now(),
-    killed boolean not null default false,
+    killed_attempt integer,
     constraint command_stops_reason_known check (reason in ('cancelled', 'timed_out'))
 );
 

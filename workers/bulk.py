@@ -9,8 +9,6 @@ that come at once, the second waits for the first to commit, and is given its an
 
 from __future__ import annotations
 
-import hashlib
-import json
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,7 +27,7 @@ from telemetry.sql import queries
 from workers.errors import ConcurrencyFull
 from workers.executions import Executions, reaching_store
 from workers.hints import Hints
-from workers.idempotency import HOURS, hash_of, hash_of_key, key_reused
+from workers.idempotency import HOURS, Mark, hash_of, hash_of_key, key_reused
 from workers.slots import refuse_if_full
 from workers.submissions import Acceptance, Submission
 
@@ -42,7 +40,7 @@ MAX_ITEMS = 1000
 MAX_HINTS = 16
 
 #: User, command and hash of an item's key: of which there is one.
-_Mark: TypeAlias = tuple[str, str, bytes]
+_Owned: TypeAlias = tuple[str, str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +49,11 @@ class Item:
 
     Attributes:
         submission: What is asked for.
-        key: Of idempotency; none if it came without.
+        mark: Its key of idempotency; none if it came without.
     """
 
     submission: Submission
-    key: str | None = None
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ class WholeKey:
     @classmethod
     def of(cls, key: str, body: object) -> WholeKey:
         """Of a key and a JSON value, whatever the order of its keys."""
-        return cls(hash_of_key(key), hashlib.sha256(json.dumps(body, sort_keys=True).encode()).digest())
+        return cls(hash_of_key(key), hash_of(body))
 
 
 #: What a caller answers to the verdicts; JSON.
@@ -142,7 +140,7 @@ class Bulk:
         self._hints = hints
 
     def submit(
-        self, items: Sequence[Item | WeirError], answer_of: AnswerOf, whole: WholeKey | None = None
+        self, items: Sequence[Item | Verdict | WeirError], answer_of: AnswerOf, whole: WholeKey | None = None
     ) -> tuple[dict[str, Any], bool]:
         """The answer to many submissions, and whether it is that of an earlier one under the same key.
 
@@ -150,7 +148,8 @@ class Bulk:
         commit, none of them was accepted; killed after it, all of them were, and the sweeper wakes their lanes.
 
         Args:
-            items: In order, `MAX_ITEMS` at most; those that were refused already are their errors.
+            items: In order, `MAX_ITEMS` at most; those that were refused already are their errors, those that were
+                accepted before their verdicts.
             answer_of: Makes the answer of the verdicts, which are in the same order; called once, before the commit.
             whole: The key of all of them together.
 
@@ -193,21 +192,21 @@ class _Batch:
         accepted: Those that became executions, in order; once they are written.
     """
 
-    def __init__(self, executions: Executions, items: Sequence[Item | WeirError]) -> None:
+    def __init__(self, executions: Executions, items: Sequence[Item | Verdict | WeirError]) -> None:
         self.accepted: list[Acceptance] = []
         self._items = items
         self._prepared: dict[int, Acceptance] = {}
-        self._marks: dict[int, tuple[_Mark, bytes]] = {}
+        self._marks: dict[int, tuple[_Owned, bytes]] = {}
         #: Of several with the same key the first counts; the others are what it becomes.
-        self._firsts: dict[_Mark, int] = {}
-        self._owners: dict[_Mark, tuple[bytes, UUID]] = {}
+        self._firsts: dict[_Owned, int] = {}
+        self._owners: dict[_Owned, tuple[bytes, UUID]] = {}
         self._refused: dict[int, WeirError] = {}
         for index, item in enumerate(items):
             if not isinstance(item, Item):
                 continue
-            if item.key is not None:
-                mark = (item.submission.user, item.submission.command.slug, hash_of_key(item.key))
-                self._marks[index] = mark, hash_of(item.submission)
+            if item.mark is not None:
+                mark = (item.mark.user, item.mark.slug, item.mark.key)
+                self._marks[index] = mark, item.mark.body
                 if self._firsts.setdefault(mark, index) != index:
                     continue
             self._prepared[index] = executions.prepare(item.submission)
@@ -239,9 +238,9 @@ class _Batch:
         accepted = {acceptance.id for acceptance in self.accepted}
         return [self._verdict(index, item, accepted) for index, item in enumerate(self._items)]
 
-    def _verdict(self, index: int, item: Item | WeirError, accepted: set[UUID]) -> Verdict:
+    def _verdict(self, index: int, item: Item | Verdict | WeirError, accepted: set[UUID]) -> Verdict:
         if not isinstance(item, Item):
-            return Verdict(refusal=item)
+            return item if isinstance(item, Verdict) else Verdict(refusal=item)
         own = self._prepared.get(index)
         if own is not None and own.id in accepted:
             return Verdict(own.id)
@@ -290,7 +289,7 @@ class _Batch:
     def _is_in(self, index: int, written: set[UUID]) -> bool:
         return self._prepared[index].id in written
 
-    def _look_up(self, connection: Connection[Any], marks: Sequence[_Mark]) -> None:
+    def _look_up(self, connection: Connection[Any], marks: Sequence[_Owned]) -> None:
         if not marks:
             return
         users, slugs, keys = (list(column) for column in zip(*marks, strict=True))

@@ -148,7 +148,6 @@ _ADVICE = {
     ),
 }
 _ADVICE_BY_CODE = {
-    "step.retries_spent": "Its command failed too often to be tried again: requeue it once what it depends on works.",
     "execution.timed_out": "Raise the command's `timeout`, or give it less to do; then requeue it, or drop it.",
 }
 
@@ -254,8 +253,8 @@ class DeadLetters:
         """
         self._require_open(execution_id)
         if from_start:
-            return self._resumption.retry(execution_id, source, by=by, once=True)
-        return self._resumption.resume(execution_id, source, by=by, once=True)
+            return self._resumption.retry(execution_id, source, by=by, once=True).id
+        return self._resumption.resume(execution_id, source, by=by, once=True).id
 
     def drop(self, execution_id: UUID, by: str) -> None:
         """Take one out of the list; its execution stays, and says who dropped it.

@@ -8,7 +8,10 @@ select e.id, e.slug, e.state, e.lane, e.priority, e.user_name, e.correlation_id,
     e.error, e.error ->> 'fingerprint' as fingerprint, e.attempt, e.failures, e.deaths, e.deaths_alone, e.queued_at,
     e.started_at, e.finished_at,
     coalesce(e.error ->> 'step', (
-        select s.path from command_steps as s where s.execution_id = e.id order by s.ordinal desc limit 1
+        select s.path from command_steps as s
+        where s.execution_id = e.id and not starts_with(s.path, 'on_failure:')
+        order by s.ordinal desc
+        limit 1
     )) as last_step,
     null as action, null as handled_by, null as handled_at, null as requeued_as
 from unnest(%(states)s::text[]) as wanted (state)
@@ -89,7 +92,10 @@ select e.id, e.slug, e.state, e.lane, e.priority, e.user_name, e.correlation_id,
     e.error, e.error ->> 'fingerprint' as fingerprint, e.attempt, e.failures, e.deaths, e.deaths_alone, e.queued_at,
     e.started_at, e.finished_at,
     coalesce(e.error ->> 'step', (
-        select s.path from command_steps as s where s.execution_id = e.id order by s.ordinal desc limit 1
+        select s.path from command_steps as s
+        where s.execution_id = e.id and not starts_with(s.path, 'on_failure:')
+        order by s.ordinal desc
+        limit 1
     )) as last_step,
     h.action, h.user_name as handled_by, h.handled_at, h.requeued_as
 from command_executions as e

@@ -4,7 +4,7 @@ ExecutionError
 |- ExecutionNotFound
 |- ExecutionConflict    it is not in a state that allows this
 |- DeadLetterHandled    it was requeued or dropped already
-|- IdempotencyConflict  the key was used for another submission
+|- IdempotencyConflict  the key was used for another request
 |- ConcurrencyFull      no more executions of its key are accepted at the moment
 |- ExecutionExpired     it was not begun in time
 |- StepNotFound         the command has no such step
@@ -64,7 +64,7 @@ class ExecutionExpired(ExecutionError):
 
 
 class IdempotencyConflict(ExecutionError):
-    """An idempotency key was used for another submission."""
+    """An idempotency key was used for another request."""
 
     code = "execution.key_reused"
 

@@ -1,4 +1,4 @@
-"""Submissions under a key of the caller's: sent again, they are the same execution.
+"""Requests under a key of the caller's that end in an execution: sent again, they are the same execution.
 
 The header is that of draft-ietf-httpapi-idempotency-key-header.
 
@@ -9,13 +9,15 @@ one is accepted, and the others wait for it, and are it.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from dsl.values import canonical_json
 from telemetry.sql import queries
 from workers.errors import ConcurrencyFull, IdempotencyConflict
 from workers.executions import Executions, reaching_store
@@ -25,6 +27,33 @@ SQL = queries(__file__)
 
 #: How long a key is kept.
 HOURS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The key of a request, whose it is, and what came under it.
+
+    Attributes:
+        user: Plain name.
+        slug: Of the command; keys of one are nothing to another.
+        key: Hash of the key.
+        body: Hash of all that the caller decided.
+    """
+
+    user: str
+    slug: str
+    key: bytes
+    body: bytes
+
+    @classmethod
+    def of(cls, key: str, user: str, slug: str, said: object) -> Mark:
+        """Of a key and what was said under it: as it was sent, whatever the order of its names, and whatever a command
+        makes of it, for a command may have changed by the time it is sent again.
+
+        Raises:
+            RecursionError: What was said is nested too deeply.
+        """
+        return cls(user, slug, hash_of_key(key), hash_of(said))
 
 
 class Idempotency:
@@ -39,59 +68,88 @@ class Idempotency:
         self._pool = pool
         self._executions = executions
 
-    def submit(self, submission: Submission, key: str) -> tuple[UUID, bool]:
+    def submit(
+        self, submission: Submission, mark: Mark, also: Callable[[Connection[Any], UUID], None] | None = None
+    ) -> tuple[UUID, bool]:
         """The execution of a key of this user and command, and whether there was one already.
 
+        Args:
+            submission: What is asked for.
+            mark: Its key.
+            also: Writes what is to be committed with a new execution; gets its id. The key is taken before.
+
         Raises:
-            IdempotencyConflict: The key was used for another submission.
+            IdempotencyConflict: The key was used for another request.
             ConcurrencyKeyInvalid, ConcurrencyFull: As `Executions.submit`; there was none already.
             StoreUnavailable: Postgres did not take it; nothing was kept.
         """
-        facts = _facts(submission, key)
 
         def take(connection: Connection[Any], execution_id: UUID) -> None:
-            given = {**facts, "execution_id": execution_id, "hours": HOURS}
+            given = {**_facts(mark), "execution_id": execution_id, "hours": HOURS}
             if connection.execute(SQL["take"], given).fetchone() is None:
                 raise _Taken
+            if also is not None:
+                also(connection, execution_id)
 
         try:
             return self._executions.submit(submission, take), False
         except ConcurrencyFull:
             # Very likely by the execution of this key.
-            owner = self._owner(facts)
+            owner = self.find(mark)
             if owner is None:
                 raise
             return owner, True
         except _Taken:
-            return self._taken(facts), True
+            return self._taken(mark), True
 
-    def find(self, submission: Submission, key: str) -> UUID | None:
+    def find(self, mark: Mark) -> UUID | None:
         """The execution that a key of this user and command stands for already.
 
         Raises:
-            IdempotencyConflict: The key was used for another submission.
+            IdempotencyConflict: The key was used for another request.
+            StoreUnavailable: Postgres did not answer.
         """
-        return self._owner(_facts(submission, key))
+        with reaching_store(), self._pool.connection() as connection:
+            found = connection.execute(SQL["taken"], {**_facts(mark), "hours": HOURS}).fetchone()
+        if found is None:
+            return None
+        if bytes(found[1]) != mark.body:
+            raise key_reused()
+        owner: UUID = found[0]
+        return owner
+
+    def find_all(self, marks: Sequence[Mark]) -> dict[Mark, UUID | IdempotencyConflict]:
+        """Of those marks whose keys are used already, the execution, or that the key was used for another request.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        if not marks:
+            return {}
+        given = {
+            "users": [mark.user for mark in marks],
+            "slugs": [mark.slug for mark in marks],
+            "keys": [mark.key for mark in marks],
+        }
+        with reaching_store(), self._pool.connection() as connection:
+            rows = connection.execute(SQL["all_taken"], {**given, "hours": HOURS}).fetchall()
+        owners = {(user, slug, bytes(key)): (bytes(body), owner) for user, slug, key, body, owner in rows}
+        found: dict[Mark, UUID | IdempotencyConflict] = {}
+        for mark in marks:
+            body, owner = owners.get((mark.user, mark.slug, mark.key), (None, None))
+            if owner is not None:
+                found[mark] = owner if body == mark.body else key_reused()
+        return found
 
     def forget(self) -> int:
         """Forget the keys whose time is over; how many."""
         with reaching_store(), self._pool.connection() as connection:
             return connection.execute(SQL["forget"], {"hours": HOURS}).rowcount
 
-    def _taken(self, facts: dict[str, Any]) -> UUID:
-        owner = self._owner(facts)
+    def _taken(self, mark: Mark) -> UUID:
+        owner = self.find(mark)
         if owner is None:
             raise key_reused()
-        return owner
-
-    def _owner(self, facts: dict[str, Any]) -> UUID | None:
-        with reaching_store(), self._pool.connection() as connection:
-            found = connection.execute(SQL["taken"], {**facts, "hours": HOURS}).fetchone()
-        if found is None:
-            return None
-        if bytes(found[1]) != facts["body"]:
-            raise key_reused()
-        owner: UUID = found[0]
         return owner
 
 
@@ -102,8 +160,8 @@ class _Taken(Exception):
 def key_reused() -> IdempotencyConflict:
     """What is to be said to who used a key twice."""
     return IdempotencyConflict(
-        "the idempotency key was used for another submission",
-        hint=f"Send a new key for a new submission; one is kept for {HOURS} hours.",
+        "the idempotency key was used for another request",
+        hint=f"Send a new key for a new request; one is kept for {HOURS} hours.",
     )
 
 
@@ -112,27 +170,10 @@ def hash_of_key(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def _facts(submission: Submission, key: str) -> dict[str, Any]:
-    return {
-        "user": submission.user,
-        "slug": submission.command.slug,
-        "key": hash_of_key(key),
-        "body": hash_of(submission),
-    }
+def hash_of(said: object) -> bytes:
+    """What makes two requests the same: a JSON value, whatever the order of its names."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()
 
 
-def hash_of(submission: Submission) -> bytes:
-    """What makes two submissions the same: all that a caller decides."""
-    said: dict[str, Any] = {
-        "inputs": submission.inputs,
-        "space": submission.space,
-        "dry_run": submission.dry_run,
-        "priority": submission.priority,
-        "lane": submission.lane,
-    }
-    # Only where they are given: keys of submissions that say nothing of time are those of earlier versions.
-    if submission.run_at is not None:
-        said["run_at"] = submission.run_at.isoformat()
-    if submission.expires_in is not None:
-        said["expires_in"] = submission.expires_in.total_seconds()
-    return hashlib.sha256(canonical_json(said)).digest()
+def _facts(mark: Mark) -> dict[str, Any]:
+    return {"user": mark.user, "slug": mark.slug, "key": mark.key, "body": mark.body}

@@ -16,6 +16,13 @@ select execution_id, body_hash from idempotency_keys
 where user_name = %(user)s and slug = %(slug)s and key_hash = %(key)s
     and created_at >= now() - %(hours)s * interval '1 hour';
 
+-- name: all_taken
+-- Whose keys are. params: users; slugs; keys: lists of the same length; hours. index: primary key.
+select k.user_name, k.slug, k.key_hash, k.body_hash, k.execution_id
+from unnest(%(users)s::text[], %(slugs)s::text[], %(keys)s::bytea[]) as given (user_name, slug, key_hash)
+join idempotency_keys as k using (user_name, slug, key_hash)
+where k.created_at >= now() - %(hours)s * interval '1 hour';
+
 -- name: forget
 -- Keys whose time is over. params: hours. index: idempotency_keys_by_age.
 delete from idempotency_keys where created_at < now() - %(hours)s * interval '1 hour';

@@ -5,17 +5,16 @@ Either is a new execution, linked to the one it follows; that one stays as it is
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from psycopg import Connection
-from psycopg.rows import class_row
+from psycopg.rows import class_row, scalar_row
 from psycopg_pool import ConnectionPool
 
-from dsl.command import Command, StepSpec
+from dsl.command import Command
 from dsl.faults import nearest
 from dsl.inputs import check_inputs
 from dsl.library import Library
@@ -24,12 +23,11 @@ from telemetry.events import Source
 from telemetry.sql import queries
 from workers.errors import DeadLetterHandled, ExecutionConflict, ExecutionNotFound, StepNotFound
 from workers.executions import FINAL_STATES, Executions, reaching_store
+from workers.idempotency import Idempotency, Mark
 from workers.submissions import Submission
+from workers.takeover import Done, Takeover, take_over
 
 SQL = queries(__file__)
-
-_ROOT = re.compile(r"[.\[]")
-_INDEX = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +48,18 @@ class Original:
 
 
 @dataclass(frozen=True, slots=True)
-class _Done:
-    path: str
-    step_type: str
+class Again:
+    """An execution that follows another.
+
+    Attributes:
+        id: The new one.
+        is_replay: Whether it was there already, under the key it was asked for with.
+        runs_again: Maps that begin anew for their list is another now, as `Takeover` has it.
+    """
+
+    id: UUID
+    is_replay: bool = False
+    runs_again: tuple[str, ...] = ()
 
 
 class Resumption:
@@ -69,7 +76,7 @@ class Resumption:
         self._executions = executions
         self._library = library
 
-    def retry(
+    def retry(  # noqa: PLR0913 - one argument per choice
         self,
         execution_id: UUID,
         source: Source,
@@ -77,8 +84,9 @@ class Resumption:
         *,
         by: str | None = None,
         once: bool = False,
-    ) -> UUID:
-        """Run it again from its beginning, with the same inputs; the id of the new execution.
+        key: str | None = None,
+    ) -> Again:
+        """Run it again from its beginning, with the same inputs, as a new execution.
 
         Args:
             execution_id: One that has ended.
@@ -86,21 +94,27 @@ class Resumption:
             command: What runs; by default the definition that ran.
             by: Who asks, if that is known.
             once: Only if nobody has dealt with it as a dead letter yet.
+            key: Of idempotency: asked again with it, for a day, it is the same new execution. It is one of the user and
+                command of the execution.
 
         Raises:
             DeadLetterHandled: Somebody has, and `once` was asked for.
             ExecutionNotFound: There is none with this id.
             ExecutionConflict: It has not ended.
+            IdempotencyConflict: The key was used for another request.
             InputsInvalid: The inputs are not what `command` declares.
         """
         with reaching_store(), self._pool.connection() as connection:
             original = _original(connection, execution_id)
+        mark = _mark(key, original, _said("retry", execution_id, command))
+        if (found := self._find(mark)) is not None:
+            return Again(found, is_replay=True)
         submission = self._submission(execution_id, original, source, command, "retry_of")
 
         def close(connection: Connection[Any], new: UUID) -> None:
             _close_letter(connection, execution_id, new, by, once=once)
 
-        return self._executions.submit(submission, close)
+        return Again(*self._accept(submission, close, mark))
 
     def resume(  # noqa: PLR0913 - one argument per choice
         self,
@@ -111,44 +125,74 @@ class Resumption:
         command: Command | None = None,
         by: str | None = None,
         once: bool = False,
-    ) -> UUID:
-        """Run it again from where it failed; the id of the new execution.
+        key: str | None = None,
+    ) -> Again:
+        """Run it again from where it failed, as a new execution.
 
         Args:
             execution_id: One that has ended, and did not succeed unless `since` says where to begin.
             source: The door it comes through.
             since: Id of a step of the command, from which on everything runs anew.
             command: What runs; by default the definition that ran. Steps are taken over that are the same in both by
-                path and type.
+                path and type, but for those of a map whose `items` or `as` are written otherwise now: it begins anew.
             by: Who asks, if that is known.
             once: Only if nobody has dealt with it as a dead letter yet.
+            key: Of idempotency, as for `retry`.
 
         Raises:
             DeadLetterHandled: Somebody has, and `once` was asked for.
             ExecutionNotFound: There is none with this id.
             ExecutionConflict: It has not ended, was a dry run, or has succeeded.
+            IdempotencyConflict: The key was used for another request.
             StepNotFound: The command has no step `since`.
             InputsInvalid: The inputs are not what `command` declares.
         """
         with reaching_store(), self._pool.connection() as connection:
             original = _original(connection, execution_id)
-            if original.dry_run:
-                raise ExecutionConflict("a dry run keeps nothing to go on from", hint="Retry it instead.")
-            if original.state == "succeeded" and since is None:
-                raise ExecutionConflict(
-                    "the execution has succeeded", hint="Name the step to begin from, or retry it as a whole."
-                )
-            done = connection.cursor(row_factory=class_row(_Done)).execute(SQL["done"], {"id": execution_id}).fetchall()
+            _require_resumable(original, since)
+        mark = _mark(key, original, _said("resume", execution_id, command) | {"from": since})
+        found = self._find(mark)
+        if found is not None and command is None:
+            return Again(found, is_replay=True)
+        definition = command or self._library.from_source(original.source, original.definition_hash)
+        anew = _from(definition, since)
+        with reaching_store(), self._pool.connection() as connection:
+            taken = self._takeover(connection, execution_id, original, definition, anew)
+        if found is not None:
+            return Again(found, is_replay=True, runs_again=tuple(taken.runs_again))
         submission = self._submission(execution_id, original, source, command, "resumed_from")
-        anew = _from(submission.command, since)
-        paths = _taken_over(submission.command, done, anew)
 
-        def take_over(connection: Connection[Any], new: UUID) -> None:
+        def copy(connection: Connection[Any], new: UUID) -> None:
             _close_letter(connection, execution_id, new, by, once=once)
-            connection.execute(SQL["take_over"], {"id": new, "original": execution_id, "paths": paths})
-            connection.execute(SQL["take_over_items"], {"id": new, "original": execution_id, "anew": anew})
+            given = {"id": new, "original": execution_id}
+            connection.execute(SQL["take_over"], {**given, "paths": taken.steps})
+            connection.execute(SQL["take_over_items"], {**given, "paths": taken.lists})
 
-        return self._executions.submit(submission, take_over)
+        new, is_replay = self._accept(submission, copy, mark)
+        return Again(new, is_replay, tuple(taken.runs_again))
+
+    def _find(self, mark: Mark | None) -> UUID | None:
+        """What was asked for before, whatever became since of what it depends on."""
+        return None if mark is None else Idempotency(self._pool, self._executions).find(mark)
+
+    def _accept(
+        self, submission: Submission, also: Callable[[Connection[Any], UUID], None], mark: Mark | None
+    ) -> tuple[UUID, bool]:
+        """The new execution, and whether another request with the same key was first."""
+        if mark is None:
+            return self._executions.submit(submission, also), False
+        return Idempotency(self._pool, self._executions).submit(submission, mark, also)
+
+    def _takeover(
+        self, connection: Connection[Any], execution_id: UUID, original: Original, command: Command, anew: list[str]
+    ) -> Takeover:
+        """What it left; of an execution that has ended, that does not change any more."""
+        given = {"id": execution_id}
+        done = connection.cursor(row_factory=class_row(Done)).execute(SQL["done"], given).fetchall()
+        lists = connection.cursor(row_factory=scalar_row).execute(SQL["lists"], given).fetchall()
+        is_same = command.definition_hash == original.definition_hash
+        before = None if is_same else self._library.document_of(original.source)
+        return take_over(before, command, done, lists, anew)
 
     def _submission(
         self,
@@ -201,6 +245,25 @@ def _original(connection: Connection[Any], execution_id: UUID) -> Original:
     return found
 
 
+def _require_resumable(original: Original, since: str | None) -> None:
+    if original.dry_run:
+        raise ExecutionConflict("a dry run keeps nothing to go on from", hint="Retry it instead.")
+    if original.state == "succeeded" and since is None:
+        raise ExecutionConflict(
+            "the execution has succeeded", hint="Name the step to begin from, or retry it as a whole."
+        )
+
+
+def _mark(key: str | None, original: Original, said: Mapping[str, object]) -> Mark | None:
+    return None if key is None else Mark.of(key, original.user_name, original.slug, said)
+
+
+def _said(verb: str, execution_id: UUID, command: Command | None) -> dict[str, object]:
+    """What makes two requests to run something again the same; a definition is what it means, as everywhere."""
+    corrected = None if command is None else command.definition_hash.hex()
+    return {verb: str(execution_id), "definition": corrected}
+
+
 def _from(command: Command, since: str | None) -> list[str]:
     """Ids of the steps that run anew whatever became of them."""
     if since is None:
@@ -211,23 +274,3 @@ def _from(command: Command, since: str | None) -> list[str]:
         hint = f"Did you mean {near}?" if near else f"It has {', '.join(ids)}."
         raise StepNotFound(f"the command has no step {since!r}", hint=hint)
     return ids[ids.index(since) :]
-
-
-def _taken_over(command: Command, done: Sequence[_Done], anew: Sequence[str]) -> list[str]:
-    """Paths of the steps that need not run again."""
-    types = dict(_types(command.steps, ""))
-    return [
-        step.path
-        for step in done
-        if types.get(_INDEX.sub("", step.path)) == step.step_type and _ROOT.split(step.path)[0] not in anew
-    ]
-
-
-def _types(steps: Sequence[StepSpec], prefix: str) -> Iterator[tuple[str, str]]:
-    """The type of each step by its path without indexes."""
-    for spec in steps:
-        path = prefix + spec.id
-        yield path, spec.type
-        blocks: Mapping[str, Sequence[StepSpec]] = spec.blocks
-        for block in blocks.values():
-            yield from _types(block, f"{path}.")

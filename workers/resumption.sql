@@ -15,6 +15,12 @@ select path, step_type from command_steps
 where execution_id = %(id)s and outcome <> 'failed' and path not like 'on\_failure:%%'
 order by ordinal;
 
+-- name: lists
+-- Paths of the map steps of an execution that had their list. params: id. index: primary key.
+select path from command_step_items
+where execution_id = %(id)s and path not like 'on\_failure:%%'
+order by path;
+
 -- name: take_over
 -- Copy steps of an execution into the one that resumes it. params: id; original; paths. index: primary key.
 insert into command_steps (
@@ -27,11 +33,10 @@ from command_steps
 where execution_id = %(original)s and path = any(%(paths)s) and outcome <> 'failed';
 
 -- name: take_over_items
--- Likewise the lists of map steps, but for those of steps that run anew. params: id; original; anew: ids of steps.
--- index: primary key.
+-- Likewise the lists of map steps. params: id; original; paths. index: primary key.
 insert into command_step_items (execution_id, path, items)
 select %(id)s, path, items from command_step_items
-where execution_id = %(original)s and split_part(split_part(path, '[', 1), '.', 1) <> all(%(anew)s);
+where execution_id = %(original)s and path = any(%(paths)s);
 
 -- name: close_letter
 -- Take an execution that is run again out of the dead letters, if it is one and nobody has before. params: id; user_name:

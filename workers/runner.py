@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from dsl.instrumentation import StepMeter, Totals
 from dsl.library import Library
 from dsl.plan import Plan
 from dsl.restored import NOTHING, Restored
-from dsl.retries import delay, may_retry, spent
+from dsl.retries import delay, may_retry
 from dsl.settings import DslSettings
 from dsl.step import ExecutionInfo, StepTools
 from telemetry.clock import Clock
@@ -35,8 +34,9 @@ from workers.control import RunControl
 from workers.dry_run import DryRunLedger
 from workers.errors import CommandTimedOut
 from workers.executions import Claim, Executions
-from workers.failures import Failures, KeptError
+from workers.failures import Failures
 from workers.fence import Fence, Release
+from workers.final_failure import keep, kept
 from workers.flusher import Flusher
 from workers.gate import Gate
 from workers.hints import Hints
@@ -67,7 +67,7 @@ class Runner:
         watch: Brings runs to their end.
         hints: Wakes lanes for commands that steps run.
         slow_command_threshold: An execution that runs longer is marked as slow.
-        budget: Bounds retries; without it only `max_attempts` does.
+        budget: Puts off retries beyond it; without it none is.
         alarm: Queues what is put off for a moment; without it the sweeper does.
     """
 
@@ -184,7 +184,7 @@ class Runner:
             # Postgres refuses rows, or the fault is ours: what is committed stays, and it has to end.
             log.exception("execution_broken", slug=claim.slug, attempt=claim.attempt)
             failed = error
-            self._insist(fence, lambda ledger: ledger.finish(Outcome(None, failed, None, fence.committed())))
+            self._insist(fence, lambda ledger: ledger.finish(_broken(fence, failed)))
             return
         self._say(fence, ending)
 
@@ -249,7 +249,7 @@ class Runner:
             command = self._library.from_source(claim.source, claim.definition_hash)
             plan = Plan.of(command, _info(claim), claim.inputs)
         except Exception as error:  # noqa: BLE001 - a definition that no longer loads (a step type was removed) fails its run
-            return Outcome(None, error, None, fence.committed())
+            return _broken(fence, error)
         restored = NOTHING
         if (claim.attempt > 1 or claim.link == "resumed_from") and not claim.dry_run:
             restored = self._executions.restore(claim.id)
@@ -271,7 +271,7 @@ class Runner:
                     control.ask("worker_stopped")
                 return self._run(executor, command, fence, ledger, control)
         except Suspended as suspended:
-            return _released(suspended)
+            return self._released(suspended)
         except Stopped as stopped:
             return _stopped(stopped, command, executor.totals)
 
@@ -292,18 +292,16 @@ class Runner:
                 and may_retry(command.retry, tries, failed)
                 and not claim.dry_run
             ):
-                if self._has_budget(claim):
-                    wait = delay(command.retry, tries, failed, random.random())
-                    return Release("failed", wait, outcome.failed_path, failed)
-                failed = spent(failed)
-                outcome = replace(outcome, error=failed)
+                wait = delay(command.retry, tries, failed, random.random())
+                if not self._has_budget(claim):
+                    wait += self._put_off()
+                return Release("failed", wait, outcome.failed_path, failed)
             if not command.on_failure:
                 return outcome
-            failing = {**self._failures.details(failed), "step": outcome.failed_path}
-            ledger.fail(failing)
+            ledger.fail(keep(outcome, self._failures))
             control.forgive()
         else:
-            outcome = Outcome(None, KeptError(claim.failing), claim.failing.get("step"), executor.totals)
+            outcome = kept(claim.failing, executor.totals)
         error = executor.clean_up()
         if error is not None:
             log.warning("on_failure_failed", slug=claim.slug, error_type=type(error).__name__)
@@ -320,6 +318,19 @@ class Runner:
 
     def _has_budget(self, claim: Claim) -> bool:
         return self._budget is None or self._budget.take(claim.slug)
+
+    def _put_off(self) -> timedelta:
+        return timedelta() if self._budget is None else self._budget.put_off()
+
+    def _released(self, suspended: Suspended) -> Release:
+        if suspended.reason == "waiting":
+            return Release("waiting", path=suspended.path)
+        if suspended.retry is None or suspended.error is None:
+            return Release(suspended.reason)
+        wait = delay(suspended.retry, suspended.tries, suspended.error, random.random())
+        if suspended.rationed:
+            wait += self._put_off()
+        return Release(suspended.reason, wait, suspended.path, suspended.error)
 
     def _meter(self, claim: Claim, restored: Restored) -> StepMeter:
         return StepMeter(
@@ -348,18 +359,15 @@ def _info(claim: Claim) -> ExecutionInfo:
     )
 
 
+def _broken(fence: Fence, error: Exception) -> Outcome:
+    """How it ends if it cannot even be run: as it has failed before, if it has."""
+    failing = fence.claim.failing
+    return Outcome(None, error, None, fence.committed()) if failing is None else kept(failing, fence.committed())
+
+
 def _stopped(stopped: Stopped, command: Command, totals: Totals) -> Outcome:
     if stopped.reason == "cancelled":
         return Outcome(None, None, stopped.path, totals, "cancelled", stopped.how)
     seconds = 0 if command.timeout is None else command.timeout.total_seconds()
     error = CommandTimedOut(f"the command ran longer than its timeout of {seconds:g} s")
     return Outcome(None, error, stopped.path, totals, "failed", stopped.how)
-
-
-def _released(suspended: Suspended) -> Release:
-    if suspended.reason == "waiting":
-        return Release("waiting", path=suspended.path)
-    if suspended.retry is None or suspended.error is None:
-        return Release(suspended.reason)
-    wait = delay(suspended.retry, suspended.tries, suspended.error, random.random())
-    return Release(suspended.reason, wait, suspended.path, suspended.error)

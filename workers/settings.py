@@ -51,13 +51,14 @@ class WorkerSettings:
     retry_share: int = setting(
         20,
         "Retries that a command may have in any 10 minutes for each hundred of its executions begun then; beyond these"
-        " and WEIR_WORKER_RETRY_FLOOR, what fails is not tried again.",
+        " and WEIR_WORKER_RETRY_FLOOR, a retry is put off by up to 10 more minutes.",
         minimum=0,
         maximum=10_000,
     )
     retry_floor: int = setting(
         10,
-        "Retries that a command may have in any 10 minutes, however few of its executions were begun.",
+        "Retries that a command may have in any 10 minutes without being put off, however few of its executions were"
+        " begun.",
         minimum=0,
         maximum=1_000_000_000,
     )

@@ -189,9 +189,10 @@ def give_back(runs: Iterable[Run]) -> None:
 
 def mark_killed(run: Run) -> None:
     """Let the reaper know why this run's process goes. Never raises."""
+    claim = run.fence.claim
     reason = "cancelled" if run.control.asked == "cancelled" else "timed_out"
     try:
         with run.fence.pool.connection() as connection:
-            connection.execute(SQL["mark_killed"], {"id": run.fence.claim.id, "reason": reason})
+            connection.execute(SQL["mark_killed"], {"id": claim.id, "attempt": claim.attempt, "reason": reason})
     except psycopg.Error as error:
-        log.warning("kill_not_marked", execution_id=str(run.fence.claim.id), reason=type(error).__name__)
+        log.warning("kill_not_marked", execution_id=str(claim.id), reason=type(error).__name__)

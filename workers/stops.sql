@@ -33,9 +33,10 @@ select id, state from command_executions
 where parent_id = %(id)s and link = 'child' and finished_at is null;
 
 -- name: mark_killed
--- Its process is about to be killed, because it could not be stopped otherwise. params: id; reason.
-insert into command_stops (execution_id, reason, killed) values (%(id)s, %(reason)s, true)
-on conflict (execution_id) do update set killed = true;
+-- The process of an attempt is about to be killed, because it could not be stopped otherwise. It takes no lock of the
+-- execution's row, which the attempt may hold. params: id; attempt; reason.
+insert into command_stops (execution_id, reason, killed_attempt) values (%(id)s, %(reason)s, %(attempt)s)
+on conflict (execution_id) do update set killed_attempt = excluded.killed_attempt;
 
 -- name: patience
 -- Wait no longer for a lock than that. params: timeout: `1s`.

@@ -8,6 +8,7 @@ import click
 
 from api.cli.follow import step_line
 from api.cli.following import follow_to_end, wait_option
+from api.cli.keys import key_header
 from api.cli.outcome import show_outcome, tone_of
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
 from api.cli.submit import submit
@@ -118,14 +119,24 @@ def cancel(execution_id: str, form: str) -> None:
     _told(answer.body, form, "cancelled" if answer.body["state"] == "cancelled" else "is asked to stop")
 
 
+_key_option = click.option(
+    "--idempotency-key",
+    "key",
+    metavar="KEY",
+    help="Asked again with the same KEY, it is the same new execution for a day.",
+)
+
+
 @executions.command("retry")
 @click.argument("execution_id", metavar="ID")
 @click.option("--with", "corrected", type=click.File("r", encoding="utf-8"), help="A corrected command file to run.")
+@_key_option
 @item_format
-def retry(execution_id: str, corrected: IO[str] | None, form: str) -> None:
+def retry(execution_id: str, corrected: IO[str] | None, key: str | None, form: str) -> None:
     """Run an execution that has ended again from its beginning, as a new one with the same inputs."""
     with open_client() as client:
-        answer = client.post(f"/api/executions/{segment(execution_id)}/retry", _text(corrected))
+        path = f"/api/executions/{segment(execution_id)}/retry"
+        answer = client.post(path, _text(corrected), headers=key_header(key))
     _told(answer.body, form, f"will run, in place of {execution_id}")
 
 
@@ -133,13 +144,21 @@ def retry(execution_id: str, corrected: IO[str] | None, form: str) -> None:
 @click.argument("execution_id", metavar="ID")
 @click.option("--from", "since", metavar="STEP", help="Run this step and all after it anew.")
 @click.option("--with", "corrected", type=click.File("r", encoding="utf-8"), help="A corrected command file to run.")
+@_key_option
 @item_format
-def resume(execution_id: str, since: str | None, corrected: IO[str] | None, form: str) -> None:
-    """Go on where an execution failed, as a new one: steps that are done are taken over, and run no more."""
+def resume(execution_id: str, since: str | None, corrected: IO[str] | None, key: str | None, form: str) -> None:
+    """Go on where an execution failed, as a new one: steps that are done are taken over, and run no more.
+
+    A list.map keeps the list it began with. Where the file of --with writes its `items` or `as` otherwise, it begins
+    anew with the new list, and what it did is done again; the answer names it. Steps behind it that are done stay so:
+    --from has them run anew, too.
+    """
     body = _text(corrected) | ({} if since is None else {"from": since})
     with open_client() as client:
-        answer = client.post(f"/api/executions/{segment(execution_id)}/resume", body)
+        answer = client.post(f"/api/executions/{segment(execution_id)}/resume", body, headers=key_header(key))
     _told(answer.body, form, f"will go on where {execution_id} ended")
+    for path in answer.body["runs_again"]:
+        Terminal.of_stderr().say(f"{path} begins anew, for its list is another now: what it did is done again.")
 
 
 def _text(corrected: IO[str] | None) -> dict[str, str]:

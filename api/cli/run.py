@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from api.cli.following import follow_to_end, wait_option
+from api.cli.keys import key_header
 from api.cli.output import item_format, local_time, print_json
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
 from api.cli.times import instant, span
 from api.client import Client, segment
-from api.idempotency_key import EXPECTED, is_key
 from api.json_text import NotJson, parse_strictly
 
 
@@ -101,13 +101,6 @@ def due_at(at: str | None, after: str | None) -> str | None:
         return (SystemClock().now() + span(after, "--in")).isoformat()
     except OverflowError as error:
         raise click.BadParameter(f"{after!r} is longer than time is told", param_hint="--in") from error
-
-
-def key_header(key: str | None) -> dict[str, str]:
-    """The header of an idempotency key, which holds no other characters."""
-    if key is not None and not is_key(key):
-        raise click.BadParameter(f"expected {EXPECTED}", param_hint="--idempotency-key")
-    return {} if key is None else {"Idempotency-Key": key}
 
 
 def read_inputs(path: Path | None) -> dict[str, Any]:

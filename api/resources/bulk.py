@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from flask import Response
 from flask.views import MethodView
@@ -19,15 +20,15 @@ from api.resources import executions
 from api.resources.answers import json_answer
 from api.resources.context import admission, resources
 from api.resources.executions import KEY_HEADER, header_key
-from api.resources.submissions import key_fault, submission_of
+from api.resources.submissions import key_fault, mark_of, submission_of
 from api.schemas.bulk import BulkAnswerShape, BulkItemShape, BulkShape
 from api.tracing import RequestTrace, current_trace
 from dsl.command import Command
 from dsl.errors import Fault
 from telemetry.errors import WeirError
 from workers.bulk import MAX_ITEMS, Bulk, BulkKeys, Item, Verdict, WholeKey
-from workers.errors import IdempotencyConflict, QueueFull
-from workers.idempotency import Idempotency
+from workers.errors import QueueFull
+from workers.idempotency import Idempotency, Mark
 
 #: Of all operations on executions, this among them.
 blueprint = executions.blueprint
@@ -66,14 +67,31 @@ class BulkSubmissions(MethodView):
         kept = None if whole is None else BulkKeys(held.pool).answer(whole)
         if kept is not None:
             return _answered(kept, is_replay=True)
-        # A command is looked up once: looking whether its file has changed is most of the work.
-        reader = _Reader(BulkItemShape(), current_trace(), cache(held.library.get))
-        items = _admitted([reader.read(item) for item in given])
+        items = _admitted(_submissions(given))
         answer, is_replay = Bulk(held.pool, held.executions, held.hints).submit(items, _answer, whole)
         return _answered(answer, is_replay=is_replay)
 
 
-def _admitted(items: Sequence[Item | WeirError]) -> list[Item | WeirError]:
+def _submissions(given: Sequence[object]) -> list[Item | Verdict | WeirError]:
+    """The items of one request; those that were accepted before whatever became of their commands since."""
+    # A command is looked up once: looking whether its file has changed is most of the work.
+    held, trace = resources(), current_trace()
+    reader = _Reader(BulkItemShape(), trace, cache(held.library.get))
+    bodies = [reader.body(item) for item in given]
+    marks = [body.mark for body in bodies if isinstance(body, _Body) and body.mark is not None]
+    known = Idempotency(held.pool, held.executions).find_all(marks)
+    items: list[Item | Verdict | WeirError] = []
+    for body in bodies:
+        if not isinstance(body, _Body):
+            items.append(body)
+        elif body.mark is not None and (owner := known.get(body.mark)) is not None:
+            items.append(Verdict(owner, is_replay=True) if isinstance(owner, UUID) else owner)
+        else:
+            items.append(reader.item(body))
+    return items
+
+
+def _admitted(items: Sequence[Item | Verdict | WeirError]) -> list[Item | Verdict | WeirError]:
     """The items, those refused whose lanes do not take them all; what was accepted before is answered all the same."""
     held = resources()
     keys, found = Idempotency(held.pool, held.executions), list(items)
@@ -82,17 +100,11 @@ def _admitted(items: Sequence[Item | WeirError]) -> list[Item | WeirError]:
         try:
             admission().admit(lane, count)
         except QueueFull as refusal:
-            for index, item in enumerate(items):
-                if isinstance(item, Item) and item.submission.lane == lane and not _is_known(keys, item):
-                    found[index] = refusal
+            mine = {n: item for n, item in enumerate(items) if isinstance(item, Item) and item.submission.lane == lane}
+            # Some may have been accepted since they were looked up, by who was sent the same.
+            known = keys.find_all([item.mark for item in mine.values() if item.mark is not None])
+            found = [refusal if n in mine and mine[n].mark not in known else item for n, item in enumerate(found)]
     return found
-
-
-def _is_known(keys: Idempotency, item: Item) -> bool:
-    try:
-        return item.key is not None and keys.find(item.submission, item.key) is not None
-    except IdempotencyConflict:
-        return True  # and is told so
 
 
 def _whole_key(body: Mapping[str, Any]) -> WholeKey | None:
@@ -104,27 +116,47 @@ def _whole_key(body: Mapping[str, Any]) -> WholeKey | None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Body:
+    """An item as it was sent, in shape; and its key, if it has one."""
+
+    fields: Mapping[str, Any]
+    mark: Mark | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads the items of one request."""
+    """Reads the items of one request; what goes wrong with one is nothing to the others."""
 
     shape: BulkItemShape
     trace: RequestTrace
     find: Callable[[str], Command]
 
-    def read(self, given: object) -> Item | WeirError:
-        """One item, or why it is refused; what goes wrong with one is nothing to the others."""
-        own = replace(self.trace)
+    def body(self, given: object) -> _Body | WeirError:
+        """One item as it was sent, or why it is refused."""
         try:
-            body = parse_part(self.shape, given)
-            key = body["idempotency_key"]
+            fields = parse_part(self.shape, given)
+            key = fields["idempotency_key"]
             if key is not None and (fault := key_fault(key, "idempotency_key")):
                 return RequestInvalid([fault])
-            own.correlation_id = body["correlation_id"] or self.trace.correlation_id
-            return Item(submission_of(body["command"], body, own, self.find), key)
+            return _Body(fields, None if key is None else mark_of(key, fields["command"], fields))
         except WeirError as refusal:
-            if problems.of_error(refusal).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise  # the server's fault, and that of all of them
-            return refusal
+            return _own(refusal)
+
+    def item(self, body: _Body) -> Item | WeirError:
+        """What an item asks for, or why it is refused."""
+        own = replace(self.trace)
+        try:
+            own.correlation_id = body.fields["correlation_id"] or self.trace.correlation_id
+            return Item(submission_of(body.fields["command"], body.fields, own, self.find), body.mark)
+        except WeirError as refusal:
+            return _own(refusal)
+
+
+def _own(refusal: WeirError) -> WeirError:
+    """The refusal of one item; what is the server's fault is that of all of them."""
+    if problems.of_error(refusal).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise refusal
+    return refusal
 
 
 def _answer(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -12,19 +12,24 @@ from flask.views import MethodView
 from api.resources import executions
 from api.resources.answers import json_answer
 from api.resources.context import resources, settings
-from api.resources.executions import execution_json
-from api.schemas.answers import ExecutionDetailShape
+from api.resources.executions import KEY_HEADER, REPLAY_HEADER, execution_json, header_key, replayed
+from api.schemas.answers import ExecutionDetailShape, ResumedShape
 from api.schemas.requests import AgainShape, ResumeShape
 from api.tracing import current_trace
 from dsl.check import load
 from dsl.command import Command
-from workers.resumption import Resumption
+from workers.resumption import Again, Resumption
 from workers.stops import Stops
 
 #: Of all operations on executions, these among them.
 blueprint = executions.blueprint
 
-_LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Where the new execution is."}}
+_HEADERS = REPLAY_HEADER | {"Location": {"schema": {"type": "string"}, "description": "Where the new execution is."}}
+
+_KEY_HEADER = KEY_HEADER | {
+    "description": "Of the caller's choice. The same request sent again within 24 hours is the same new execution. It "
+    "shares its names with the keys of submissions by the execution's user of its command."
+}
 
 
 @blueprint.route("/executions/<id:execution_id>/cancel")
@@ -45,26 +50,33 @@ class Cancellation(MethodView):
 class Retry(MethodView):
     """An execution once more."""
 
+    @blueprint.takes(_KEY_HEADER)
     @blueprint.arguments(AgainShape, required=False)
-    @blueprint.response(202, ExecutionDetailShape, headers=_LOCATION)
+    @blueprint.response(202, ExecutionDetailShape, headers=_HEADERS)
     @blueprint.refuses(404, 409, 422, 503)
     def post(self, body: Mapping[str, Any], execution_id: UUID) -> Response:
         """Run an execution that has ended again, from its beginning and with the same inputs, as a new one."""
-        new = _resumption().retry(execution_id, current_trace().source, _command(body["text"]))
-        return _accepted(new)
+        source, command = current_trace().source, _command(body["text"])
+        return _accepted(_resumption().retry(execution_id, source, command, key=header_key()))
 
 
 @blueprint.route("/executions/<id:execution_id>/resume")
 class Resume(MethodView):
     """An execution from where it failed."""
 
+    @blueprint.takes(_KEY_HEADER)
     @blueprint.arguments(ResumeShape, required=False)
-    @blueprint.response(202, ExecutionDetailShape, headers=_LOCATION)
+    @blueprint.response(202, ResumedShape, headers=_HEADERS)
     @blueprint.refuses(404, 409, 422, 503)
     def post(self, body: Mapping[str, Any], execution_id: UUID) -> Response:
-        """Go on where an execution failed, as a new one: steps that are done are taken over, and run no more."""
+        """Go on where an execution failed, as a new one: steps that are done are taken over, and run no more.
+
+        A `list.map` whose `items` or `as` the corrected text writes otherwise begins anew, with its new list:
+        `runs_again` names it, for what it did is done again.
+        """
         source, command = current_trace().source, _command(body["text"])
-        return _accepted(_resumption().resume(execution_id, source, since=body["since"], command=command))
+        again = _resumption().resume(execution_id, source, since=body["since"], command=command, key=header_key())
+        return _accepted(again, {"runs_again": again.runs_again})
 
 
 def _resumption() -> Resumption:
@@ -83,14 +95,17 @@ def _command(text: str | None) -> Command | None:
     return load(text, resources().step_types.registry, settings().dsl, origin="text")
 
 
-def _accepted(execution_id: UUID) -> Response:
+def _accepted(again: Again, facts: Mapping[str, Any] | None = None) -> Response:
     held = resources()
-    execution = held.executions.get(execution_id)
-    held.hints.wake(execution.lane, execution.correlation_id, execution_id)
-    return _shown(execution_id, 202, {"Location": f"/api/executions/{execution_id}"})
+    execution = held.executions.get(again.id)
+    held.hints.wake(execution.lane, execution.correlation_id, again.id)
+    answer = _shown(again.id, 202, {"Location": f"/api/executions/{again.id}"}, facts)
+    return replayed(answer) if again.is_replay else answer
 
 
-def _shown(execution_id: UUID, status: int, headers: Mapping[str, str] | None = None) -> Response:
+def _shown(
+    execution_id: UUID, status: int, headers: Mapping[str, str] | None = None, facts: Mapping[str, Any] | None = None
+) -> Response:
     held = resources().executions
     body = execution_json(held.get(execution_id), effects=held.effects(execution_id))
-    return json_answer(body, status, headers)
+    return json_answer(body | dict(facts or {}), status, headers)

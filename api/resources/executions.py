@@ -15,16 +15,17 @@ from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, number_from_cursor, page, page_limit
 from api.resources.context import admission, resources
-from api.resources.submissions import key_fault, submission_of
+from api.resources.submissions import key_fault, mark_of, submission_of
 from api.resources.waiting import PREFER_HEADER, wait_until, wished_wait_s
 from api.schemas.answers import ExecutionDetailShape, ExecutionPage, StepPage
 from api.schemas.requests import ExecutionQuery, StepQuery, SubmissionShape
 from api.tracing import current_trace
+from dsl.checking.shape import SLUG
 from dsl.errors import Fault
 from telemetry.errors import StoreUnavailable
 from workers.errors import QueueFull
 from workers.executions import Effect, Execution, ExecutionSummary, StepRecord, Submission
-from workers.idempotency import Idempotency
+from workers.idempotency import Idempotency, Mark
 
 blueprint = Blueprint("executions", __name__, url_prefix="/api", description="What was run, and how it went.")
 
@@ -36,8 +37,11 @@ KEY_HEADER = {
     "description": "Of the caller's choice. Sent again by the same user within 24 hours, it is the same execution.",
 }
 
-_SUBMISSION_HEADERS = {
+REPLAY_HEADER = {
     "Idempotent-Replay": {"schema": {"type": "string"}, "description": "`true`, if the key was sent before."},
+}
+
+_SUBMISSION_HEADERS = REPLAY_HEADER | {
     "Location": {"schema": {"type": "string"}, "description": "Where the execution is."},
     "Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`, if it became final in time."},
 }
@@ -54,32 +58,44 @@ class Submissions(MethodView):
     @blueprint.refuses(404, 409, 429, 503)
     def post(self, body: Mapping[str, Any], slug: str) -> Response:
         """Submit a command; 202 means that it will run."""
-        held, trace = resources(), current_trace()
+        held, trace, key = resources(), current_trace(), header_key()
+        # No other text is a command's, or could be looked up.
+        mark = None if key is None or SLUG.fullmatch(slug) is None else mark_of(key, slug, body)
+        # First of all: what was accepted is answered whatever became of the command since.
+        found = None if mark is None else Idempotency(held.pool, held.executions).find(mark)
+        if found is not None:
+            trace.command_slug, trace.dry_run = slug, body["dry_run"]
+            trace.user_id = held.pseudonyms.user(body["user"])
+            return replayed(_accepted(found))
         submission = submission_of(slug, body, trace)
-        execution_id, is_replay = _submit(submission, header_key())
+        execution_id, is_replay = _submit(submission, mark)
         if not _is_put_off(submission):
             # What is due later has nobody to wake now: the sweeper does it then.
             held.hints.wake(submission.lane, trace.correlation_id, execution_id)
         answer = _accepted(execution_id, submission)
-        if is_replay:
-            answer.headers["Idempotent-Replay"] = "true"
-        return answer
+        return replayed(answer) if is_replay else answer
 
 
-def _submit(submission: Submission, key: str | None) -> tuple[UUID, bool]:
+def _submit(submission: Submission, mark: Mark | None) -> tuple[UUID, bool]:
     """The execution, and whether it was there already under this key; what was accepted before is never refused."""
     held = resources()
     keys = Idempotency(held.pool, held.executions)
     try:
         admission().admit(submission.lane)
     except QueueFull:
-        found = None if key is None else keys.find(submission, key)
+        found = None if mark is None else keys.find(mark)
         if found is None:
             raise
         return found, True
-    if key is None:
+    if mark is None:
         return held.executions.submit(submission), False
-    return keys.submit(submission, key)
+    return keys.submit(submission, mark)
+
+
+def replayed(answer: Response) -> Response:
+    """An answer that says that its key was sent before."""
+    answer.headers["Idempotent-Replay"] = "true"
+    return answer
 
 
 def header_key() -> str | None:
@@ -94,14 +110,24 @@ def header_key() -> str | None:
     return key
 
 
-def _accepted(execution_id: UUID, submission: Submission) -> Response:
-    """200 when it became final while we waited, else 202. It was accepted, so nothing is an error from here on."""
+def _accepted(execution_id: UUID, submission: Submission | None = None) -> Response:
+    """200 when it became final while we waited, else 202. It was accepted, so nothing is an error from here on.
+
+    Args:
+        execution_id: What was accepted.
+        submission: Just now; none if that was another time, and Postgres alone knows of it.
+
+    Raises:
+        StoreUnavailable: It was accepted another time, and Postgres does not answer.
+    """
     headers = {"Location": f"/api/executions/{execution_id}"}
     wait_s, executions = wished_wait_s(), resources().executions
     try:
         execution = wait_until(lambda: executions.get(execution_id), _is_final, wait_s)
         body = execution_json(execution, effects=executions.effects(execution_id))
     except StoreUnavailable:
+        if submission is None:
+            raise
         return json_answer(_unseen(execution_id, submission), 202, headers)
     if wait_s and execution.is_final:
         return json_answer(body, 200, headers | {"Preference-Applied": f"wait={wait_s}"})

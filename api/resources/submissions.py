@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from api.idempotency_key import EXPECTED, is_key
+from api.problems import BodyMalformed
 from api.resources.context import resources
 from api.resources.due_times import check_times
 from api.tracing import RequestTrace
@@ -14,6 +15,7 @@ from dsl.errors import Fault, InputsInvalid, SecretsMissing
 from dsl.inputs import check_inputs
 from telemetry.events import CommandValidationFailed
 from telemetry.ids import mint
+from workers.idempotency import Mark
 from workers.submissions import Submission
 
 
@@ -58,6 +60,28 @@ def submission_of(
         run_at=run_at,
         expires_in=expires_in,
     )
+
+
+def mark_of(key: str, slug: str, body: Mapping[str, Any]) -> Mark:
+    """The key of a submission, and what came under it: known before anybody has looked what became of the command.
+
+    Args:
+        key: As it was sent, and sound.
+        slug: Of the command.
+        body: As `SubmissionShape` loads it.
+
+    Raises:
+        BodyMalformed: It is nested too deeply.
+    """
+    said = {name: body[name] for name in ("inputs", "space", "dry_run", "priority")}
+    if body["run_at"] is not None:
+        said["run_at"] = body["run_at"].isoformat()
+    if body["expires_in"] is not None:
+        said["expires_in"] = body["expires_in"].total_seconds()
+    try:
+        return Mark.of(key, body["user"], slug, said)
+    except RecursionError as error:
+        raise BodyMalformed("the body is nested too deeply") from error
 
 
 def key_fault(key: str, path: str) -> Fault | None:

@@ -199,6 +199,19 @@ class ExecutionDetailShape(ExecutionShape):
     effects = fields.List(fields.Nested(EffectShape), required=True)
 
 
+class ResumedShape(ExecutionDetailShape):
+    """An execution that goes on from another."""
+
+    runs_again = fields.List(
+        fields.String(),
+        required=True,
+        metadata={
+            "description": "Maps that had begun and begin anew, for their list is written otherwise now, by path "
+            "without indexes: what they did is done again."
+        },
+    )
+
+
 class StepShape(Shape):
     """A row of the step ledger."""
 

@@ -13,9 +13,12 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from re import _constants as sre  # not in typeshed; tests pin what is used of it
-from re import _parser as parser  # likewise
+from importlib import import_module
 from typing import Any, NamedTuple, TypeAlias
+
+#: How `re` itself reads a pattern. Not in typeshed; tests pin what is used of it.
+sre: Any = import_module("re._constants")
+parser: Any = import_module("re._parser")
 
 #: Characters of a pattern, and instructions it may become (`a{500}` is 500).
 MAX_PATTERN = 500

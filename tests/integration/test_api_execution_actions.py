@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from fixtures.apis import Api
+from werkzeug.test import TestResponse
 
 FAULTY = """
 slug: faulty
 steps:
   - {id: keep, type: fragment.create, with: {type: note, title: kept}}
   - {id: check, type: validate, with: {rules: [{value: "", required: true}]}}
+"""
+
+
+LISTED = """
+  - id: each
+    type: list.map
+    with:
+      items: "{{ '[0]' | from_json }}"
+      do: [{id: check, type: validate, with: {rules: [{value: "{{ item }}", min: 1}]}}]
 """
 
 
@@ -71,3 +83,48 @@ def test_refusals_say_what_to_do(api: Api, failed: str) -> None:
     assert "check" in unknown.json["hint"]
     assert (broken.status_code, broken.json["code"]) == (422, "command.invalid")
     assert (nobody.status_code, nobody.json["code"]) == (404, "execution.not_found")
+
+
+@pytest.mark.req("D-01")
+@pytest.mark.parametrize("verb", ["retry", "resume"])
+def test_what_is_sent_again_under_its_key_is_the_same_execution(api: Api, failed: str, verb: str) -> None:
+    path, corrected = f"/api/executions/{failed}/{verb}", FAULTY.replace('value: ""', "value: 1")
+
+    with ThreadPoolExecutor(4) as callers:
+        posts = list(callers.map(lambda _: _post_alone(api, path, {"text": corrected}, "abc"), range(12)))
+    other = api.post(path, {}, Idempotency_Key="abc")
+    submitted = api.post("/api/commands/faulty/executions", {}, Idempotency_Key="abc")
+    unsound = api.post(path, {}, Idempotency_Key="x" * 256)
+    ran = api.run()
+    late = api.post(path, {"text": corrected}, Idempotency_Key="abc")
+
+    assert {post.status_code for post in posts} == {202}
+    assert len({post.headers["Location"] for post in posts}) == 1
+    assert sorted(post.headers.get("Idempotent-Replay", "") for post in posts) == ["", *["true"] * 11]
+    assert (other.status_code, other.json["code"]) == (409, "execution.key_reused")
+    assert (submitted.status_code, submitted.json["code"]) == (409, "execution.key_reused")
+    assert unsound.status_code == 422
+    assert ran == 1
+    assert (late.headers["Location"], late.json["state"]) == (posts[0].headers["Location"], "succeeded")
+
+
+def test_a_replay_says_again_what_runs_again(api: Api) -> None:
+    api.write("listed", LISTED)
+    execution_id = api.submit("listed", {}).json["id"]
+    api.run()
+    path = f"/api/executions/{execution_id}/resume"
+    corrected = {"text": "slug: listed\nsteps:\n" + LISTED.replace("[0]", "[1]")}
+
+    same = api.post(path, {}, Idempotency_Key="same")
+    first = api.post(path, corrected, Idempotency_Key="corrected")
+    (api.commands / "listed.yaml").unlink()
+    again = api.post(path, corrected, Idempotency_Key="corrected")
+
+    assert (same.json["runs_again"], first.json["runs_again"], again.json["runs_again"]) == ([], ["each"], ["each"])
+    assert again.headers["Idempotent-Replay"] == "true"
+    assert api.run() == 2
+
+
+def _post_alone(api: Api, path: str, body: object, key: str) -> TestResponse:
+    """With a client of one's own, for clients are of one thread."""
+    return api.app.test_client().post(path, json=body, headers={"Idempotency-Key": key})

@@ -82,6 +82,8 @@ def test_every_line_of_the_help_is_what_the_command_says_of_itself() -> None:
         (["run", "x", "--input-file", os.devnull], 2, "/dev/null is not JSON: Expecting value at line 1, column 1"),
         (["run", "x", "--idempotency-key", "ключ"], 2, "expected 1 to 255 printable ASCII characters"),
         (["run", "x", "--idempotency-key", ""], 2, "--idempotency-key"),
+        (["executions", "retry", "x", "--idempotency-key", "ключ"], 2, "printable ASCII characters"),
+        (["executions", "resume", "x", "--idempotency-key", "ключ"], 2, "printable ASCII characters"),
         (["queues", "pause", "x", "--until", "soon"], 2, "for --until: 'soon' is not a time such as"),
         (["queues", "pause", "x", "--for", "soon"], 2, "for --for: 'soon' is not a number and a unit"),
         (["commands", "pause", "x", "--for", "999999999999999d"], 2, "for --for: "),

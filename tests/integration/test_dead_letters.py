@@ -70,7 +70,7 @@ def die(world: World, source: str = KEEPS) -> UUID:
             [execution_id],
         )
     world.lose_worker()
-    assert world.reaper(lease=timedelta(), max_deaths=1).run_once().dead == 1
+    assert world.reaper(lease=timedelta(), max_deaths=1).run_once().dead == ("on_failure" not in source)
     return execution_id
 
 
@@ -98,6 +98,18 @@ def test_what_died_is_listed_with_its_cause_and_what_to_do(world: World, letters
     assert letter.error["code"] == "execution.worker_lost"
     assert letter.fingerprint == letter.error["fingerprint"]
     assert "the step keep, or the one after it," in letter.next_action
+    assert letters.get(execution_id) == letter
+
+
+def test_what_died_did_not_die_of_what_came_after(world: World, letters: DeadLetters) -> None:
+    execution_id = die(world, KEEPS + "on_failure:\n  - {id: sorry, type: respond, with: {value: sorry}}\n")
+    assert world.executions.get(execution_id).state == "queued"
+    world.runner().run_lane("default")
+
+    (letter,) = letters.page(DEAD, limit=10)
+
+    assert [step.path for step in world.executions.steps(execution_id, limit=10)] == ["keep", "on_failure:sorry"]
+    assert (letter.last_step, letter.attempt) == ("keep", 2)
     assert letters.get(execution_id) == letter
 
 
@@ -279,8 +291,8 @@ def test_what_is_run_again_by_its_execution_leaves_the_list_too(
 ) -> None:
     failed = fail(world)
 
-    new = getattr(resumption, again)(failed, "cli")
-    more = getattr(resumption, again)(failed, "cli")
+    new = getattr(resumption, again)(failed, "cli").id
+    more = getattr(resumption, again)(failed, "cli").id
 
     assert ids(letters) == []
     assert letters.get(failed).requeued_as == new != more

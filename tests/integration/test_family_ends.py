@@ -141,7 +141,8 @@ def test_a_child_does_not_outlive_who_was_killed_before_it_could_wait(
     parent, child = waiting(family)
     # As if it had been lost between the child's row and its own: it runs, and nobody runs it.
     connection.execute("update command_executions set state = 'running' where id = %s", [parent])
-    connection.execute("insert into command_stops (execution_id, reason) values (%s, %s)", [parent, stop])
+    stopped = "insert into command_stops (execution_id, reason, killed_attempt) values (%s, %s, 1)"
+    connection.execute(stopped, [parent, stop])
     family.lose_worker()
     family.reaper(lease=timedelta()).run_once()
     assert states(family, parent) == ["cancelled" if stop == "cancelled" else "failed"]
@@ -157,7 +158,9 @@ def test_a_child_that_runs_hears_that_nobody_waits_for_it(
     parent, child = waiting(family)
     assert family.executions.claim("default", family.worker_id) is not None
     connection.execute("update command_executions set state = 'running' where id = %s", [parent])
-    connection.execute("insert into command_stops (execution_id, reason) values (%s, 'timed_out')", [parent])
+    connection.execute(
+        "insert into command_stops (execution_id, reason, killed_attempt) values (%s, 'timed_out', 1)", [parent]
+    )
     connection.execute("update command_executions set worker_id = null where id = %s", [parent])
     with connect(database_url, name="weir test ear", autocommit=True) as ear:
         ear.execute(LEASES["listen"])

@@ -2,12 +2,16 @@
 
 Poison (an execution that kills its worker) is told from bad luck: after the first death it runs again at once; from the
 second on it waits, and runs alone in its process; only deaths alone count towards the last.
+
+What will not be tried again, because it took too long and its worker was killed for that, or because it is poison,
+goes on with its `on_failure` steps all the same, for these are other steps; poison alone. If they end their worker too,
+it ends without them.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -21,12 +25,14 @@ from dsl.command import Retry
 from dsl.executor import Outcome, Unsuccessful
 from dsl.retries import backoff
 from telemetry.clock import Clock
+from telemetry.errors import WeirError
 from telemetry.events import Event, Stoppage
 from telemetry.recorder import Recorder
 from telemetry.sql import queries
 from workers.errors import CommandTimedOut, WorkerLost
 from workers.executions import Claim, Executions, reaching_store
 from workers.fence import Fence, Release
+from workers.final_failure import keep, kept
 from workers.hints import Hints
 from workers.leases import SQL as LEASES
 from workers.slots import pass_on
@@ -60,6 +66,7 @@ class Orphan(Claim):
         together: Executions that this worker was running, this one included; or had claimed, to run alone.
         stop: Why it was to be stopped, if it was.
         killed: Whether its worker was killed for that.
+        cleans_up: Whether it may have `on_failure` steps: its definition has the word.
     """
 
     worker_id: UUID | None
@@ -68,6 +75,7 @@ class Orphan(Claim):
     together: int
     stop: Literal["cancelled", "timed_out"] | None
     killed: bool
+    cleans_up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class ReapResult:
     Attributes:
         workers: Leases that had lapsed.
         released: Executions that will run again.
-        dead: Executions that will not.
+        dead: Executions that have ended.
     """
 
     workers: int = 0
@@ -198,25 +206,47 @@ class Reaper:
         return endings
 
     def _judge(self, connection: Connection[Any], orphan: Orphan, fence: Fence) -> Release | Outcome:
-        if orphan.stop is not None:
-            cancelled = orphan.stop == "cancelled"
-            error = None if cancelled else CommandTimedOut("a step could not be stopped in time; its worker was killed")
-            state: Unsuccessful = "cancelled" if cancelled else "failed"
+        if orphan.stop == "cancelled":
             how: Stoppage = "killed" if orphan.killed else "cooperatively"
-            return Outcome(None, error, None, fence.committed_in(connection), state, how)
+            return Outcome(None, None, None, fence.committed_in(connection), "cancelled", how)
+        if orphan.stop == "timed_out":
+            late = CommandTimedOut("a step could not be stopped in time; its worker was killed")
+            return self._end(connection, orphan, fence, late, "failed", "killed")
+        was_alone = self._was_alone(orphan)
         deaths = orphan.deaths + 1
-        deaths_alone = orphan.deaths_alone + self._was_alone(orphan)
-        again = deaths > 1
-        facts = {"deaths": deaths, "deaths_alone": deaths_alone, "alone": again}
+        deaths_alone = orphan.deaths_alone + was_alone
+        again, is_poison = deaths > 1, was_alone and deaths_alone >= self._max_deaths
+        facts = {"deaths": deaths, "deaths_alone": deaths_alone, "alone": again or is_poison}
         connection.execute(SQL["bury"], {"id": orphan.id, "fence": orphan.fence, **facts})
-        if deaths_alone >= self._max_deaths:
+        if is_poison:
             lost = WorkerLost(
                 f"its worker was lost {deaths_alone} times while it ran alone",
                 hint="It exhausts or crashes its process. Look at its last step.",
             )
-            return Outcome(None, lost, None, fence.committed_in(connection), "dead")
+            return self._end(connection, orphan, fence, lost, "dead")
         wait = backoff(_AFTER_DEATH, deaths - 1) * random.random() if again else timedelta()
         return Release("worker_lost", wait)
+
+    def _end(  # noqa: PLR0913 - how it ends, and where that is written
+        self,
+        connection: Connection[Any],
+        orphan: Orphan,
+        fence: Fence,
+        error: WeirError,
+        state: Unsuccessful,
+        stopped: Stoppage | None = None,
+    ) -> Release | Outcome:
+        """How it ends; or first that it goes on with `on_failure`. Only once: from then on it is failing."""
+        totals = fence.committed_in(connection)
+        if orphan.failing is not None:
+            log.warning("on_failure_failed", slug=orphan.slug, error_type=type(error).__name__)
+            before = kept(orphan.failing, totals)
+            return replace(before, stopped=before.stopped or stopped)
+        outcome = Outcome(None, error, None, totals, state, stopped)
+        if orphan.dry_run or not orphan.cleans_up:
+            return outcome
+        fence.settle(fence.fail(connection, keep(outcome, fence.errors)))
+        return Release("worker_lost")
 
     def _was_alone(self, orphan: Orphan) -> bool:
         """Whether nothing else can have killed its worker. One that is to run alone may have waited for others' end.
