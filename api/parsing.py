@@ -5,7 +5,6 @@ What every operation refuses for the same reasons is added to its description he
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
 
+from api.json_text import NotJson, parse_strictly
 from api.problems import BodyMalformed, IdMalformed, MediaTypeRefused, RequestInvalid
 from dsl.errors import Fault
 
@@ -114,6 +114,7 @@ def install(app: Flask) -> None:
     """Have every request of the app looked at; before its routes are added."""
     app.url_map.converters["id"] = IdConverter
     refuse_other_ids(app)
+    refuse_unstorable_names(app)
     refuse_unknown_query(app)
 
 
@@ -132,6 +133,18 @@ def refuse_other_ids(app: Flask) -> None:
         if methods := methods_of(app, request.path):
             raise MethodNotAllowed(sorted(methods))
         raise IdMalformed(f"{found[:100]!r} is not an id", hint="An id is a UUID, with hyphens.")
+
+    app.before_request(look)
+
+
+def refuse_unstorable_names(app: Flask) -> None:
+    """Refuse names in paths that the database cannot hold, and so cannot look for: what no thing is called."""
+
+    def look() -> None:
+        names = ((name, value) for name, value in (request.view_args or {}).items() if isinstance(value, str))
+        faults = [fault for name, value in names for fault in _unstorable_text(value, name)]
+        if faults:
+            raise RequestInvalid(faults)
 
     app.before_request(look)
 
@@ -271,19 +284,11 @@ def parse_text(raw: bytes) -> Any:  # noqa: ANN401 - any JSON
         BodyMalformed: It is not JSON.
     """
     try:
-        body = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
-        if isinstance(body, dict) and len(body) > MAX_FIELDS:
-            raise BodyMalformed(f"the body has {len(body)} fields; no operation takes more than a few")
-    except RecursionError as error:
-        raise BodyMalformed("the body is nested too deeply") from error
-    except UnicodeDecodeError as error:
-        raise BodyMalformed(f"the body is not UTF-8 at byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise BodyMalformed(
-            f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from error
-    except ValueError as error:
-        raise BodyMalformed(f"the body is not JSON: {error}") from error
+        body = parse_strictly(raw)
+    except NotJson as error:
+        raise BodyMalformed(f"the body {error}") from error
+    if isinstance(body, dict) and len(body) > MAX_FIELDS:
+        raise BodyMalformed(f"the body has {len(body)} fields; no operation takes more than a few")
     return body
 
 
@@ -300,19 +305,6 @@ def refuse_unstorable(value: object) -> None:
         raise BodyMalformed("the body is nested too deeply") from error
     if faults:
         raise RequestInvalid(faults)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is given twice")
-    return found
 
 
 def _unstorable(value: object, path: str) -> Iterator[Fault]:

@@ -13,6 +13,7 @@ from api.cli.command_sources import own_folders, slugs_in
 from api.cli.faults import near
 from api.cli.holding import pause_command, resume_command
 from api.cli.output import Column, Item, View, block, item_format, list_format, print_json, show_page
+from api.cli.queues import pause_words
 from api.cli.rehearsal import run_tests
 from api.cli.target import commands_folder, open_client
 from api.cli.terminal import Terminal, clean, plural
@@ -24,7 +25,7 @@ _FIELDS = ("slug", "name", "version", "description", "origin", "definition_hash"
 
 _VIEW = View(
     (
-        Column("COMMAND", "slug"),
+        Column("COMMAND", lambda item: item["slug"] + (" (paused)" if item["paused"] else "")),
         Column("VERSION", "version"),
         Column("STEPS", "steps", right=True),
         Column("FROM", "origin", shrinks=True),
@@ -76,7 +77,7 @@ def show_command(slug: str, form: str) -> None:
         return
     terminal = Terminal.of_stdout()
     terminal.say(f"{command['slug']} {command['version']}".rstrip(), "bold")
-    for line in (command["name"], command["description"], f"from {command['origin']}"):
+    for line in (command["name"], command["description"], f"from {command['origin']}", pause_words(command["paused"])):
         if line:
             terminal.say(clean(line))
     for line in _inputs(command["inputs"]):

@@ -83,6 +83,8 @@ def list_dead(by: str | None, limit: int, cursor: str | None, form: str, **given
     query = {**_body(given), "limit": limit, "cursor": cursor}
     with open_client() as client:
         page = client.get(f"{_PATH}/causes" if by else _PATH, query)
+    if form == "csv":  # the particulars of an error have no place in a cell
+        page = {**page, "items": [{**item, "error": _error_text(item["error"])} for item in page["items"]]}
     show_page(page, _causes_view(given) if by else _view(given), form, Terminal.of_stdout())
 
 
@@ -137,6 +139,8 @@ def _deal(verb: str, ids: Sequence[str], given: Mapping[str, Any], more: Mapping
         raise click.UsageError("IDs and filters exclude each other.")
     if not ids and not filters and not given["everything"]:
         raise click.UsageError("Name dead letters by ID or filter, or say --all.")
+    if ids and given["count"] is not None and given["count"] != len(ids):
+        raise click.BadParameter(f"{given['count']}, and {plural(len(ids), 'ID')} named", param_hint="--count")
     by = {} if given["user"] is None else {"user": given["user"]}
     with open_client() as client:
         if given["dry_run"]:
@@ -283,6 +287,12 @@ def _facts(letter: Item) -> list[tuple[str, str]]:
     if handled is not None:
         facts.append((handled["action"], f"{local_time(handled['at'])} by {handled['user'] or 'somebody'}"))
     return facts
+
+
+def _error_text(error: Item | None) -> str:
+    """An error as `ValueError: no number`: its type and its message."""
+    said = (error or {}).get("type"), (error or {}).get("message")
+    return ": ".join(str(part) for part in said if part)
 
 
 def _cause(item: Item) -> str:

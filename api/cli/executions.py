@@ -8,11 +8,13 @@ import click
 
 from api.cli.follow import step_line
 from api.cli.following import follow_to_end, wait_option
+from api.cli.keys import key_header
 from api.cli.outcome import show_outcome, tone_of
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
 from api.cli.submit import submit
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration
+from api.cli.waiting import waits_for
 from api.client import segment
 
 _NOTHING_YET = "Nothing was run yet. Try: weir run todo.add -i body='buy milk'"
@@ -134,7 +136,7 @@ def retry(execution_id: str, corrected: IO[str] | None, key: str | None, form: s
     """Run an execution that has ended again from its beginning, as a new one with the same inputs."""
     with open_client() as client:
         path = f"/api/executions/{segment(execution_id)}/retry"
-        answer = client.post(path, _text(corrected), headers=_keyed(key))
+        answer = client.post(path, _text(corrected), headers=key_header(key))
     _told(answer.body, form, f"will run, in place of {execution_id}")
 
 
@@ -153,14 +155,10 @@ def resume(execution_id: str, since: str | None, corrected: IO[str] | None, key:
     """
     body = _text(corrected) | ({} if since is None else {"from": since})
     with open_client() as client:
-        answer = client.post(f"/api/executions/{segment(execution_id)}/resume", body, headers=_keyed(key))
+        answer = client.post(f"/api/executions/{segment(execution_id)}/resume", body, headers=key_header(key))
     _told(answer.body, form, f"will go on where {execution_id} ended")
     for path in answer.body["runs_again"]:
         Terminal.of_stderr().say(f"{path} begins anew, for its list is another now: what it did is done again.")
-
-
-def _keyed(key: str | None) -> dict[str, str]:
-    return {} if key is None else {"Idempotency-Key": key}
 
 
 def _text(corrected: IO[str] | None) -> dict[str, str]:
@@ -190,25 +188,6 @@ def _facts(execution: Item, terminal: Terminal) -> list[tuple[str, str]]:
                   f"{execution['steps_skipped']} skipped"),
         ("inputs", ", ".join(sorted(execution["inputs"])) or "none"),
     ]  # fmt: skip
-
-
-def waits_for(waiting: Item) -> str:
-    """Why an execution does not run, in words."""
-    named = ", ".join(waiting.get("executions", ()))
-    until = f" until {local_time(waiting['until'])}" if "until" in waiting else ""
-    key = f" of the key {waiting['key']!r}" if waiting.get("key") else ""
-    said = {
-        "worker": "its turn" if waiting.get("workers") else "a worker: none takes from its lane",
-        "lane_paused": f"its lane, which {waiting.get('by')} paused{until}",
-        "command_paused": f"its command, which {waiting.get('by')} paused{until}",
-        "concurrency": f"one of {waiting.get('max')} places{key}, held by {named}",
-        "lane_limit": f"one of the {waiting.get('max')} places of its lane",
-        "children": f"the end of {named}",
-        "run_at": "the time it is to run at",
-        "retry": "the time of its next attempt",
-        "alone": f"the end of {named}, to run alone",
-    }
-    return said[waiting["reason"]]
 
 
 def _dates(execution: Item) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
 from api.cli.outcome import show_outcome
 from api.cli.output import Item, print_json
-from api.cli.terminal import Terminal
+from api.cli.terminal import Terminal, clean
+from api.cli.waiting import waits_for
 from api.client import Client
 
 #: Seconds one may ask to wait: a year.
@@ -54,7 +55,11 @@ def follow_to_end(client: Client, execution: Item, wait_s: float | None, form: s
         show_outcome(execution, terminal)
         terminal.say(f"  weir telemetry trace {execution['id']}", "dim")
     if execution["state"] not in FINAL_STATES:
+        waiting = execution.get("waiting_for")
+        why = f", waiting for {waits_for(waiting)}" if waiting else ""
         Terminal.of_stderr().say(
-            f"weir: still {execution['state']} after {wait_s:g} s; see weir executions show {execution['id']}"
+            clean(
+                f"weir: still {execution['state']} after {wait_s:g} s{why}; see weir executions show {execution['id']}"
+            )
         )
     return 0 if execution["state"] == "succeeded" else EXPECTED

@@ -133,30 +133,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: WeirError) -> None:
+    from api.cli.refusals import refusal_lines
     from api.cli.terminal import clean
 
     first, *more = [clean(line) for line in error.detail.splitlines()] or [""]
     problem = getattr(error, "problem", {})
     # Of an answer the API's code counts, of what failed in the background the code it failed with.
     code = clean(str(problem.get("code") or error.facts.get("cause") or error.code))
+    first, faults = refusal_lines(problem, first)
     end = ":" if first.endswith(":") else ""
     print("\n".join([f"weir: {first.removesuffix(':')} ({code}){end}", *more]), file=sys.stderr)
-    faults = [clean(_fault_line(fault)) for fault in problem.get("errors", ())]
     for line in faults:
-        if line != first:  # a single fault may be all there is to say
-            print(f"  - {line}", file=sys.stderr)
+        print(f"  - {line}", file=sys.stderr)
     if error.hint:
         print(f"      {clean(error.hint)}", file=sys.stderr)
-
-
-def _fault_line(fault: Mapping[str, Any]) -> str:
-    """One fault of a problem: where, what, and what was meant."""
-    line, column, path = (fault.get(name) for name in ("line", "column", "path"))
-    place = f"{line}:{column}" if line else path
-    meant = f"; did you mean {fault['nearest']}?" if fault.get("nearest") else ""
-    message: str = fault["message"]
-    named = not place or message.startswith(f"{place}:")
-    return f"{message}{meant}" if named else f"{place}: {message}{meant}"
 
 
 def _close_stdout() -> None:

@@ -11,6 +11,7 @@ from api.cli.dead_letters import dead
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration
+from api.cli.times import instant, span
 from api.client import segment
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -30,7 +31,9 @@ def pause_options(function: F) -> F:
     """How long a pause lasts, and on whose behalf it is."""
     options = (
         click.option("--for", "duration", metavar="DURATION", help="It ends by itself after this: 30m."),
-        click.option("--until", metavar="TIME", help="Or at this instant: 2026-03-01T09:00:00Z."),
+        click.option(
+            "--until", metavar="TIME", help="Or then, if that is first: 2026-03-01T09:00, here or with an offset."
+        ),
         click.option("--user", help="On whose behalf."),
     )
     for option in reversed(options):
@@ -79,8 +82,14 @@ def resume_queue(lane: str, form: str) -> None:
 @queues.command("limit")
 @click.argument("lane")
 @click.argument("running", required=False, type=click.IntRange(0))
-@click.option("--queued", type=click.IntRange(0), help="Executions that may wait when another is submitted.")
-@click.option("--age", metavar="DURATION", help="How long one may have waited when another is submitted; 0 is any.")
+@click.option(
+    "--queued",
+    type=click.IntRange(0),
+    help="Executions that may wait when another is submitted; 0 takes that limit away.",
+)
+@click.option(
+    "--age", metavar="DURATION", help="How long one may have waited when another is submitted; 0 takes that limit away."
+)
 @item_format
 def limit_queue(lane: str, running: int | None, queued: int | None, age: str | None, form: str) -> None:
     """Let at most RUNNING executions of LANE run at once; 0 takes the limit away. What is not given stays."""
@@ -95,8 +104,19 @@ def limit_queue(lane: str, running: int | None, queued: int | None, age: str | N
 
 
 def pause_body(words: dict[str, str | None]) -> dict[str, str]:
-    """What the options say of a pause."""
-    body = {"for": words["duration"], "until": words["until"], "user": words["user"]}
+    """What the options say of a pause.
+
+    Raises:
+        BadParameter: A time or a duration is none.
+    """
+    duration, until = words["duration"], words["until"]
+    if duration is not None:
+        span(duration, "--for")
+    body = {
+        "for": duration,
+        "until": None if until is None else instant(until, "--until"),
+        "user": words["user"],
+    }
     return {name: value for name, value in body.items() if value is not None}
 
 

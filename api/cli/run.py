@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from api.cli.following import follow_to_end, wait_option
+from api.cli.keys import key_header
 from api.cli.output import item_format, local_time, print_json
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
+from api.cli.times import instant, span
 from api.client import Client, segment
+from api.json_text import NotJson, parse_strictly
 
 
 @click.command(short_help="Run a command and show its steps as they finish.")
@@ -74,9 +75,9 @@ def run(  # noqa: PLR0913 - one argument per option
         "expires_in": expires_in,
     }
     body = {key: value for key, value in given.items() if value is not None and value is not False}
+    headers = key_header(key)
     with open_client() as client:
         body["inputs"] = read_inputs(input_file) | coerce_inputs(client, slug, pairs)
-        headers = {} if key is None else {"Idempotency-Key": key}
         execution = client.post(f"/api/commands/{segment(slug)}/executions", body, headers=headers).body
         if detach or (execution["state"] == "scheduled" and wait_s is None):
             print_json(execution) if form == "json" else print(execution["id"])
@@ -91,37 +92,32 @@ def due_at(at: str | None, after: str | None) -> str | None:
     if at is not None and after is not None:
         raise click.UsageError("--at and --in exclude each other.")
     if at is not None:
-        try:
-            # Without an offset it is this machine's time, as `astimezone` has it.
-            return datetime.fromisoformat(at).astimezone().isoformat()
-        except (ValueError, OverflowError) as error:
-            message = f"{at!r} is not a time such as 2026-03-01T09:00 or 2026-03-01T09:00:00+01:00"
-            raise click.BadParameter(message, param_hint="--at") from error
+        return instant(at, "--at")
     if after is None:
         return None
     from telemetry.clock import SystemClock
-    from telemetry.settings import parse_duration
 
     try:
-        return (SystemClock().now() + parse_duration(after)).isoformat()
-    except (ValueError, OverflowError) as error:
-        message = f"{after!r} is not a number and a unit (us, ms, s, m, h, d), such as 15m"
-        raise click.BadParameter(message, param_hint="--in") from error
+        return (SystemClock().now() + span(after, "--in")).isoformat()
+    except OverflowError as error:
+        raise click.BadParameter(f"{after!r} is longer than time is told", param_hint="--in") from error
 
 
 def read_inputs(path: Path | None) -> dict[str, Any]:
     """The inputs in a file; none without one."""
     if path is None:
         return {}
+    name = "standard input" if str(path) == "-" else str(path)
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        inputs = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise click.BadParameter(f"{path}: {error}", param_hint="--input-file") from error
-    except RecursionError as error:
-        raise click.BadParameter(f"{path}: nested too deeply", param_hint="--input-file") from error
+        inputs = parse_strictly(sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes())
+    except OSError as error:
+        raise click.BadParameter(f"{name}: {error.strerror}", param_hint="--input-file") from error
+    except NotJson as error:
+        raise click.BadParameter(f"{name} {error}", param_hint="--input-file") from error
+    except ValueError as error:  # a NUL in the path
+        raise click.BadParameter(f"{name!r} is not a path", param_hint="--input-file") from error
     if not isinstance(inputs, dict):
-        raise click.BadParameter(f"{path}: expected a JSON object", param_hint="--input-file")
+        raise click.BadParameter(f"{name} is not a JSON object", param_hint="--input-file")
     return inputs
 
 

@@ -21,10 +21,12 @@ import click
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED
 from api.cli.output import item_format, print_items
+from api.cli.refusals import refusal_lines
 from api.cli.target import open_client
 from api.cli.terminal import Counter as Progress
 from api.cli.terminal import Terminal, clean, plural
-from api.client import ApiRefused, ApiUnreachable, Client, segment
+from api.client import Answer, ApiRefused, ApiUnreachable, Client, segment
+from api.json_text import NotJson, parse_strictly
 from telemetry.errors import WeirError
 
 #: Submissions of one request, and bytes of their JSON together, at most.
@@ -33,7 +35,17 @@ CHUNK_ITEMS, CHUNK_BYTES = 1000, 4_000_000
 #: How often a request is sent that the server could not serve at the time, and seconds in between.
 _TRIES, _PAUSE_S = 5, 2.0
 
-_TOO_LARGE, _AWAY = 413, 503
+#: Seconds to wait for room in a full lane: each time, at least and at most, whatever the server says; until it is given
+#: up when no line is answered meanwhile; and between two words about it.
+_LEAST_WAIT_S, _MOST_WAIT_S, _LONGEST_WAIT_S, _QUIET_S = 1.0, 60.0, 300.0, 30.0
+
+_TOO_LARGE, _FULL, _AWAY = 413, 429, 503
+
+#: From here on nobody knows whether what was sent has been accepted.
+_SERVER_ERROR = 500
+
+#: Faults of a line that are named.
+_MAX_FAULTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,8 @@ def submit(  # noqa: PLR0913 - one argument per option
     A line is a JSON object: `{"command": SLUG, "inputs": {...}}`, and what else a submission takes. In a CSV, named
     *.csv, the first line names inputs of --command.
 
-    A line that is refused is named, and the others go on; exits with 1 if any was. Interrupted, or cut off, it can be
+    A line that is refused is named, and the others go on; exits with 1 if any was. What a full lane does not take waits
+    for room, and stops it when there is none for five minutes. Interrupted, or cut off, it can be
     run again within 24 hours: what was accepted is recognised by its key, also when other lines were mended or removed.
     """
     given = {"command": slug, "user": user, "space": space, "priority": priority, "dry_run": dry_run or None}
@@ -90,8 +103,7 @@ def submit(  # noqa: PLR0913 - one argument per option
             with tidy():
                 _show(sending, verdicts, form)
         except (KeyboardInterrupt, WeirError):
-            done = plural(sending.counts["accepted"] + sending.counts["replayed"], "line")
-            Terminal.of_stderr().say(f"{done} of the file are accepted; run it again for the rest.")
+            Terminal.of_stderr().say(sending.so_far() + "; run it again for the rest.")
             raise
     if sending.counts["refused"]:
         raise click.exceptions.Exit(EXPECTED)
@@ -129,6 +141,9 @@ class Sending:
         self._terminal = terminal
         self._progress = Progress(terminal, "lines")
         self._pause = pause
+        self._on_way = 0
+        self._retry_after_s = _PAUSE_S
+        self._silent_s = _QUIET_S
         self.counts: Counter[str] = Counter(accepted=0, replayed=0, refused=0)
 
     def run(self, lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
@@ -136,22 +151,67 @@ class Sending:
 
         Raises:
             ApiUnreachable: Nobody answers any more. The chunk on its way may be accepted or not.
-            ApiRefused: For a reason that is not one of the lines.
+            ApiRefused: For a reason that is not one of the lines; a lane stayed full.
         """
         for chunk in _chunks(lines):
-            for verdict in self._send(chunk):
-                self.counts[verdict["verdict"]] += 1
-                self._progress.add()
+            answers = self._settle([line for line in chunk if line.item is not None])
+            for line in chunk:
+                verdict = answers.get(line.number) or self._counted(_unreadable(line))
                 if verdict["problem"] is not None:
                     self._name(verdict)
                 yield verdict
         self._progress.clear()
 
-    def _send(self, chunk: list[Line]) -> Iterator[dict[str, Any]]:
-        sound = [line for line in chunk if line.item is not None]
-        answers = {verdict["line"]: verdict for verdict in self._ask(sound)} if sound else {}
-        for line in chunk:
-            yield answers.get(line.number) or _unreadable(line)
+    def so_far(self) -> str:
+        """How much is accepted, and of how much nobody knows."""
+        done = f"{plural(self.counts['accepted'] + self.counts['replayed'], 'line')} of the file are accepted"
+        return f"{done}, and {self._on_way:,} more may be" if self._on_way else done
+
+    def _settle(self, pending: list[Line]) -> dict[int, dict[str, Any]]:
+        """The verdict of each, by the number of its line.
+
+        A lane with room for a few takes nothing of many. So what it refuses is sent again in halves, down to a single
+        line; when there is no room for that, it waits as the API says, and begins with a single line again.
+        """
+        answers: dict[int, dict[str, Any]] = {}
+        size, waited_s = len(pending), 0.0
+        while pending:
+            part, later = pending[:size], pending[size:]
+            verdicts = list(self._ask(part))
+            full = {verdict["line"]: verdict["problem"] for verdict in verdicts if verdict["status"] == _FULL}
+            answers |= {each["line"]: self._counted(each) for each in verdicts if each["line"] not in full}
+            pending = [line for line in part if line.number in full] + later
+            if len(full) < len(part):
+                waited_s = 0.0
+            if not full:
+                size *= 2
+            elif len(part) > 1:
+                size = max(1, min(len(full), len(part) // 2))
+            else:
+                waited_s += self._wait(next(iter(full.values())), waited_s)
+        return answers
+
+    def _counted(self, verdict: dict[str, Any]) -> dict[str, Any]:
+        self.counts[verdict["verdict"]] += 1
+        self._progress.add()
+        return verdict
+
+    def _wait(self, problem: Mapping[str, Any], waited_s: float) -> float:
+        """Wait for room in a lane; how many seconds.
+
+        Raises:
+            ApiRefused: That was long enough.
+        """
+        pause_s = min(max(self._retry_after_s, _LEAST_WAIT_S), _MOST_WAIT_S)
+        if waited_s + pause_s > _LONGEST_WAIT_S:
+            raise ApiRefused(_FULL, problem)
+        if self._silent_s >= _QUIET_S:
+            self._progress.clear()
+            self._terminal.say(clean(f"{problem['detail']}; {self.so_far()}, the others wait for room"), "dim")
+            self._silent_s = 0.0
+        self._pause(pause_s)
+        self._silent_s += pause_s
+        return pause_s
 
     def _ask(self, chunk: list[Line]) -> Iterator[dict[str, Any]]:
         """The API's verdicts; what is too large for one request is sent in halves."""
@@ -167,26 +227,39 @@ class Sending:
             yield from self._ask(chunk[:half])
             yield from self._ask(chunk[half:])
             return
-        for line, item in zip(chunk, answer["items"], strict=True):
+        self._retry_after_s = _seconds(answer.headers.get("retry-after"))
+        for line, item in zip(chunk, answer.body["items"], strict=True):
             yield {"line": line.number, **{name: value for name, value in item.items() if name != "index"}}
 
-    def _post(self, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+    def _post(self, body: Mapping[str, Any]) -> Answer:
         """Sent again where nobody knows what became of it: every item has its key."""
+        self._on_way = len(body["items"])
         for left in range(_TRIES - 1, -1, -1):
             try:
-                return self._client.post("/api/executions/bulk", body).body
+                answer = self._client.post("/api/executions/bulk", body)
             except (ApiRefused, ApiUnreachable) as error:
-                if not left or (isinstance(error, ApiRefused) and error.status != _AWAY):
+                if isinstance(error, ApiRefused) and error.status < _SERVER_ERROR:
+                    self._on_way = 0
+                if not left or (isinstance(error, ApiRefused) and error.status not in {_FULL, _AWAY}):
                     raise
                 self._pause(_PAUSE_S)
+            else:
+                self._on_way = 0
+                return answer
         raise AssertionError  # the last try has returned or raised
 
     def _name(self, verdict: Mapping[str, Any]) -> None:
+        """Say in one line what is wrong with a line."""
         self._progress.clear()
         problem = verdict["problem"]
-        self._terminal.say(
-            clean(f"line {verdict['line']}: {problem.get('detail') or problem['title']} ({problem['code']})"), "failed"
-        )
+        said, faults = refusal_lines(problem, clean(str(problem.get("detail") or problem["title"])))
+        if faults:
+            more = f"; and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
+            said = f"{said}: {'; '.join(faults[:_MAX_FAULTS])}{more}"
+        hint = str(problem.get("hint") or "")
+        if hint.lower().startswith("did you mean"):
+            said += f"; {hint[0].lower()}{hint[1:].removesuffix('.')}"
+        self._terminal.say(clean(f"line {verdict['line']}: {said} ({problem['code']})"), "failed")
 
 
 def _show(sending: Sending, verdicts: Iterator[dict[str, Any]], form: str) -> None:
@@ -208,10 +281,13 @@ def _read_json(file: IO[bytes]) -> Iterator[Line]:
         if not raw.strip():
             continue
         try:
-            item = json.loads(raw)
+            item = parse_strictly(raw)
             json.dumps(item, ensure_ascii=False, allow_nan=False).encode()
-        except (ValueError, RecursionError) as error:
-            yield Line(number, None, f"the line is not JSON: {getattr(error, 'msg', type(error).__name__)}")
+        except NotJson as error:
+            yield Line(number, None, f"the line {error}")
+            continue
+        except (ValueError, RecursionError):
+            yield Line(number, None, "the line holds a number out of range, or half of a character")
             continue
         if isinstance(item, dict):
             yield Line(number, item)
@@ -232,6 +308,10 @@ def _rows(text: Iterable[str], schema: Mapping[str, Any]) -> Iterator[Line]:
 
     reader = csv.DictReader(text, strict=True)
     try:
+        names = list(reader.fieldnames or ())
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            yield Line(1, None, f"the column {twice} is given twice")
+            return
         for row in reader:
             if None in row:
                 yield Line(reader.line_num, None, "the line has more columns than the first")
@@ -258,6 +338,11 @@ def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
         held += size
     if chunk:
         yield chunk
+
+
+def _seconds(text: str | None) -> float:
+    """`Retry-After`, which may be a date, too: then as if it were not there."""
+    return float(text) if text is not None and text.isdecimal() else _PAUSE_S
 
 
 def _unreadable(line: Line) -> dict[str, Any]:

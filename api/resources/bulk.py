@@ -36,7 +36,13 @@ blueprint = executions.blueprint
 _KEY_HEADER = KEY_HEADER | {
     "description": "Of the caller's choice. The same request sent again within 24 hours has the same answer."
 }
-_HEADERS = {"Idempotent-Replay": {"schema": {"type": "string"}, "description": "`true`, if all of it was sent before."}}
+_HEADERS = {
+    "Idempotent-Replay": {"schema": {"type": "string"}, "description": "`true`, if all of it was sent before."},
+    "Retry-After": {
+        "schema": {"type": "integer"},
+        "description": "Seconds after which to send those again that a full lane refused, if there are some.",
+    },
+}
 
 
 @blueprint.route("/executions/bulk")
@@ -169,4 +175,7 @@ def _verdict_json(index: int, verdict: Verdict) -> dict[str, Any]:
 
 
 def _answered(body: Mapping[str, Any], *, is_replay: bool) -> Response:
-    return json_answer(body, 200, {"Idempotent-Replay": "true"} if is_replay else {})
+    headers = {"Idempotent-Replay": "true"} if is_replay else {}
+    if any(item["status"] == HTTPStatus.TOO_MANY_REQUESTS for item in body["items"]):
+        headers["Retry-After"] = str(problems.RETRY_AFTER_S)
+    return json_answer(body, 200, headers)

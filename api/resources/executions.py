@@ -10,11 +10,12 @@ from uuid import UUID
 from flask import Response, request
 from flask.views import MethodView
 
+from api.idempotency_key import MAX_KEY
 from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, number_from_cursor, page, page_limit
 from api.resources.context import admission, resources
-from api.resources.submissions import MAX_KEY, key_fault, mark_of, submission_of
+from api.resources.submissions import key_fault, mark_of, submission_of
 from api.resources.waiting import PREFER_HEADER, wait_until, wished_wait_s
 from api.schemas.answers import ExecutionDetailShape, ExecutionPage, StepPage
 from api.schemas.requests import ExecutionQuery, StepQuery, SubmissionShape

@@ -10,8 +10,10 @@ from flask import Response
 from flask.views import MethodView
 
 from api.parsing import Blueprint
+from api.problems import RequestInvalid
 from api.resources.answers import json_answer
 from api.resources.context import resources, settings
+from api.resources.due_times import duration_words, rough, time_fault
 from api.schemas.queues import LimitsBody, PauseBody, QueuePage, QueueShape
 from api.schemas.requests import EmptyShape
 from telemetry.settings import format_duration
@@ -90,10 +92,27 @@ def queues() -> Queues:
 
 
 def pause_end(body: Mapping[str, Any]) -> datetime | None:
-    """When a pause that somebody asks for ends by itself: at the first of the times that are given."""
-    ends: list[datetime] = [body["until"]] if "until" in body else []
-    if "for_" in body:
-        ends.append(resources().clock.now().astimezone(UTC) + min(body["for_"], MAX_DURATION))
+    """When a pause that somebody asks for ends by itself: at the first of the times that are given.
+
+    Raises:
+        RequestInvalid: One of them has come already, which would end the pause that there is, or is too far ahead.
+    """
+    now = resources().clock.now().astimezone(UTC)
+    until: datetime | None = body.get("until")
+    span: timedelta | None = body.get("for_")
+    faults = []
+    if until is not None and until <= now:
+        message = f"until: that was {rough(now - until)} ago, by the server's clock"
+        faults.append(time_fault("until", message, "an instant to come; `resume` ends a pause"))
+    elif until is not None and until - now > MAX_DURATION:
+        message = f"until: that is {rough(until - now)} ahead"
+        faults.append(time_fault("until", message, f"at most {MAX_DURATION.days} days ahead; left out, it has no end"))
+    if span is not None and not timedelta(0) < span <= MAX_DURATION:
+        message = f"for: {duration_words(span)} is out of bounds"
+        faults.append(time_fault("for", message, f"more than nothing, at most {MAX_DURATION.days} days"))
+    if faults:
+        raise RequestInvalid(faults)
+    ends = ([] if until is None else [until]) + ([] if span is None else [now + span])
     return min(ends, default=None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from api.idempotency_key import EXPECTED, is_key
 from api.problems import BodyMalformed
 from api.resources.context import resources
 from api.resources.due_times import check_times
@@ -16,9 +17,6 @@ from telemetry.events import CommandValidationFailed
 from telemetry.ids import mint
 from workers.idempotency import Mark
 from workers.submissions import Submission
-
-#: Characters of an idempotency key, at most.
-MAX_KEY = 255
 
 
 def submission_of(
@@ -88,9 +86,9 @@ def mark_of(key: str, slug: str, body: Mapping[str, Any]) -> Mark:
 
 def key_fault(key: str, path: str) -> Fault | None:
     """What is wrong with an idempotency key; none if nothing is."""
-    if 0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable():
+    if is_key(key):
         return None
-    return Fault("request.invalid_value", f"{path}: 1 to {MAX_KEY} printable ASCII characters", path=path)
+    return Fault("request.invalid_value", f"{path}: expected {EXPECTED}", path=path, expected=EXPECTED)
 
 
 def _check(command: Command, inputs: Mapping[str, Any], trace: RequestTrace) -> dict[str, Any]:

@@ -16,8 +16,8 @@ _MANY = 1_000_000_000
 class PauseBody(Shape):
     """Body of a pause; every field may be left out."""
 
-    for_ = duration_field("It ends by itself after this: `30m`.", data_key="for")
-    until = Instant(format="iso", metadata={"description": "Or at this instant, if that comes first."})
+    for_ = duration_field("It ends by itself after this: `30m`, at most 3650 days.", data_key="for")
+    until = Instant(format="iso", metadata={"description": "Or at this instant to come, if that is first."})
     user = user_field()
 
 

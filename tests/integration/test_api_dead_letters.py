@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
 import pytest
@@ -186,6 +187,9 @@ def test_the_command_line_lists_shows_and_groups(weir: Weir, failing: Api) -> No
     lines = weir("queues", "dead", "list", "--state", "all", "--by", "fingerprint").out.splitlines()
     assert len(lines) == 2
     assert lines[1].split()[:3] == ["fails", "2", "0"]
+    (_, cells, *_) = csv.reader(weir("queues", "dead", "list", "--state", "failed", "--format", "csv").out.splitlines())
+    error = typed.json["error"]
+    assert f"{error['type']}: {error['message']}" in cells
     shown = weir("queues", "dead", "show", failed).out
     assert "What it was given will not do" in shown
     assert "check" in shown
@@ -214,7 +218,9 @@ def test_the_command_line_deals_with_named_ones(weir: Weir, failing: Api) -> Non
     first, second = (weir("run", "fails", "--format", "json").json["id"] for _ in range(2))
 
     assert "is dropped" in weir("queues", "dead", "drop", first).out
-    both = weir("queues", "dead", "requeue", first, second)
+    miscounted = weir("queues", "dead", "requeue", first, second, "--count", "5")
+    assert (miscounted.code, "Invalid value for --count: 5, and 2 IDs named" in miscounted.err) == (2, True)
+    both = weir("queues", "dead", "requeue", first, second, "--count", "2")
     assert both.code == 1
     assert f"fails will run, in place of {second}" in both.out
     assert f"weir: {first}: it was dropped already" in both.err

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from fixtures.apis import Api
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.app import describe
 from api.schemas.answers import ProblemShape
 from api.schemas.requests import (
     ChangeShape,
@@ -66,6 +69,28 @@ def test_any_query_is_answered(api: Api, path: str, query: dict[str, str]) -> No
 def test_any_path_is_answered(api: Api, method: str, parts: list[str]) -> None:
     path = "/".join(quote(part, safe="", errors="replace") for part in parts)
     answered(api, method, f"/api/{path}")
+
+
+#: All addresses with something of the caller's in them.
+ROUTES = sorted(
+    (method, re.sub(r"{[^}]+}", "{}", path)) for path, told in describe()["paths"].items() if "{" in path
+    for method in told if method != "parameters"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["\0", "a\0b", "\ud800", "\x7f", "\u202e", " ", "\U0010ffff", "x" * 3000])
+def test_any_name_in_any_path_is_answered(api: Api, name: str) -> None:
+    segment = quote(name.encode("utf-8", "surrogatepass"), safe="")
+    for method, path in ROUTES:
+        body: dict[str, Any] | None = None if method in {"get", "delete"} else {}
+        answered(api, method.upper(), path.replace("{}", segment), json=body)
+
+
+@pytest.mark.parametrize("path", ["/api/queues/{}", "/api/schedules/{}", "/api/commands/{}", "/api/commands/{}/pause"])
+def test_a_name_that_cannot_be_stored_is_refused_wherever_it_stands(api: Api, path: str) -> None:
+    answer = api.open("POST" if path.endswith("pause") else "GET", path.format("a%00b"))
+
+    assert (answer.status_code, answer.json["errors"][0]["code"]) == (422, "request.unstorable")
 
 
 @SOME

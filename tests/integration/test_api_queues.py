@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import pytest
 from fixtures.apis import Api
 
 from api.schemas.answers import CommandDetailShape, ExecutionDetailShape
 from api.schemas.queues import PausedCommandShape, QueuePage, QueueShape
+from telemetry.clock import SystemClock
 
 REJECTING = """
 slug: picky
@@ -46,10 +49,38 @@ def test_a_lane_is_paused_shown_and_resumed(api: Api) -> None:
 
 
 def test_a_pause_ends_at_the_first_of_two_times(api: Api) -> None:
-    answer = api.post("/api/queues/default/pause", {"for": "999999999d", "until": "2100-01-01T00:00:00Z"})
+    until = (SystemClock().now() + timedelta(days=30)).isoformat()
+    answer = api.post("/api/queues/default/pause", {"for": "3650d", "until": until})
 
-    assert answer.json["paused"]["until"] < "2040"
-    assert api.post("/api/queues/default/pause", {"for": "0s"}).json["paused"] is None
+    assert datetime.fromisoformat(answer.json["paused"]["until"]) == datetime.fromisoformat(until)
+    soon = api.post("/api/queues/default/pause", {"for": "1h", "until": until}).json["paused"]["until"]
+    assert datetime.fromisoformat(soon) < datetime.fromisoformat(until)
+
+
+@pytest.mark.parametrize("paused", ["/api/queues/default", "/api/commands/todo.add"])
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"until": "2020-01-01T00:00:00Z"}, {"until": "an instant to come"}),
+        ({"until": "2999-01-01T00:00:00Z"}, {"until": "at most 3650 days ahead"}),
+        ({"for": "0s"}, {"for": "more than nothing, at most 3650 days"}),
+        ({"for": "3651d"}, {"for": "at most 3650 days"}),
+        ({"for": "999999999d", "until": "2020-01-01T00:00:00Z"}, {"until": "to come", "for": "at most 3650 days"}),
+    ],
+)
+def test_a_pause_that_would_be_over_or_too_long_is_refused_and_that_which_stood_stands(
+    api: Api, paused: str, body: dict[str, str], expected: dict[str, str]
+) -> None:
+    stood = api.post(f"{paused}/pause", {"for": "1h"}).json["paused"]
+
+    refused = api.post(f"{paused}/pause", body)
+
+    assert (refused.status_code, refused.json["code"]) == (422, "request.invalid")
+    faults = {fault["path"]: fault for fault in refused.json["errors"]}
+    assert {fault["code"] for fault in faults.values()} == {"request.time_range"}
+    assert faults.keys() == expected.keys()
+    assert all(text in faults[path]["expected"] for path, text in expected.items())
+    assert api.get(paused).json["paused"] == stood
 
 
 def test_a_command_is_paused_and_resumed_and_its_submissions_are_accepted(api: Api) -> None:
@@ -139,8 +170,10 @@ def test_a_lane_that_does_not_take_a_whole_bulk_submission_takes_nothing_of_it(a
     known = item | {"idempotency_key": "one"}
     assert api.post("/api/executions/bulk", {"items": [known]}).json["accepted"] == 1
 
-    answered = api.post("/api/executions/bulk", {"items": [known, item, item]}).json
+    answer = api.post("/api/executions/bulk", {"items": [known, item, item]})
+    answered = answer.json
 
+    assert int(answer.headers["Retry-After"]) > 0
     assert (answered["replayed"], answered["refused"]) == (1, 2)
     assert answered["items"][1]["problem"]["code"] == "queue.full"
     assert api.post("/api/executions/bulk", {"items": [item]}).json["accepted"] == 1

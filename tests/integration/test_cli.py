@@ -73,7 +73,20 @@ def test_every_line_of_the_help_is_what_the_command_says_of_itself() -> None:
         (["run", "x", "--in", "1h", "--at", "2026-01-01"], 2, "exclude each other"),
         (["run", "x", "-i", "noequals"], 2, "NAME=VALUE"),
         (["run", "x", "-i", "a=1", "-i", "a=2"], 2, "given twice"),
-        (["run", "x", "--input-file", "missing.json"], 2, "missing.json"),
+        (["run", "x", "--in", "99999999999999d"], 2, "longer than time is told"),
+        (
+            ["run", "x", "--input-file", "missing.json"],
+            2,
+            "for --input-file: missing.json: No such file or directory\n",
+        ),
+        (["run", "x", "--input-file", os.devnull], 2, "/dev/null is not JSON: Expecting value at line 1, column 1"),
+        (["run", "x", "--idempotency-key", "ключ"], 2, "expected 1 to 255 printable ASCII characters"),
+        (["run", "x", "--idempotency-key", ""], 2, "--idempotency-key"),
+        (["executions", "retry", "x", "--idempotency-key", "ключ"], 2, "printable ASCII characters"),
+        (["executions", "resume", "x", "--idempotency-key", "ключ"], 2, "printable ASCII characters"),
+        (["queues", "pause", "x", "--until", "soon"], 2, "for --until: 'soon' is not a time such as"),
+        (["queues", "pause", "x", "--for", "soon"], 2, "for --for: 'soon' is not a number and a unit"),
+        (["commands", "pause", "x", "--for", "999999999999999d"], 2, "for --for: "),
         (["commands", "list"], 1, "nothing answers at http://127.0.0.1:1"),
         (["telemetry", "trace", "x"], 1, "nothing answers"),
         (["commands", "new", "Not A Slug"], 2, "lower case"),
@@ -288,6 +301,58 @@ def test_a_failed_run_says_where_and_why_and_exits_with_1(weir: Weir, busy_api: 
     assert any(line.startswith("✗ check") and line.endswith("failed") for line in typed.out.splitlines())
     assert "  check: " in typed.out
     assert typed.out.count("too much") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--in", "400d"], "at most 366 days ahead; a schedule runs at times beyond"),
+        (["--at", "2020-01-01T00:00"], "ago, by the server's clock; expected an instant to come"),
+        (["--expires-in", "0s"], "expires_in: 0s is out of bounds; expected more than nothing, at most 366 days"),
+    ],
+)
+def test_what_was_expected_of_a_time_is_said(weir: Weir, options: list[str], said: str) -> None:
+    typed = weir("run", "todo.add", "-i", "body=x", *options)
+
+    assert typed.code == 1
+    assert typed.err.count("\n") == 1
+    assert said in typed.err
+
+
+def test_a_lane_is_paused_until_a_time_of_this_machine(weir: Weir) -> None:
+    until = (SystemClock().now() + timedelta(days=2)).astimezone().replace(microsecond=0)
+
+    paused = weir("queues", "pause", "default", "--until", until.replace(tzinfo=None).isoformat(), "--format", "json")
+    past = weir("queues", "pause", "default", "--until", "2020-01-01")
+
+    assert datetime.fromisoformat(paused.json["paused"]["until"]) == until
+    assert (past.code, past.err.count("an instant to come")) == (1, 1)
+    assert weir("queues", "show", "default", "--format", "json").json["paused"] == paused.json["paused"]
+
+
+def test_a_paused_command_is_said_to_be_one_wherever_it_is_looked_for(weir: Weir) -> None:
+    weir("commands", "pause", "todo.add", "--user", "mina")
+
+    waited = weir("run", "todo.add", "-i", "body=x", "--wait", "0.2")
+
+    assert waited.code == 1
+    assert "still queued after 0.2 s, waiting for its command, which mina paused; see weir executions" in waited.err
+    assert "todo.add (paused)" in weir("commands", "list").out
+    assert "paused by mina" in weir("commands", "show", "todo.add").out
+    weir("commands", "resume", "todo.add")
+    assert "paused" not in weir("commands", "list").out
+
+
+def test_inputs_of_a_file_are_json_as_the_api_has_it(offline_weir: Weir) -> None:
+    for text, said in (
+        (b'{"a": 1, "a": 2}', "the key 'a' is given twice"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b"\xff", "is not UTF-8 at byte 0"),
+        (b"[1]", "is not a JSON object"),
+    ):
+        Path("inputs.json").write_bytes(text)
+        typed = offline_weir("run", "x", "--input-file", "inputs.json")
+        assert (typed.code, said in typed.err) == (2, True)
 
 
 def test_a_refusal_with_one_fault_is_said_once(weir: Weir) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures.apis import Weir
+from fixtures.apis import Api, Weir
 from psycopg import Connection
 
 from api.cli.submit import Line, Sending, keyed
@@ -82,8 +82,10 @@ def test_the_columns_of_a_csv_are_inputs(weir: Weir, connection: Connection[Any]
 
     typed = weir("executions", "submit", file, "--command", "todo.add")
     without = weir("executions", "submit", file)
+    doubled = weir("executions", "submit", write("twice.csv", "body,body", "a,b"), "--command", "todo.add")
 
-    assert (typed.code, without.code) == (1, 2)
+    assert (typed.code, without.code, doubled.code) == (1, 2, 1)
+    assert "line 1: the column body is given twice" in doubled.err
     assert typed.out == "4 lines: 3 accepted, 0 accepted before, 1 refused\n"
     assert "line 6: the line has more columns than the first (request.malformed)" in typed.err
     inputs = [each for (each,) in connection.execute("select inputs from command_executions order by run_at")]
@@ -130,6 +132,130 @@ def test_it_gives_up_in_the_end_and_at_once_when_the_request_itself_is_wrong() -
         with pytest.raises(type(failure)):
             list(Sending(client, Terminal(), lambda _: None).run(lines(1)))
         assert len(client.sent) == tries
+
+
+class Narrow(Client):
+    """An API whose lane has room for a few, and for some more after each pause."""
+
+    def __init__(self, room: int, more: int) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.room, self.more = room, more
+        self.accepted: list[str] = []
+        self.pauses: list[float] = []
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.room += self.more
+
+    def post(self, path: str, body: Any, *, headers: Any = None, wait_s: int = 0) -> Answer:  # noqa: ANN401
+        items = body["items"]
+        full = {"code": "queue.full", "title": "Full", "detail": "the lane reports takes no more"}
+        if len(items) > self.room:
+            item = {"verdict": "refused", "status": 429, "id": None, "location": None, "problem": full}
+            return Answer(200, {"items": [item for _ in items]}, {"retry-after": "7"})
+        self.room -= len(items)
+        self.accepted += [item["idempotency_key"] for item in items]
+        item = {"verdict": "accepted", "status": 202, "id": "x", "location": "x", "problem": None}
+        return Answer(200, {"items": [item for _ in items]}, {})
+
+
+def test_what_a_full_lane_does_not_take_waits_for_room_as_long_as_the_server_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client = Narrow(room=5, more=3)
+    sending = Sending(client, Terminal.of_stderr(), client.pause)
+
+    verdicts = list(sending.run(lines(12)))
+
+    assert [verdict["verdict"] for verdict in verdicts] == 12 * ["accepted"]
+    assert len(client.accepted) == len(set(client.accepted)) == 12
+    assert client.accepted == [line.item and line.item["idempotency_key"] for line in lines(12)]
+    assert client.pauses == [7, 7, 7]
+    said = capsys.readouterr().err
+    assert said == ("the lane reports takes no more; 5 lines of the file are accepted, the others wait for room\n")
+
+
+def test_a_lane_that_stays_full_stops_it_in_the_end_with_true_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    client = Narrow(room=5, more=0)
+    sending = Sending(client, Terminal.of_stderr(), client.pause)
+
+    with pytest.raises(ApiRefused) as refused:
+        list(sending.run(lines(12)))
+
+    assert (refused.value.status, refused.value.problem["code"]) == (429, "queue.full")
+    assert sending.counts == {"accepted": 5, "replayed": 0, "refused": 0}
+    assert 200 < sum(client.pauses) <= 300
+    assert sending.so_far() == "5 lines of the file are accepted"
+    assert capsys.readouterr().err.count("\n") < 15
+
+
+def test_a_file_goes_through_a_lane_that_is_narrower_than_it(
+    weir: Weir, busy_api: Api, connection: Connection[Any]
+) -> None:
+    busy_api.open("PUT", "/api/queues/default/limits", json={"queued": 6})
+
+    typed = weir("executions", "submit", write("todos.jsonl", *[todo(str(number)) for number in range(20)]))
+
+    assert (typed.code, typed.out) == (0, "20 lines: 20 accepted, 0 accepted before, 0 refused\n")
+    assert accepted(connection) == 20
+
+
+def test_a_lane_that_stays_full_is_said_in_a_line_with_how_to_go_on(
+    weir: Weir, busy_api: Api, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.cli.submit._LONGEST_WAIT_S", 1)
+    busy_api.post("/api/queues/default/pause", {})
+    busy_api.open("PUT", "/api/queues/default/limits", json={"queued": 6})
+
+    typed = weir("executions", "submit", write("todos.jsonl", *[todo(str(number)) for number in range(20)]))
+
+    assert (typed.code, typed.out) == (1, "")
+    assert "6 lines of the file are accepted; run it again for the rest.\n" in typed.err
+    assert typed.err.count("(queue.full)") == 1
+    assert accepted(connection) == 6
+
+
+def test_cut_off_it_says_of_how_much_nobody_knows() -> None:
+    sending = Sending(Flaky(*[ApiUnreachable("cut off")] * 10), Terminal(), lambda _: None)
+
+    with pytest.raises(ApiUnreachable):
+        list(sending.run(lines(2)))
+
+    assert sending.so_far() == "0 lines of the file are accepted, and 2 more may be"
+
+
+def test_a_line_that_is_refused_says_where_and_why_and_what_was_meant(weir: Weir) -> None:
+    file = Path("todos.jsonl")
+    file.write_bytes(
+        b"\n".join(
+            (
+                b'{"command": "todo.ad"}',
+                b'{"command": "todo.add", "inputs": {"bodi": "a"}}',
+                b'{"command": "todo.add", "inputs": {"body": "a"}, "priority": 10, "usr": "x"}',
+                b'{"command": "todo.add", "inputs": {"body": 99999999999999999999}}',
+                b'{"command": "todo.add", "inputs": {"body": "a"}, "expires_in": "0s"}',
+                b'{"command": "todo.add", "inputs": {"body": "a", "body": "b"}}',
+                b'{"command": "todo.add", "inputs": {"body": NaN}}',
+                b'{"command": "\xff"}',
+                b'{"command": 1e999}',
+            )
+        )
+    )
+
+    typed = weir("executions", "submit", str(file))
+
+    said = dict(line.split(": ", 1) for line in typed.err.splitlines())
+    assert said["line 1"] == "there is no command todo.ad; did you mean todo.add? (command.unknown)"
+    assert "did you mean body?" in said["line 2"]
+    assert "priority: " in said["line 3"]
+    assert "did you mean user?" in said["line 3"]
+    assert said["line 4"].startswith("inputs.body: the whole number is out of range; expected at most 64 bits (")
+    assert "expected more than nothing, at most 366 days" in said["line 5"]
+    assert "the key 'body' is given twice" in said["line 6"]
+    assert "NaN is not a JSON number" in said["line 7"]
+    assert "is not UTF-8 at byte 13" in said["line 8"]
+    assert "number out of range" in said["line 9"]
+    assert typed.out.endswith("9 refused\n")
 
 
 def test_what_is_too_large_for_one_request_is_sent_in_halves() -> None:
