@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 
+from api.cli.instants import instant_of
 from api.cli.main import EXPECTED
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page, table
 from api.cli.target import open_client
@@ -242,24 +242,8 @@ def _body(given: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: given[name] for name in _FILTERS if given[name] is not None}
     for name, option in (("start", "--since"), ("end", "--until")):
         if name in found:
-            found[name] = _instant(found[name], option)
+            found[name] = instant_of(found[name], option)
     return found
-
-
-def _instant(text: str, option: str) -> str:
-    """A time, or how long ago: `2h`, `2026-03-01T09:00` here, or with an offset."""
-    from telemetry.clock import SystemClock
-    from telemetry.settings import parse_duration
-
-    try:
-        return (SystemClock().now() - parse_duration(text)).isoformat()
-    except (ValueError, OverflowError):
-        pass  # then it is a time
-    try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
-    except (ValueError, OverflowError) as error:
-        message = f"{text!r} is neither how long ago (2h) nor a time such as 2026-03-01T09:00"
-        raise click.BadParameter(message, param_hint=option) from error
 
 
 def _facts(letter: Item) -> list[tuple[str, str]]:

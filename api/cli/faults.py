@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from api.cli.terminal import cells, clean, clip
 from dsl.errors import Fault
@@ -38,6 +39,19 @@ def render(fault: Fault, source: str, lines: Sequence[str], kind: str = "") -> l
     if fault.nearest:
         rendered.append(f"      did you mean: {clean(fault.nearest)}")
     return rendered
+
+
+def fault_line(fault: Mapping[str, Any]) -> str:
+    """One fault of a problem: where, what, what was expected, and what was meant."""
+    line, column, path = (fault.get(name) for name in ("line", "column", "path"))
+    place = f"{line}:{column}" if line else path
+    meant = f"; did you mean {fault['nearest']}?" if fault.get("nearest") else ""
+    message: str = fault["message"]
+    expected = str(fault.get("expected") or "")
+    if expected and expected not in message:
+        meant = f"; expected {expected}{meant}"
+    named = not place or message.startswith(f"{place}:")
+    return f"{message}{meant}" if named else f"{place}: {message}{meant}"
 
 
 def _excerpt(line: str, number: int, column: int) -> list[str]:

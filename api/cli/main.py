@@ -133,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: WeirError) -> None:
+    from api.cli.faults import fault_line
     from api.cli.terminal import clean
 
     first, *more = [clean(line) for line in error.detail.splitlines()] or [""]
@@ -141,22 +142,12 @@ def _explain(error: WeirError) -> None:
     code = clean(str(problem.get("code") or error.facts.get("cause") or error.code))
     end = ":" if first.endswith(":") else ""
     print("\n".join([f"weir: {first.removesuffix(':')} ({code}){end}", *more]), file=sys.stderr)
-    faults = [clean(_fault_line(fault)) for fault in problem.get("errors", ())]
+    faults = [clean(fault_line(fault)) for fault in problem.get("errors", ())]
     for line in faults:
         if line != first:  # a single fault may be all there is to say
             print(f"  - {line}", file=sys.stderr)
     if error.hint:
         print(f"      {clean(error.hint)}", file=sys.stderr)
-
-
-def _fault_line(fault: Mapping[str, Any]) -> str:
-    """One fault of a problem: where, what, and what was meant."""
-    line, column, path = (fault.get(name) for name in ("line", "column", "path"))
-    place = f"{line}:{column}" if line else path
-    meant = f"; did you mean {fault['nearest']}?" if fault.get("nearest") else ""
-    message: str = fault["message"]
-    named = not place or message.startswith(f"{place}:")
-    return f"{message}{meant}" if named else f"{place}: {message}{meant}"
 
 
 def _close_stdout() -> None:
