@@ -10,6 +10,7 @@ import click
 
 from api.cli.instants import instant_of
 from api.cli.main import EXPECTED
+from api.cli.outcome import tries
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page, table
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
@@ -258,8 +259,7 @@ def _facts(letter: Item) -> list[tuple[str, str]]:
             f"{error.get('message') or error.get('type', '')} ({error.get('code') or error.get('category', '')})",
         ),
         ("fingerprint", letter["fingerprint"] or ""),
-        ("attempts", f"{letter['attempts']}, of which {letter['failures']} failed and were tried again"),
-        ("deaths", f"{letter['deaths']}, of which {letter['deaths_alone']} with nothing else in its process"),
+        ("tries", _tries(letter)),
         ("trace", letter["correlation_id"]),
         ("next", letter["next_action"]),
     ]
@@ -267,6 +267,11 @@ def _facts(letter: Item) -> list[tuple[str, str]]:
     if handled is not None:
         facts.append((handled["action"], f"{local_time(handled['at'])} by {handled['user'] or 'somebody'}"))
     return facts
+
+
+def _tries(letter: Item) -> str:
+    alone = f" ({letter['deaths_alone']} of them with nothing else in the process)" if letter["deaths"] else ""
+    return f"{tries(letter) or 'none failed'}{alone}"
 
 
 def _cause(item: Item) -> str:
@@ -277,21 +282,20 @@ def _cause(item: Item) -> str:
 _COLUMNS = (
     Column("STATE", "state", tone=lambda _: "failed"),
     Column("COMMAND", "command", shrinks=True),
-    Column("ENDED", lambda item: local_time(item["finished_at"])),
-    Column("LAST STEP", "last_step", shrinks=True),
-    Column("DEATHS", lambda item: str(item["deaths"]), right=True),
-    Column("ATTEMPTS", lambda item: str(item["attempts"]), right=True),
-    Column("ERROR", _cause, shrinks=True),
+    Column("ENDED", lambda item: local_time(item["finished_at"]), leaves=3),
+    Column("LAST STEP", "last_step", shrinks=True, leaves=1),
+    Column("TRIES", tries, leaves=2),
+    Column("ERROR", _cause, shrinks=True, least=20),
     Column("ID", "id"),
 )
 
 _CAUSE_COLUMNS = (
     Column("COMMAND", "command", shrinks=True),
     Column("LETTERS", lambda item: str(item["letters"]), right=True),
-    Column("DEAD", lambda item: str(item["dead"]), right=True),
-    Column("FIRST", lambda item: local_time(item["first_at"])),
-    Column("LAST", lambda item: local_time(item["last_at"])),
-    Column("ERROR", _cause, shrinks=True),
+    Column("DEAD", lambda item: str(item["dead"]), right=True, leaves=2),
+    Column("FIRST", lambda item: local_time(item["first_at"]), leaves=1),
+    Column("LAST", lambda item: local_time(item["last_at"]), leaves=3),
+    Column("ERROR", _cause, shrinks=True, least=20),
     Column("FINGERPRINT", "fingerprint"),
 )
 

@@ -26,7 +26,9 @@ from api.cli.terminal import Counter, Terminal, cells, clean, clip, human_durati
         (59_700, "1 min 0 s"),
         (125_000, "2 min 5 s"),
         (3_600_000, "1 h 0 min"),
-        (90_061_000, "25 h 1 min"),
+        (86_340_000, "23 h 59 min"),
+        (90_061_000, "1 d 1 h"),
+        (22_840_620_000, "264 d 8 h"),
     ],
 )
 def test_durations_are_in_the_unit_a_person_would_say(duration_ms: float | None, shown: str) -> None:
