@@ -8,6 +8,7 @@ fails, or a condition on inputs is never true, cannot be decided here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from dsl.checking.input_schema import is_whole_schema
 from dsl.command import Command, Expression, StepSpec
@@ -16,6 +17,7 @@ from dsl.errors import ExpressionError, Fault
 from dsl.expressions import Condition, Constant, Tree, compiler
 from dsl.faults import nearest
 from dsl.nodes import Entry, ListNode, MappingNode, Node, Path, ScalarNode, find, format_path
+from dsl.schedule_inputs import has_templates
 from dsl.settings import DslSettings
 from dsl.templates.analysis import Name
 
@@ -26,7 +28,11 @@ _RUN = "command.run"
 
 
 def warnings(
-    command: Command, document: Document, settings: DslSettings, slugs: Collection[str] | None = None
+    command: Command,
+    document: Document,
+    settings: DslSettings,
+    slugs: Collection[str] | None = None,
+    now: datetime | None = None,
 ) -> tuple[Fault, ...]:
     """What is there in vain, in the order of the text.
 
@@ -35,6 +41,7 @@ def warnings(
         document: What it was loaded from.
         settings: Limits.
         slugs: Of all commands there are; none when nobody knows.
+        now: By which schedules that are due once may have passed; none when nobody knows.
     """
     root = document.root
     if root is None:
@@ -46,6 +53,8 @@ def warnings(
     ]
     if slugs is not None:
         found += _runs_nothing(command, root, {*slugs, command.slug})
+    if now is not None:
+        found += _past(command, root, now)
     return tuple(sorted(found, key=lambda fault: (fault.line or 0, fault.column or 0)))
 
 
@@ -98,11 +107,45 @@ def _runs_nothing(command: Command, root: Node, slugs: Collection[str]) -> Itera
         slug = spec.literals.get("command")
         if spec.type == _RUN and slug not in slugs:
             place: Path = (*path, "with", "command")
-            position = find(root, place).position
-            yield Fault(
-                "command.unknown_command", f"there is no command {slug}", format_path(place), position.line,
-                position.column, str(slug), "the slug of a command", nearest(str(slug), sorted(slugs)),
-            )  # fmt: skip
+            yield _unknown_command(str(slug), place, find(root, place), slugs)
+
+
+def unknown_commands(root: Node, slugs: Collection[str]) -> tuple[Fault, ...]:
+    """The same of a file that does not load, as far as its steps can be told."""
+    found: list[Fault] = []
+
+    def look(node: Node | None, path: Path) -> None:
+        if isinstance(node, ListNode):
+            for index, item in enumerate(node.items):
+                look(item, (*path, index))
+        elif isinstance(node, MappingNode):
+            kind, place = node.get("type"), (*path, "with", "command")
+            named = find(node, ("with", "command")) if isinstance(node.get("with"), MappingNode) else None
+            if isinstance(kind, ScalarNode) and kind.value() == _RUN and isinstance(named, ScalarNode):
+                slug = named.value()
+                if isinstance(slug, str) and not has_templates(slug) and slug not in slugs:
+                    found.append(_unknown_command(slug, place, named, slugs))
+            for key, entry in node.entries.items():
+                look(entry.value, (*path, key))
+
+    for name in ("steps", "on_failure"):
+        look(root.get(name) if isinstance(root, MappingNode) else None, (name,))
+    return tuple(found)
+
+
+def _unknown_command(slug: str, place: Path, node: Node, slugs: Collection[str]) -> Fault:
+    return Fault(
+        "command.unknown_command", f"there is no command {slug}", format_path(place), node.position.line,
+        node.position.column, slug, "the slug of a command", nearest(slug, sorted(slugs)),
+    )  # fmt: skip
+
+
+def _past(command: Command, root: Node, now: datetime) -> Iterator[Fault]:
+    """Schedules that were due once, before now: they run no more."""
+    for index, (schedule_id, spec) in enumerate(command.schedules.items()):
+        if spec.at is not None and spec.at <= now:
+            message = f"the schedule `{schedule_id}` is never due: its time has passed"
+            yield _never(("schedules", index, "at"), root, message)
 
 
 def _each(steps: Iterable[StepSpec], path: Path) -> Iterator[tuple[Path, StepSpec]]:

@@ -31,7 +31,7 @@ def evaluate(
         TimingInvalid: There is no such zone.
     """
     names = {"due_at": due_at.astimezone(zone_named(timezone)).isoformat(), "schedule": schedule}
-    evaluated: dict[str, Any] = compiler.value(_node(inputs)).evaluate(names)
+    evaluated: dict[str, Any] = compiler.value(as_node(inputs)).evaluate(names)
     return evaluated
 
 
@@ -44,12 +44,12 @@ def has_templates(value: object) -> bool:
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
-def _node(value: object) -> Node:
+def as_node(value: object) -> Node:
     """A value as the loader would have read it, each text standing by itself."""
     if isinstance(value, Mapping):
-        return MappingNode("", 0, 0, {key: Entry(_scalar(key), _node(inner)) for key, inner in value.items()})
+        return MappingNode("", 0, 0, {key: Entry(_scalar(key), as_node(inner)) for key, inner in value.items()})
     if isinstance(value, list):
-        return ListNode("", 0, 0, tuple(map(_node, value)))
+        return ListNode("", 0, 0, tuple(map(as_node, value)))
     return _scalar(value)
 
 

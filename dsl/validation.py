@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from dsl.check import check
@@ -22,7 +23,7 @@ from dsl.command_files import (
 )
 from dsl.document import read
 from dsl.errors import CommandInvalid, Fault
-from dsl.lint import warnings
+from dsl.lint import unknown_commands, warnings
 from dsl.settings import DslSettings
 
 
@@ -55,13 +56,14 @@ class Report:
     in_place_of: Path | None = None
 
 
-def validate(
+def validate(  # noqa: PLR0913 - what is known of the installation
     sources: Iterable[Path | Given],
     registry: Mapping[str, StepType],
     settings: DslSettings,
     *,
     packs: Path,
     slugs: Collection[str] | None = None,
+    now: datetime | None = None,
 ) -> Iterator[Report]:
     """Look at files, and at the command files of folders: in the order given, those of a folder by name.
 
@@ -73,10 +75,11 @@ def validate(
         settings: Limits.
         packs: The folder whose slugs files elsewhere may take.
         slugs: Of all commands there are, to warn of those that are run and are not; by default nothing is said of them.
+        now: To warn of schedules whose one time has passed; by default nothing is said of them.
     """
     owners: dict[str, str] = {}
     for given in _each(sources, settings.max_file_bytes):
-        report, command = _look(given, registry, settings, slugs)
+        report, command = _look(given, registry, settings, slugs, now)
         if command is None:
             yield report
             continue
@@ -122,7 +125,11 @@ def _refused(name: str, invalid: CommandInvalid) -> Report:
 
 
 def _look(
-    given: Given | Report, registry: Mapping[str, StepType], settings: DslSettings, slugs: Collection[str] | None
+    given: Given | Report,
+    registry: Mapping[str, StepType],
+    settings: DslSettings,
+    slugs: Collection[str] | None,
+    now: datetime | None,
 ) -> tuple[Report, Command | None]:
     if isinstance(given, Report):
         return given, None
@@ -130,8 +137,11 @@ def _look(
     try:
         command = check(document, registry, settings, origin=given.name)
     except CommandInvalid as invalid:
-        return Report(given.name, slug_claimed(given.text), given.text, invalid.faults), None
-    in_vain = warnings(command, document, settings, slugs)
+        slug = slug_claimed(given.text)
+        root = document.root
+        beside = () if slugs is None or root is None else unknown_commands(root, {*slugs, slug or ""})
+        return Report(given.name, slug, given.text, invalid.faults, beside), None
+    in_vain = warnings(command, document, settings, slugs, now)
     return Report(given.name, command.slug, given.text, warnings=in_vain), command
 
 

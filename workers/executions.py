@@ -69,6 +69,8 @@ class ExecutionSummary:
 
     Attributes:
         waiting_for: Why it does not run, by `reason`; none while it runs, and once it has ended.
+        failures: Attempts that failed and were tried again.
+        deaths: Workers that were lost with it.
     """
 
     id: UUID
@@ -107,6 +109,8 @@ class ExecutionSummary:
     slowest_step_type: str | None
     slowest_step_us: int | None
     waiting_for: dict[str, Any] | None = None
+    failures: int = 0
+    deaths: int = 0
 
     @property
     def is_final(self) -> bool:

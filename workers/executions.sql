@@ -263,6 +263,7 @@ select
 -- One execution. params: id. index: primary key.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
+    e.failures, e.deaths,
     e.worker_id, e.queued_at, e.run_at, e.expires_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us,
     e.steps_executed, e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
     e.slowest_step_type, e.slowest_step_us, e.inputs, e.result,
@@ -277,6 +278,7 @@ where e.id = %(id)s;
 -- index: primary key, or command_executions_by_slug, _by_state, _by_correlation, _slow.
 select e.id, e.slug, e.definition_hash, e.state, e.lane, e.priority, e.request_source, e.dry_run, e.user_name,
     s.name as space, e.space_id, e.correlation_id, e.parent_id, e.link, e.schedule_id, e.error, e.attempt, e.fence,
+    e.failures, e.deaths,
     e.worker_id, e.queued_at, e.run_at, e.expires_at, e.started_at, e.finished_at, e.queue_wait_us, e.running_us,
     e.steps_executed, e.steps_successful, e.steps_failed, e.steps_skipped, e.mutations_count, e.slow, e.slowest_step,
     e.slowest_step_type, e.slowest_step_us,

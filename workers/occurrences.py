@@ -26,7 +26,8 @@ from psycopg import Connection
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import ConnectionPool
 
-from dsl.errors import CommandInvalid, ConcurrencyKeyInvalid, ExpressionError, InputsInvalid, UnknownCommand
+from dsl.checking.schedules import template_faults
+from dsl.errors import CommandInvalid, ConcurrencyKeyInvalid, ExpressionError, Fault, InputsInvalid, UnknownCommand
 from dsl.expressions import compiler
 from dsl.inputs import check_inputs
 from dsl.library import Library
@@ -451,6 +452,32 @@ class Occurrences:
             "event_id": None,
         }
 
+    def input_faults(self, schedule: Schedule, due_at: datetime) -> tuple[Fault, ...]:
+        """Why its command would not take its inputs for a due time; nothing when it would.
+
+        They quote what somebody wrote: for who owns the schedule, never for telemetry.
+
+        Raises:
+            UnknownCommand: There is none.
+            CommandInvalid: Its file is faulty.
+        """
+        command = self._library.get(schedule.slug)
+        try:
+            check_inputs(command, self._given(schedule, due_at))
+        except InputsInvalid as invalid:
+            return invalid.faults
+        except ExpressionError as error:
+            return template_faults(schedule.inputs, self._compiler) or (
+                Fault("expression.failed", error.detail, path="inputs"),
+            )
+        return ()
+
+    def _given(self, schedule: Schedule, due_at: datetime) -> dict[str, Any]:
+        """Its inputs for a due time, as yet unchecked."""
+        return evaluate(
+            schedule.inputs, self._compiler, due_at=due_at, timezone=schedule.timezone, schedule=schedule.name
+        )
+
     def _submission(self, schedule: Schedule, due: Due, correlation_id: UUID) -> Submission | _Fault:
         """What is asked to be run for a due time, or why nothing can be."""
         try:
@@ -462,14 +489,7 @@ class Occurrences:
         if command.secrets:
             return "secrets_missing"
         try:
-            given = evaluate(
-                schedule.inputs,
-                self._compiler,
-                due_at=due.due_at,
-                timezone=schedule.timezone,
-                schedule=schedule.name,
-            )
-            inputs = check_inputs(command, given)
+            inputs = check_inputs(command, self._given(schedule, due.due_at))
         except (ExpressionError, InputsInvalid):
             return "inputs_invalid"
         return Submission(

@@ -50,10 +50,12 @@ class Backfill:
     Attributes:
         due_times: Those that are run, or would be, in order.
         run_before: How many in the range were run already, or were asked for again before.
+        paused: Whether the schedule is paused: those that have to wait for each other wait until it is resumed.
     """
 
     due_times: tuple[datetime, ...]
     run_before: int
+    paused: bool
 
 
 class Schedules:
@@ -211,7 +213,7 @@ class Schedules:
                 )
             if not preview:
                 self._run_again(connection, settled, due_times, journal)
-        return Backfill(due_times, len(run_before))
+        return Backfill(due_times, len(run_before), settled.paused_at is not None)
 
     def declare(self, commands: Mapping[str, Command], gone: frozenset[str]) -> int:
         """Bring what is declared in line with the command files; how many schedules changed.

@@ -97,11 +97,13 @@ def _reports(settings: Settings, what: Sequence[str]) -> Iterator[Report]:
     """
     from dsl.library import PACKS
     from dsl.validation import validate
+    from telemetry.clock import SystemClock
 
     folders = [PACKS, *(folder for folder in own_folders(settings) if os.path.lexists(folder))]
     sources = sources_of(what, folders, settings) if what else folders
     slugs = {slug for slug, _ in slugs_in((*folders, *sources), settings)}
-    return validate(sources, installed_step_types(), settings.dsl, packs=PACKS, slugs=slugs)
+    now = SystemClock().now()
+    return validate(sources, installed_step_types(), settings.dsl, packs=PACKS, slugs=slugs, now=now)
 
 
 def _item(report: Report) -> dict[str, Any]:

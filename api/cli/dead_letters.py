@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 
+from api.cli.instants import instant_of
 from api.cli.main import EXPECTED
+from api.cli.outcome import tries
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page, table
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
@@ -246,24 +247,8 @@ def _body(given: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: given[name] for name in _FILTERS if given[name] is not None}
     for name, option in (("start", "--since"), ("end", "--until")):
         if name in found:
-            found[name] = _instant(found[name], option)
+            found[name] = instant_of(found[name], option)
     return found
-
-
-def _instant(text: str, option: str) -> str:
-    """A time, or how long ago: `2h`, `2026-03-01T09:00` here, or with an offset."""
-    from telemetry.clock import SystemClock
-    from telemetry.settings import parse_duration
-
-    try:
-        return (SystemClock().now() - parse_duration(text)).isoformat()
-    except (ValueError, OverflowError):
-        pass  # then it is a time
-    try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
-    except (ValueError, OverflowError) as error:
-        message = f"{text!r} is neither how long ago (2h) nor a time such as 2026-03-01T09:00"
-        raise click.BadParameter(message, param_hint=option) from error
 
 
 def _facts(letter: Item) -> list[tuple[str, str]]:
@@ -278,8 +263,7 @@ def _facts(letter: Item) -> list[tuple[str, str]]:
             f"{error.get('message') or error.get('type', '')} ({error.get('code') or error.get('category', '')})",
         ),
         ("fingerprint", letter["fingerprint"] or ""),
-        ("attempts", f"{letter['attempts']}, of which {letter['failures']} failed and were tried again"),
-        ("deaths", f"{letter['deaths']}, of which {letter['deaths_alone']} with nothing else in its process"),
+        ("tries", _tries(letter)),
         ("trace", letter["correlation_id"]),
         ("next", letter["next_action"]),
     ]
@@ -295,6 +279,11 @@ def _error_text(error: Item | None) -> str:
     return ": ".join(str(part) for part in said if part)
 
 
+def _tries(letter: Item) -> str:
+    alone = f" ({letter['deaths_alone']} of them with nothing else in the process)" if letter["deaths"] else ""
+    return f"{tries(letter) or 'none failed'}{alone}"
+
+
 def _cause(item: Item) -> str:
     error = item["error"] or {}
     return str(error.get("message") or error.get("type", ""))
@@ -303,21 +292,20 @@ def _cause(item: Item) -> str:
 _COLUMNS = (
     Column("STATE", "state", tone=lambda _: "failed"),
     Column("COMMAND", "command", shrinks=True),
-    Column("ENDED", lambda item: local_time(item["finished_at"])),
-    Column("LAST STEP", "last_step", shrinks=True),
-    Column("DEATHS", lambda item: str(item["deaths"]), right=True),
-    Column("ATTEMPTS", lambda item: str(item["attempts"]), right=True),
-    Column("ERROR", _cause, shrinks=True),
+    Column("ENDED", lambda item: local_time(item["finished_at"]), leaves=3),
+    Column("LAST STEP", "last_step", shrinks=True, leaves=1),
+    Column("TRIES", tries, leaves=2),
+    Column("ERROR", _cause, shrinks=True, least=20),
     Column("ID", "id"),
 )
 
 _CAUSE_COLUMNS = (
     Column("COMMAND", "command", shrinks=True),
     Column("LETTERS", lambda item: str(item["letters"]), right=True),
-    Column("DEAD", lambda item: str(item["dead"]), right=True),
-    Column("FIRST", lambda item: local_time(item["first_at"])),
-    Column("LAST", lambda item: local_time(item["last_at"])),
-    Column("ERROR", _cause, shrinks=True),
+    Column("DEAD", lambda item: str(item["dead"]), right=True, leaves=2),
+    Column("FIRST", lambda item: local_time(item["first_at"]), leaves=1),
+    Column("LAST", lambda item: local_time(item["last_at"]), leaves=3),
+    Column("ERROR", _cause, shrinks=True, least=20),
     Column("FINGERPRINT", "fingerprint"),
 )
 

@@ -6,10 +6,10 @@ from typing import IO
 
 import click
 
-from api.cli.follow import step_line
+from api.cli.follow import show_step
 from api.cli.following import follow_to_end, wait_option
 from api.cli.keys import key_header
-from api.cli.outcome import show_outcome, tone_of
+from api.cli.outcome import show_outcome, tone_of, tries
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
 from api.cli.submit import submit
 from api.cli.target import open_client
@@ -23,7 +23,7 @@ _FIELDS = (
     "id", "command", "state", "dry_run", "user", "space", "request_source", "correlation_id", "attempt", "queued_at",
     "started_at", "finished_at", "queue_wait_ms", "total_duration_ms", "elapsed_ms", "steps_executed",
     "steps_successful", "steps_failed", "steps_skipped", "mutations_count", "slow", "slowest_step", "run_at",
-    "expires_at", "waiting_for",
+    "expires_at", "waiting_for", "failures", "deaths",
 )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def show_execution(execution_id: str, with_steps: bool, form: str) -> None:
     for label, value in _facts(execution, terminal):
         terminal.say(f"{label:<12} {clean(value)}")
     for step in steps:
-        terminal.say(step_line(step, terminal), step["outcome"] if step["outcome"] == "failed" else "")
+        show_step(step, terminal)
     show_outcome(execution, terminal)
 
 
@@ -184,6 +184,7 @@ def _facts(execution: Item, terminal: Terminal) -> list[tuple[str, str]]:
         *([("waits for", waits_for(execution["waiting_for"]))] if execution["waiting_for"] else []),
         ("queued", local_time(execution["queued_at"]) + (f", waited {wait}" if wait else "")),
         *_dates(execution),
+        *([("tries", told)] if (told := tries(execution)) else []),
         ("steps", f"{execution['steps_executed']} run, {execution['steps_failed']} failed, "
                   f"{execution['steps_skipped']} skipped"),
         ("inputs", ", ".join(sorted(execution["inputs"])) or "none"),
@@ -207,14 +208,17 @@ def _view(terminal: Terminal, empty: str) -> View:
 
     return View(
         (
-            Column("STATE", told, tone=tone_of),
+            Column("STATE", told, shrinks=True, tone=tone_of, least=16),
             Column("COMMAND", lambda item: item["command"], shrinks=True),
-            Column("QUEUED", lambda item: local_time(item["queued_at"])),
+            Column("QUEUED", lambda item: local_time(item["queued_at"]), leaves=4),
             Column(
-                "DURATION", lambda item: human_duration(item["total_duration_ms"], unicode=terminal.unicode), right=True
+                "DURATION",
+                lambda item: human_duration(item["total_duration_ms"], unicode=terminal.unicode),
+                right=True,
+                leaves=3,
             ),
-            Column("STEPS", lambda item: str(item["steps_executed"]), right=True),
-            Column("CHANGES", lambda item: str(item["mutations_count"]), right=True),
+            Column("STEPS", lambda item: str(item["steps_executed"]), right=True, leaves=2),
+            Column("CHANGES", lambda item: str(item["mutations_count"]), right=True, leaves=1),
             Column("ID", lambda item: item["id"]),
         ),
         _FIELDS,

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from api.cli.output import Item
-from api.cli.terminal import Terminal, human_duration, plural
+from api.cli.terminal import Terminal, clean, human_duration, plural
 from api.client import ApiRefused, Client
 
 #: Map items shown of one map as they finish; the others are counted. Failed ones are always shown.
@@ -26,6 +26,9 @@ _FIRST_LOOK_S, _LAST_LOOK_S, _GROWTH = 0.02, 0.5, 1.5
 _PAGE = 1000
 _INDEX = re.compile(r"\[(\d+)\]")
 
+
+#: What the paths of `on_failure` steps begin with.
+_ON_FAILURE = "on_failure:"
 
 #: Codes of an API that has no streams, or none to spare.
 _NO_STREAM = frozenset({"route.not_found", "method.not_allowed", "stream.too_many"})
@@ -167,7 +170,7 @@ class StepPrinter:
             of_map = path[: late.start()]
             self._left_out[of_map] = self._left_out.get(of_map, 0) + 1
             return
-        self._terminal.say(step_line(step, self._terminal), step["outcome"] if step["outcome"] == "failed" else "")
+        show_step(step, self._terminal)
 
     def finish(self) -> None:
         """Say what was left out of maps that have not ended."""
@@ -177,6 +180,15 @@ class StepPrinter:
 
     def _count(self, path: str, count: int) -> None:
         self._terminal.say(f"  {self._terminal.marks.ellipsis} {plural(count, 'more step')} in {path}", "dim")
+
+
+def show_step(step: Item, terminal: Terminal) -> None:
+    """The line of a step; and why it failed, if that is not the error its execution ends with."""
+    tone = "failed" if step["outcome"] == "failed" else ""
+    terminal.say(step_line(step, terminal), tone)
+    error = step.get("error")
+    if error and tone and step["path"].startswith(_ON_FAILURE):
+        terminal.say(clean(f"    {error.get('message') or error.get('type', '')}"), tone)
 
 
 def step_line(step: Item, terminal: Terminal) -> str:

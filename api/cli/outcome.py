@@ -12,6 +12,9 @@ from api.cli.terminal import Terminal, clean, human_duration, plural
 #: Entities of our own, whose names are singular.
 _COUNTED = ("fragment", "notification", "execution")
 
+#: Milliseconds of waiting of which nothing is said.
+_OVERLOOKED_MS = 100
+
 
 def show_outcome(execution: Item, terminal: Terminal) -> None:
     """How it ended, in a line; what it changed; its result or its error."""
@@ -20,7 +23,7 @@ def show_outcome(execution: Item, terminal: Terminal) -> None:
     duration = human_duration(execution["total_duration_ms"], unicode=terminal.unicode)
     line = f"{mark} {execution['command']} {state}"
     if state in FINAL_STATES:
-        line += f" in {duration}"
+        line += f" in {duration}{_waited(execution, terminal)}"
     terminal.say(line + (" (dry run: nothing was kept)" if execution["dry_run"] else ""), tone_of(execution))
     if execution.get("slow"):
         step = slowest_step(execution["slowest_step"], unicode=terminal.unicode)
@@ -33,6 +36,27 @@ def show_outcome(execution: Item, terminal: Terminal) -> None:
             terminal.say(line, "failed")
     elif execution["result"] is not None:
         terminal.say(block(execution["result"]))
+
+
+def _waited(execution: Item, terminal: Terminal) -> str:
+    """How long it took with all its waiting, where that is longer than anybody would overlook."""
+    elapsed_ms, running_ms = execution.get("elapsed_ms"), execution["total_duration_ms"]
+    if elapsed_ms is None or elapsed_ms - (running_ms or 0) < _OVERLOOKED_MS:
+        return ""
+    return f", {human_duration(elapsed_ms, unicode=terminal.unicode)} with waiting"
+
+
+def tries(item: Item) -> str:
+    """`3 tries failed, 2 workers lost`; nothing where all went well. That it waited and went on is not a try."""
+    failed = failed_tries(item)
+    said = [f"{plural(failed, 'try', 'tries')} failed"] if failed else []
+    return ", ".join([*said, f"{plural(item['deaths'], 'worker')} lost"] if item["deaths"] else said)
+
+
+def failed_tries(item: Item) -> int:
+    """Tries that failed: those that were followed by another, and the one that ended it."""
+    began = item.get("attempts", item.get("attempt"))
+    return int(item["failures"]) + (item["state"] == "failed" and bool(began))
 
 
 def _rows(effect: Item) -> str:

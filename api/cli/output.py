@@ -17,7 +17,6 @@ from api.cli.terminal import Terminal, cells, clean, clip, pad
 Item: TypeAlias = Mapping[str, Any]
 
 _GAP = "  "
-_LEAST_COLUMN = 8
 
 list_format = click.option(
     "--format",
@@ -40,6 +39,8 @@ class Column(NamedTuple):
         cell: Text of an item's cell, or the name of the field that is it.
         right: Whether numbers line up on the right.
         shrinks: Whether it is cut when the terminal is too narrow.
+        least: Columns of the terminal to which it may be cut.
+        leaves: Whether, and in which order, it is left out where even that is not enough: 1 first; 0 is never.
         tone: Colour of an item's cell.
     """
 
@@ -48,6 +49,8 @@ class Column(NamedTuple):
     right: bool = False
     shrinks: bool = False
     tone: Callable[[Item], str] | None = None
+    least: int = 8
+    leaves: int = 0
 
 
 class View(NamedTuple):
@@ -117,10 +120,13 @@ def _print_table(items: Sequence[Item], view: View, terminal: Terminal) -> None:
 
 
 def table(items: Sequence[Item], columns: Sequence[Column], terminal: Terminal) -> list[str]:
-    """Lines of a table, heading first; cut to the width only where a person looks at it."""
+    """Lines of a table, heading first; made to fit the width only where a person looks at it."""
     rows = [[clean(_cell(column, item)) for column in columns] for item in items]
     widths = [max(cells(column.title), *(cells(row[index]) for row in rows)) for index, column in enumerate(columns)]
     if terminal.interactive:
+        kept = _fitting(widths, columns, terminal.width)
+        columns, widths = [columns[index] for index in kept], [widths[index] for index in kept]
+        rows = [[row[index] for index in kept] for row in rows]
         _shrink(widths, columns, terminal.width)
     heading = [
         pad(clip(column.title, width), width, right=column.right) for column, width in zip(columns, widths, strict=True)
@@ -142,13 +148,25 @@ def _cell(column: Column, item: Item) -> str:
     return "" if value is None else str(value)
 
 
+def _fitting(widths: Sequence[int], columns: Sequence[Column], width: int) -> list[int]:
+    """Which columns there is room for, once those that shrink have."""
+    kept = list(range(len(columns)))
+    for index in sorted(kept, key=lambda index: columns[index].leaves):
+        cut = (min(widths[each], columns[each].least) if columns[each].shrinks else widths[each] for each in kept)
+        if sum(cut) + len(_GAP) * (len(kept) - 1) <= width:
+            break
+        if columns[index].leaves:
+            kept.remove(index)
+    return kept
+
+
 def _shrink(widths: list[int], columns: Sequence[Column], width: int) -> None:
     """Take from the widest column that may shrink, until the table fits or nothing is left to take."""
     excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
-    able = [index for index, column in enumerate(columns) if column.shrinks]
     while excess > 0:
+        able = [index for index, column in enumerate(columns) if column.shrinks and widths[index] > column.least]
         widest = max(able, key=lambda index: widths[index], default=None)
-        if widest is None or widths[widest] <= _LEAST_COLUMN:
+        if widest is None:
             return
         widths[widest] -= 1
         excess -= 1

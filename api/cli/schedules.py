@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
+from api.cli.instants import instant_of
+from api.cli.output import Column, Item, View, item_format, list_format, local_time, one_line, print_json, show_page
+from api.cli.refusals import fault_line
 from api.cli.run import coerce_inputs, read_inputs
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration, plural
@@ -186,27 +189,42 @@ def occurrences(schedule: str, state: str | None, limit: int, cursor: str | None
     with open_client() as client:
         page = client.get(f"{_path(schedule)}/occurrences", {"state": state, "limit": limit, "cursor": cursor})
     terminal = Terminal.of_stdout()
-    show_page(page, _occurrences_view(terminal), form, terminal)
+    empty = "Nothing was due yet." if state is None else f"No due time is {clean(state)}."
+    show_page(page, _occurrences_view(terminal, empty), form, terminal)
 
 
 @schedules.command("backfill")
 @click.argument("schedule")
-@click.option("--from", "start", required=True, metavar="TIME", help="From this instant: 2026-03-01T00:00:00Z.")
-@click.option("--to", "end", metavar="TIME", help="Before this instant; now unless given.")
+@click.option("--from", "start", required=True, metavar="TIME", help="From: 2026-03-01T09:00, or how long ago: 2h.")
+@click.option("--to", "end", metavar="TIME", help="Before; written alike; now unless given.")
 @click.option("--preview", is_flag=True, help="Only say which due times would be run.")
 @item_format
 def backfill(schedule: str, start: str, end: str | None, preview: bool, form: str) -> None:
     """Run the due times of SCHEDULE in a range that passed and were not run; at most 1,000 at a time."""
-    body: dict[str, Any] = {"start": start, "preview": preview} | ({} if end is None else {"end": end})
+    body: dict[str, Any] = {"start": instant_of(start, "--from"), "preview": preview}
+    if end is not None:
+        body["end"] = instant_of(end, "--to")
+    if end is not None and datetime.fromisoformat(body["start"]) >= datetime.fromisoformat(body["end"]):
+        message = "the range ends before it begins: give an instant after --from"
+        raise click.BadParameter(message, param_hint="--to")
     with open_client() as client:
         found = client.post(f"{_path(schedule)}/backfill", body).body
     if form == "json":
         print_json(found)
         return
     verb = "would be run" if preview else "run"
-    between = f": {local_time(found['first'])} to {local_time(found['last'])}" if found["count"] else ""
     before = f"; {found['run_before']} were run before" if found["run_before"] else ""
-    print(f"{plural(found['count'], 'due time')} {verb}{between}{before}")
+    print(f"{plural(found['count'], 'due time')} {verb}{_between(found)}{before}")
+    if found["paused"] and found["count"]:
+        print(f"The schedule is paused: what waits its turn runs after weir schedules resume {clean(schedule)}")
+
+
+def _between(found: Item) -> str:
+    """Which due times a backfill runs."""
+    if not found["count"]:
+        return ""
+    first, last = local_time(found["first"]), local_time(found["last"])
+    return f": {first}" if first == last else f": {first} to {last}"
 
 
 def _body(client: Client, slug: str, words: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,12 +257,22 @@ def _show(schedule: Item, form: str) -> None:
         ("overlap", schedule["overlap"]),
         ("pause after", plural(schedule["pause_after"], "failure") if schedule["pause_after"] else "never"),
         ("asked by", f"{schedule['user']} in space {schedule['space']}, priority {schedule['priority']}"),
-        ("inputs", ", ".join(sorted(schedule["inputs"])) or "none"),
+        (
+            "inputs",
+            ", ".join(f"{key}={one_line(schedule['inputs'][key])}" for key in sorted(schedule["inputs"])) or "none",
+        ),
     ]
     for label, value in facts:
         terminal.say(f"{label:<12} {clean(value)}")
     for number, run in enumerate(schedule["next_runs"]):
-        terminal.say(f"{'' if number else 'next':<12} {local_time(run['due_at'])}  {run['local_time']}")
+        label = "next" if schedule["state"] != "paused" else "if resumed"
+        terminal.say(f"{'' if number else label:<12} {local_time(run['due_at'])}  {run['local_time']}")
+    if schedule["wrong_inputs"]:
+        terminal.say(
+            clean(f"{schedule['command']} does not take these inputs; the next due time would be skipped:"), "failed"
+        )
+    for fault in schedule["wrong_inputs"]:
+        terminal.say(clean(f"  {fault_line(fault)}"), "failed")
 
 
 def _state(schedule: Item) -> str:
@@ -271,7 +299,7 @@ _VIEW = View(
 _TONES = {"fired": "succeeded", "caught_up": "succeeded", "late": "running", "waiting": "running", "missed": "failed"}
 
 
-def _occurrences_view(terminal: Terminal) -> View:
+def _occurrences_view(terminal: Terminal, empty: str) -> View:
     def due(item: Item) -> str:
         until = f" to {local_time(item['last_due_at'])} ({item['due_times']})" if item["due_times"] > 1 else ""
         return f"{local_time(item['due_at'])}{until}"
@@ -285,5 +313,5 @@ def _occurrences_view(terminal: Terminal) -> View:
             Column("EXECUTION", lambda item: item["execution_id"] or ""),
         ),
         _OCCURRENCE_FIELDS,
-        "Nothing was due yet.",
+        empty,
     )

@@ -20,6 +20,7 @@ PIPE_WIDTH = 100
 _MS_PER_SECOND = 1000
 _SECONDS_PER_MINUTE = 60
 _SECONDS_PER_HOUR = 3600
+_SECONDS_PER_DAY = 86_400
 _ONE_DECIMAL_BELOW = 10
 
 
@@ -196,7 +197,7 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 
 
 def human_duration(duration_ms: float | None, *, unicode: bool = True) -> str:
-    """A duration in the unit a person would say: `850 µs`, `4.2 ms`, `45 ms`, `1.3 s`, `2 min 5 s`."""
+    """A duration in the unit a person would say: `850 µs`, `4.2 ms`, `45 ms`, `1.3 s`, `2 min 5 s`, `264 d 8 h`."""
     if duration_ms is None:
         return ""
     if round(duration_ms, 3) < 1:
@@ -206,16 +207,21 @@ def human_duration(duration_ms: float | None, *, unicode: bool = True) -> str:
     seconds = duration_ms / 1000
     if round(seconds) < _SECONDS_PER_MINUTE:
         return f"{_number(seconds)} s"
-    whole = round(seconds)
-    if whole < _SECONDS_PER_HOUR:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return _long(round(seconds))
+
+
+def _long(seconds: int) -> str:
+    if seconds < _SECONDS_PER_HOUR:
+        return f"{seconds // 60} min {seconds % 60} s"
+    if seconds < _SECONDS_PER_DAY:
+        return f"{seconds // _SECONDS_PER_HOUR} h {seconds % _SECONDS_PER_HOUR // 60} min"
+    return f"{seconds // _SECONDS_PER_DAY} d {seconds % _SECONDS_PER_DAY // _SECONDS_PER_HOUR} h"
 
 
 def _number(value: float) -> str:
     return f"{value:.1f}" if round(value, 1) < _ONE_DECIMAL_BELOW else f"{value:.0f}"
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def plural(count: int, noun: str, several: str = "") -> str:
+    """`1 step`, `2 steps`; `several` is the plural that is not made with an `s`."""
+    return f"{count:,} {noun if count == 1 else several or f'{noun}s'}"

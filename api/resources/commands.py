@@ -69,7 +69,8 @@ class Validation(MethodView):
         text, origin = _text_of_body()
         held = resources()
         slugs = {command.slug for command in held.library.all()}
-        (report,) = validate([Given(origin, text)], held.step_types.registry, settings().dsl, packs=PACKS, slugs=slugs)
+        given, now = [Given(origin, text)], held.clock.now()
+        (report,) = validate(given, held.step_types.registry, settings().dsl, packs=PACKS, slugs=slugs, now=now)
         return json_answer({"valid": not report.faults, **report_json(report, origin)})
 
 

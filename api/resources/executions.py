@@ -244,6 +244,8 @@ def _listed(execution: ExecutionSummary) -> dict[str, Any]:
         "lane": execution.lane,
         "priority": execution.priority,
         "attempt": execution.attempt,
+        "failures": execution.failures,
+        "deaths": execution.deaths,
         "error": execution.error,
         "queued_at": execution.queued_at,
         "run_at": execution.run_at,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -13,7 +12,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.parsing import Blueprint
-from api.problems import CursorInvalid, RequestInvalid
+from api.problems import CursorInvalid, RequestInvalid, fault_json
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, number_from_cursor, page, page_limit
 from api.resources.context import resources
 from api.schemas.requests import EmptyShape
@@ -33,12 +32,14 @@ from api.schemas.schedules import (
     ScheduleWords,
 )
 from api.tracing import current_trace
-from dsl.errors import Fault, SecretsMissing
+from dsl.checking.schedules import template_faults
+from dsl.errors import CommandInvalid, Fault, SecretsMissing, UnknownCommand
+from dsl.expressions import compiler
 from dsl.faults import nearest
 from dsl.inputs import check_inputs
 from dsl.schedule_inputs import has_templates
 from dsl.scheduling.errors import TimingInvalid
-from dsl.scheduling.spec import ScheduleSpec, complete
+from dsl.scheduling.spec import ScheduleSpec, complete, faults_of
 from dsl.scheduling.timing import FIRST_YEAR, LAST_YEAR
 from dsl.scheduling.zones import zone_named
 from telemetry.clock import from_unix_us, to_unix_us
@@ -81,6 +82,7 @@ class Schedules(MethodView):
     def post(self, body: Mapping[str, Any]) -> Response:
         """Make a schedule; its first due time is the next one from now."""
         spec = _spec(ScheduleSpec(), body)
+        _refuse_past(body, spec)
         _check_command(body["command"], spec)
         schedule = resources().schedules.create(body["name"], body["command"], spec)
         return json_answer(_detail(schedule), 201, {"Location": f"/api/schedules/{schedule.id}"})
@@ -104,6 +106,7 @@ class OneSchedule(MethodView):
         held = resources().schedules
         schedule = held.get(name)
         spec = _spec(schedule.spec, body)
+        _refuse_past(body, spec)
         command = body.get("command", schedule.slug)
         _check_command(command, spec)
         return json_answer(_detail(held.change(schedule, body.get("name", schedule.name), command, spec)))
@@ -195,7 +198,8 @@ class RunNow(MethodView):
             )
         if not is_accepted:
             message = f"the inputs of this schedule are not what {schedule.slug} takes"
-            raise RequestInvalid([Fault("request.schedule_inputs", message, path="inputs")])
+            why = _input_faults(schedule, occurrence.due_at)
+            raise RequestInvalid([Fault("request.schedule_inputs", message, path="inputs"), *why])
         return json_answer(occurrence_json(occurrence), 202)
 
 
@@ -211,11 +215,17 @@ class Backfill(MethodView):
         held = resources()
         start, end = body["start"], body["end"] or held.clock.now()
         _refuse_far(start=start, end=end)
-        found = held.schedules.backfill(held.schedules.get(name), start, end, preview=body["preview"])
+        if start >= end:
+            name, expected = ("end", "an instant after `start`") if body["end"] else ("start", "an instant that passed")
+            message = f"`{name}` leaves no range: it is from {start.isoformat()} to {end.isoformat()}"
+            raise RequestInvalid([Fault("request.timing", message, path=name, expected=expected)])
+        schedule = held.schedules.get(name)
+        found = held.schedules.backfill(schedule, start, end, preview=body["preview"])
         due_times = found.due_times
         return json_answer(
             {
                 "preview": body["preview"],
+                "paused": found.paused,
                 "count": len(due_times),
                 "first": due_times[0] if due_times else None,
                 "last": due_times[-1] if due_times else None,
@@ -279,7 +289,17 @@ def occurrence_json(row: Occurrence) -> dict[str, Any]:
 
 
 def _detail(schedule: Schedule) -> dict[str, Any]:
-    return schedule_json(schedule) | {"next_runs": list(islice(_ahead(schedule), _NEXT))}
+    runs = list(islice(_ahead(schedule), _NEXT))
+    wrong = _input_faults(schedule, runs[0]["due_at"]) if runs else ()
+    return schedule_json(schedule) | {"next_runs": runs, "wrong_inputs": [fault_json(fault) for fault in wrong]}
+
+
+def _input_faults(schedule: Schedule, due_at: datetime) -> tuple[Fault, ...]:
+    """Why its command would not take its inputs for a due time; nothing is said of one that is not there."""
+    try:
+        return resources().occurrences.input_faults(schedule, due_at)
+    except (CommandInvalid, UnknownCommand):
+        return ()
 
 
 def _ahead(schedule: Schedule) -> Iterator[dict[str, Any]]:
@@ -314,26 +334,32 @@ def _spec(before: ScheduleSpec, body: Mapping[str, Any]) -> ScheduleSpec:
     words = {key: value for key, value in body.items() if key not in {"name", "command", "anchor", "at"}}
     if any(key in body for key in _TIMING):
         before = replace(before, cron=None, every=None, anchor=None, at=None)
-    with _refusing(body):
-        return complete(replace(before, **words), body.get("anchor"), body.get("at"))
-
-
-@contextmanager
-def _refusing(body: Mapping[str, Any]) -> Iterator[None]:
-    """A timing that cannot be meant is a fault of the body."""
-    try:
-        yield
-    except TimingInvalid as invalid:
-        meant = nearest(str(body.get(invalid.key, "")), invalid.known)
-        hint = f"; did you mean {meant}?" if meant else ""
-        fault = Fault(
+    spec, anchor, at = replace(before, **words), body.get("anchor"), body.get("at")
+    faults = [
+        Fault(
             "request.timing",
-            f"{invalid.message}{hint}",
+            invalid.message,
             path=invalid.key,
             expected=invalid.expected,
-            nearest=meant,
+            nearest=nearest(str(body.get(invalid.key, "")), invalid.known),
         )
-        raise RequestInvalid([fault]) from invalid
+        for invalid in faults_of(spec, anchor, at)
+    ]
+    if faults:
+        raise RequestInvalid(faults)
+    return complete(spec, anchor, at)
+
+
+def _refuse_past(body: Mapping[str, Any], spec: ScheduleSpec) -> None:
+    """Refuse the one time of a body when it has passed: it would never be due.
+
+    Raises:
+        RequestInvalid: It has.
+    """
+    if "at" in body and spec.at is not None and spec.at <= resources().clock.now():
+        message = f"`at` has passed: {spec.at.isoformat()}"
+        expected = "a time to come; what is to run now needs no schedule: `weir run`, or POST /api/executions"
+        raise RequestInvalid([Fault("request.timing", message, path="at", expected=expected)])
 
 
 def _refuse_far(**instants: datetime) -> None:
@@ -360,12 +386,15 @@ def _check_command(slug: str, spec: ScheduleSpec) -> None:
         CommandInvalid: Its file is faulty.
         SecretsMissing: It needs some.
         InputsInvalid: They are not what it takes.
+        RequestInvalid: Their templates can never be evaluated.
     """
     command = resources().library.get(slug)
     if command.secrets:
         raise SecretsMissing(f"{slug} requires secrets, and this version keeps none: {', '.join(command.secrets)}")
     if not has_templates(spec.inputs):
         check_inputs(command, spec.inputs)
+    elif faults := template_faults(spec.inputs, compiler(resources().workers.dsl)):
+        raise RequestInvalid(faults)
 
 
 def _cursor(row: Occurrence) -> str:

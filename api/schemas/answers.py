@@ -149,7 +149,13 @@ class ExecutionShape(Shape):
     schedule_id = fields.UUID(required=True, allow_none=True)
     lane = fields.String(required=True)
     priority = fields.Integer(required=True)
-    attempt = fields.Integer(required=True)
+    attempt = fields.Integer(
+        required=True, metadata={"description": "Claims so far: also one for each time it waited and went on."}
+    )
+    failures = fields.Integer(
+        required=True, metadata={"description": "Tries that failed and were followed by another."}
+    )
+    deaths = fields.Integer(required=True, metadata={"description": "Workers that were lost with it."})
     error = fields.Dict(required=True, allow_none=True)
     queued_at = fields.AwareDateTime(required=True, format="iso")
     run_at = fields.AwareDateTime(

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.answers import page_of
+from api.schemas.answers import FaultShape, page_of
 from api.schemas.durations import duration_field
 from api.schemas.requests import (
     DigitsInteger,
@@ -186,6 +186,11 @@ class ScheduleDetailShape(ScheduleShape):
     """A schedule and what is to come."""
 
     next_runs = fields.List(fields.Nested(NextShape), required=True)
+    wrong_inputs = fields.List(
+        fields.Nested(FaultShape),
+        required=True,
+        metadata=_said("Why the command would not take the inputs at the next due time; empty when it would."),
+    )
 
 
 class OccurrenceShape(Shape):
@@ -209,6 +214,9 @@ class BackfilledShape(Shape):
     """What a backfill runs, or would."""
 
     preview = fields.Boolean(required=True)
+    paused = fields.Boolean(
+        required=True, metadata=_said("Whether the schedule is paused: what has to wait its turn waits until resumed.")
+    )
     count = fields.Integer(required=True)
     first = fields.AwareDateTime(required=True, allow_none=True, format="iso")
     last = fields.AwareDateTime(required=True, allow_none=True, format="iso")

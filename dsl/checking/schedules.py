@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from dsl.checking.fields import Fields, kind_of
 from dsl.checking.shape import SCHEDULE
 from dsl.command import Position
-from dsl.errors import ExpressionError
+from dsl.errors import ExpressionError, Fault
 from dsl.expressions import Compiler, Template
 from dsl.faults import Faults, shown
 from dsl.nodes import MappingNode, Node, ScalarNode, find
 from dsl.nodes import Path as NodePath
-from dsl.schedule_inputs import NAMES
+from dsl.schedule_inputs import NAMES, as_node
 from dsl.scheduling.errors import TimingInvalid
-from dsl.scheduling.spec import ScheduleSpec, complete
+from dsl.scheduling.spec import ScheduleSpec, complete, faults_of
 
 _STANDARD = ScheduleSpec()
+
+#: Keys of which a schedule has exactly one.
+_TIMING = frozenset({"cron", "every", "at"})
 
 
 def read_schedules(items: Iterable[Node], compiler: Compiler, faults: Faults) -> Mapping[str, ScheduleSpec]:
@@ -29,6 +33,7 @@ def read_schedules(items: Iterable[Node], compiler: Compiler, faults: Faults) ->
         faults: Where what is wrong goes.
     """
     found: dict[str, ScheduleSpec] = {}
+    ids: set[str] = set()
     for index, item in enumerate(items):
         place: NodePath = ("schedules", index)
         if not isinstance(item, MappingNode):
@@ -38,12 +43,14 @@ def read_schedules(items: Iterable[Node], compiler: Compiler, faults: Faults) ->
         before = len(faults)
         fields = Fields.of(item, place, faults, SCHEDULE)
         schedule_id, spec = fields.text("id"), _spec(fields, compiler, before)
-        if schedule_id is not None and schedule_id in found:
+        if schedule_id is not None and schedule_id in ids:
             message = f"a schedule with the id `{schedule_id}` is here already"
             position = item.entries["id"].value.position
             fields.fault("command.duplicate_id", message, "id", position, schedule_id, "an id of its own")
         elif schedule_id is not None and spec is not None:
             found[schedule_id] = spec
+        if schedule_id is not None:
+            ids.add(schedule_id)
     return found
 
 
@@ -64,23 +71,28 @@ def _spec(fields: Fields, compiler: Compiler, before: int) -> ScheduleSpec | Non
         "priority": fields.whole("priority"),
     }
     anchor, at = fields.text("anchor"), fields.text("at")
-    if len(fields.faults) > before:
-        return None
     spec = ScheduleSpec(**cast("Any", {key: value for key, value in given.items() if value is not None}))
-    try:
-        return complete(spec, anchor, at)
-    except TimingInvalid as invalid:
-        node = fields.get(invalid.key)
-        fields.faults.add(
-            "command.wrong_timing",
-            invalid.message,
-            (*fields.path, invalid.key) if node is not None else fields.path,
-            fields.node.position if node is None else node.position,
-            found=None if node is None else shown(node.value()),
-            expected=invalid.expected,
-            known=invalid.known,
-        )
-        return None
+    unread = {key for key, value in {**given, "anchor": anchor, "at": at}.items() if value is None} & (
+        fields.node.entries.keys() | fields.meant
+    )
+    for invalid in faults_of(spec, anchor, at):
+        # Of a key that could not be read enough is said; and who knows how many of the three there were to be.
+        if invalid.key not in unread and not (unread & _TIMING and invalid.key in {*_TIMING, "anchor"}):
+            _wrong_timing(fields, invalid)
+    return None if len(fields.faults) > before else complete(spec, anchor, at)
+
+
+def _wrong_timing(fields: Fields, invalid: TimingInvalid) -> None:
+    node = fields.get(invalid.key)
+    fields.faults.add(
+        "command.wrong_timing",
+        invalid.message,
+        (*fields.path, invalid.key) if node is not None else fields.path,
+        fields.node.position if node is None else node.position,
+        found=None if node is None else shown(node.value()),
+        expected=invalid.expected,
+        known=invalid.known,
+    )
 
 
 def _inputs(fields: Fields, compiler: Compiler) -> dict[str, Any] | None:
@@ -90,14 +102,27 @@ def _inputs(fields: Fields, compiler: Compiler) -> dict[str, Any] | None:
     if node is None or given is None:
         return None
 
-    def report(place: NodePath, _: ScalarNode, error: ExpressionError) -> None:
-        position = Position(int(str(error.facts["line"])), int(str(error.facts["column"])))
-        fields.faults.add("command.template", error.detail, (*given.path, *place), position, expected="a template")
-
-    for place, template in compiler.value(node, report).templates:
-        _check_names(template, (*given.path, *place), find(node, place), compiler, fields.faults)
+    check_templates(node, given.path, compiler, fields.faults)
     value: dict[str, Any] = node.value()
     return value
+
+
+def check_templates(node: Node, path: NodePath, compiler: Compiler, faults: Faults) -> None:
+    """Note what is wrong with the templates in a schedule's inputs, as far as that can be known before it is due."""
+
+    def report(place: NodePath, _: ScalarNode, error: ExpressionError) -> None:
+        position = Position(int(str(error.facts["line"])), int(str(error.facts["column"])))
+        faults.add("command.template", error.detail, (*path, *place), position, expected="a template")
+
+    for place, template in compiler.value(node, report).templates:
+        _check_names(template, (*path, *place), find(node, place), compiler, faults)
+
+
+def template_faults(inputs: Mapping[str, Any], compiler: Compiler) -> tuple[Fault, ...]:
+    """The same of inputs that do not stand in a file."""
+    faults = Faults()
+    check_templates(as_node(inputs), ("inputs",), compiler, faults)
+    return tuple(replace(fault, line=None, column=None) for fault in faults.sorted())
 
 
 def _check_names(template: Template, path: NodePath, node: Node, compiler: Compiler, faults: Faults) -> None:

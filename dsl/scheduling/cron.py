@@ -30,6 +30,17 @@ _ALIASES = {
     "@hourly": "0 * * * *",
 }
 _MAX_LENGTH = 200
+
+#: What each field may hold, by the name that cronsim gives it; the last five are there without the second.
+_FIELD_RANGES = {
+    "second": "0 to 59",
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "day-of-month": "1 to 31, or L, LW",
+    "month": "1 to 12, or JAN to DEC",
+    "day-of-week": "0 to 7 (0 and 7 are Sunday), or SUN to SAT",
+}
+_FIELD_FORMS = "; also *, lists 1,2, ranges 1-5 and steps */2"
 _FIELDS = 5
 _SECOND = timedelta(seconds=1)
 _EXPECTED = "five fields (minute hour day month weekday), six (second first), or one of " + ", ".join(_ALIASES)
@@ -56,9 +67,7 @@ class Cron:
         try:
             found = next(CronSim(self._expression, datetime(2000, 1, 1)), None)  # noqa: DTZ001 - a reading
         except (CronSimError, AssertionError, TypeError, ValueError) as error:
-            said = str(error)
-            message = said[:1].lower() + said[1:] if isinstance(error, CronSimError) and said else "it cannot be read"
-            raise TimingInvalid("cron", f"the expression is wrong: {message}", _EXPECTED) from error
+            raise _wrong(self._expression, error) from error
         if found is None:
             raise TimingInvalid("cron", "the expression is never due", _EXPECTED)
         minute, hour = self._expression.split()[-_FIELDS:][:2]
@@ -96,6 +105,19 @@ class Cron:
                 if due > after:
                     return due
         return None
+
+
+def _wrong(expression: str, error: Exception) -> TimingInvalid:
+    """What is said of an expression that cannot be read: which field, what it holds, and what it may."""
+    values = expression.split()
+    name = str(error).removeprefix("Bad ")
+    if not _FIELDS <= len(values) <= len(_FIELD_RANGES):
+        return TimingInvalid("cron", f"the expression has {len(values)} field(s)", _EXPECTED)
+    if name not in _FIELD_RANGES:
+        return TimingInvalid("cron", "the expression cannot be read", _EXPECTED)
+    fields = dict(zip(list(_FIELD_RANGES)[-len(values) :], values, strict=True))
+    message = f"the expression is wrong: the {name.replace('-', ' ')} cannot be `{fields.get(name, '')}`"
+    return TimingInvalid("cron", message, f"{_FIELD_RANGES[name]}{_FIELD_FORMS}")
 
 
 def _end_of_first_pass(instant: datetime, zone: ZoneInfo) -> datetime:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from dsl.scheduling.errors import TimingInvalid
-from dsl.scheduling.timing import Timing, instant, timing_of
+from dsl.scheduling.timing import EPOCH, Timing, instant, timing_of
 from dsl.scheduling.zones import zone_named
 from telemetry.settings import format_duration
 
@@ -84,18 +84,39 @@ def complete(spec: ScheduleSpec, anchor: str | None, at: str | None) -> Schedule
     Raises:
         TimingInvalid: It has no timing, or more than one, or one that is never due; or a duration is out of bounds.
     """
-    zone_named(spec.timezone)
-    whole = replace(
+    for invalid in faults_of(spec, anchor, at):
+        raise invalid
+    return replace(
         spec,
         anchor=spec.anchor if anchor is None else instant("anchor", anchor, spec.timezone),
         at=spec.at if at is None else instant("at", at, spec.timezone),
     )
-    timing_of(whole.timezone, cron=whole.cron, every=whole.every, anchor=whole.anchor, at=whole.at)
+
+
+def faults_of(spec: ScheduleSpec, anchor: str | None, at: str | None) -> Iterator[TimingInvalid]:
+    """Everything for which `complete` would refuse the same; each key is told at most once."""
+    zone, instants = spec.timezone, {"anchor": spec.anchor, "at": spec.at}
+    try:
+        zone_named(zone)
+    except TimingInvalid as invalid:
+        yield invalid
+        zone = "UTC"  # the rest is looked at all the same
+    for key, text in (("anchor", anchor), ("at", at)):
+        if text is not None:
+            instants[key] = EPOCH
+            try:
+                instant(key, text, zone)
+            except TimingInvalid as invalid:
+                yield invalid
+    try:
+        timing_of(zone, cron=spec.cron, every=spec.every, **instants)
+    except TimingInvalid as invalid:
+        yield invalid
     if not timedelta(0) <= spec.jitter <= MAX_JITTER:
-        raise TimingInvalid("jitter", "`jitter` is too long", f"at most {format_duration(MAX_JITTER)}")
-    if spec.every is not None and spec.jitter >= spec.every:
+        yield TimingInvalid("jitter", "`jitter` is too long", f"at most {format_duration(MAX_JITTER)}")
+    elif spec.every is not None and spec.jitter >= spec.every > timedelta(0):
         message = "`jitter` is as long as the interval"
-        raise TimingInvalid("jitter", message, f"less than {format_duration(spec.every)}")
+        yield TimingInvalid("jitter", message, f"less than {format_duration(spec.every)}")
     if not timedelta(0) < spec.window <= MAX_WINDOW:
-        raise TimingInvalid("window", "`window` is nothing, or too long", f"at most {format_duration(MAX_WINDOW)}")
-    return whole
+        bounds = f"more than 0s and at most {format_duration(MAX_WINDOW)}"
+        yield TimingInvalid("window", "`window` is nothing, or too long", bounds)

@@ -8,6 +8,7 @@ when it was interrupted.
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import tempfile
@@ -26,12 +27,26 @@ _POINTS_WITHIN = 1800.0
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
-    parser.add_argument("--seconds", type=float, help="how long things go wrong (60; with --points at most: 1800)")
+    parser.add_argument(
+        "--seconds", type=_more_than_nothing, help="how long things go wrong (60; with --points at most: 1800)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the plan and the load (1)")
     parser.add_argument("--points", type=int, default=0, help="kill workers until so many executions lost theirs")
     parser.add_argument("--report", type=Path, help="write the figures there, as JSON")
     parser.add_argument("--keep", action="store_true", help="keep the folder also when all is well")
     return parser.parse_args(arguments)
+
+
+def _more_than_nothing(text: str) -> float:
+    """Seconds; `nan` and what is not a number are no more than nothing."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        message = f"{text} is not a number of seconds above 0"
+        raise argparse.ArgumentTypeError(message)
+    return seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

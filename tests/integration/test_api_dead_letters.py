@@ -192,6 +192,8 @@ def test_the_command_line_lists_shows_and_groups(weir: Weir, failing: Api) -> No
     assert f"{error['type']}: {error['message']}" in cells
     shown = weir("queues", "dead", "show", failed).out
     assert "What it was given will not do" in shown
+    assert "tries        1 try failed" in shown
+    assert "tries        1 try failed" in weir("executions", "show", failed).out
     assert "check" in shown
 
 

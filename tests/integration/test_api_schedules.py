@@ -108,6 +108,10 @@ def test_a_schedule_is_made_shown_changed_and_removed(scheduling: Api) -> None:
         pytest.param({"every": "1h", "misfires": "all"}, "misfires", "misfire", id="unknown"),
         pytest.param({"every": "1h", "overlap": "never"}, "overlap", None, id="overlap"),
         pytest.param({"every": "1h", "inputs": {"n": "x"}}, "inputs.n", None, id="inputs"),
+        pytest.param({"every": "1h", "inputs": {"n": "{{ due }}"}}, "inputs.n", "due_at", id="name in a template"),
+        pytest.param({"every": "1h", "inputs": {"n": "{{ due_at | dat }}"}}, "inputs.n", "date", id="filter"),
+        pytest.param({"every": "1h", "inputs": {"n": "{{ due_at"}}, "inputs.n", None, id="template"),
+        pytest.param({"at": "2020-01-01T00:00"}, "at", None, id="past"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_place(
@@ -119,6 +123,58 @@ def test_what_cannot_be_meant_is_refused_with_its_place(
     ProblemShape().load(answer.json)
     (fault,) = answer.json["errors"]
     assert (fault["path"], fault.get("nearest")) == (path, nearest)
+
+
+def test_all_that_is_wrong_with_a_timing_is_said_at_once(scheduling: Api) -> None:
+    body = {"name": "it", "command": "tell", "cron": "99 * * * *", "timezone": "Europe/Berln", "window": "0s"}
+    answer = scheduling.post("/api/schedules", body)
+
+    told = [(fault["path"], fault.get("nearest")) for fault in answer.json["errors"]]
+    assert told == [("timezone", "Europe/Berlin"), ("cron", None), ("window", None)]
+    assert all(fault["expected"] for fault in answer.json["errors"])
+
+
+def test_a_change_is_checked_as_what_is_new(scheduling: Api) -> None:
+    create(scheduling)
+
+    for words, path in (({"inputs": {"n": "{{ due }}"}}, "inputs.n"), ({"at": "2020-01-01T00:00"}, "at")):
+        refused = scheduling.open("PATCH", "/api/schedules/it", json=words)
+        assert (refused.status_code, refused.json["errors"][0]["path"]) == (422, path)
+
+
+def test_a_schedule_that_was_due_once_can_still_be_changed(scheduling: Api) -> None:
+    create(scheduling, at="2100-01-01T00:00")
+    with scheduling.resources.pool.connection() as connection:
+        connection.execute("update schedules set at = '2020-01-01', next_due_at = null, wake_at = null")
+
+    changed = scheduling.open("PATCH", "/api/schedules/it", json={"priority": 1})
+    assert (changed.status_code, changed.json["state"]) == (200, "done")
+
+
+def test_inputs_that_the_command_does_not_take_are_told_with_their_place(scheduling: Api) -> None:
+    made = create(scheduling, inputs={"n": "{{ due_at }}"})
+
+    (wrong,) = made["wrong_inputs"]
+    assert (wrong["path"], "whole number" in wrong["expected"]) == ("inputs.n", True)
+    run = scheduling.post("/api/schedules/it/run", {})
+    assert (run.status_code, [fault["path"] for fault in run.json["errors"]]) == (422, ["inputs", "inputs.n"])
+    fits = scheduling.open("PATCH", "/api/schedules/it", json={"inputs": {"n": 1}})
+    assert fits.json["wrong_inputs"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        ({"start": "2026-03-08T00:00:00Z", "end": "2026-03-01T00:00:00Z"}, "end"),
+        ({"start": "2026-03-08T00:00:00Z", "end": "2026-03-08T00:00:00Z"}, "end"),
+        ({"start": "2100-01-01T00:00:00Z"}, "start"),
+    ],
+)
+def test_a_range_that_holds_nothing_is_refused(scheduling: Api, words: dict[str, str], path: str) -> None:
+    create(scheduling)
+
+    refused = scheduling.post("/api/schedules/it/backfill", words)
+    assert (refused.status_code, refused.json["errors"][0]["path"]) == (422, path)
 
 
 def test_commands_and_names_must_be_right(scheduling: Api) -> None:
@@ -255,4 +311,35 @@ def test_the_command_line_says_what_is_wrong_with_a_schedule(weir: Weir, busy_ap
     busy_api.write("tell", STEPS)
     wrong = weir("schedules", "create", "it", "tell", "--cron", "0 3 * * *", "--timezone", "Europe/Berln")
     assert wrong.code == 1
-    assert "did you mean Europe/Berlin?" in wrong.err
+    assert wrong.err.count("did you mean Europe/Berlin?") == 1
+    assert "expected a name of the IANA database" in wrong.err
+
+    often = weir("schedules", "create", "it", "tell", "--every", "10ms")
+    assert "1s to 365d" in often.err
+    cron = weir("schedules", "create", "it", "tell", "--cron", "99 * * * *")
+    assert "the minute cannot be `99`; expected 0 to 59" in cron.err
+    past = weir("schedules", "create", "it", "tell", "--at", "2020-01-01T00:00")
+    assert (past.code, "what is to run now needs no schedule" in past.err) == (1, True)
+    template = weir("schedules", "create", "it", "tell", "--every", "1m", "-i", "n={{ due }}")
+    assert (template.code, "did you mean due_at?" in template.err) == (1, True)
+
+
+def test_the_command_line_tells_what_a_paused_schedule_and_a_filter_mean(weir: Weir, busy_api: Api) -> None:
+    busy_api.write("tell", STEPS)
+    assert weir("schedules", "create", "it", "tell", "--cron", "@hourly").code == 0
+    assert weir("schedules", "occurrences", "it").out.strip() == "Nothing was due yet."
+    assert weir("schedules", "occurrences", "it", "--state", "missed").out.strip() == "No due time is missed."
+    assert "if resumed" in weir("schedules", "pause", "it").out
+
+    here = (datetime.now(UTC) - timedelta(hours=1)).astimezone().replace(tzinfo=None).isoformat()  # noqa: TID251 - likewise
+    preview = weir("schedules", "backfill", "it", "--from", here, "--preview").out.splitlines()
+    assert preview[0].startswith("1 due time would be run: ")
+    assert " to " not in preview[0]
+    assert preview[1] == "The schedule is paused: what waits its turn runs after weir schedules resume it"
+    for option, words in (
+        ("--from", ("--from", "bogus")),
+        ("--to", ("--from", "2h", "--to", "bogus")),
+        ("--to", ("--from", "2026-03-08T00:00", "--to", "2026-03-01T00:00")),
+    ):
+        refused = weir("schedules", "backfill", "it", *words)
+        assert (refused.code, f"Invalid value for {option}" in refused.err) == (2, True)

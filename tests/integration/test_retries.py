@@ -222,6 +222,7 @@ def test_a_command_fails_for_good_after_its_last_attempt(flaky: World) -> None:
     execution = go_on(flaky, execution_id)
 
     assert (execution.state, execution.attempt, Flaky.runs) == ("failed", 3, 3)
+    assert (execution.failures, execution.deaths) == (2, 0)
     assert execution.error is not None
     assert execution.error["code"] == "step.busy"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
+import pytest
+from chaos.__main__ import parsed
 from chaos.orders import Order, stream
 from chaos.plan import Fault, combinations, make_kills, make_plan
 
@@ -66,3 +68,12 @@ def test_orders_have_tokens_of_their_own_and_some_are_sent_twice_cancelled_or_fa
     assert any(order.twice for order in made)
     assert any(order.cancel_after is not None for order in made)
     assert not all(order.is_valid for order in made)
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "long"])
+def test_a_run_of_no_time_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parsed(["--seconds", seconds])
+
+    assert caught.value.code == 2
+    assert "is not a number of seconds above 0" in capsys.readouterr().err

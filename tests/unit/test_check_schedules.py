@@ -129,6 +129,30 @@ def test_two_schedules_have_two_ids() -> None:
     assert [(fault.code, fault.line) for fault in caught.value.faults] == [("command.duplicate_id", 8)]
 
 
+def test_every_fault_of_schedules_is_told_at_once() -> None:
+    with pytest.raises(CommandInvalid) as caught:
+        read("""  - {id: n, cron: "61 * * * *", timezone: Europe/Berln, misfire: last, window: 0s, jitter: 2h}
+  - {id: m, every: 1h}
+  - {id: m, every: 1ms, anchor: noon}
+  - {id: o, evry: 1h}
+  - {id: o, cron: 5, at: "2026-01-01"}
+""")
+
+    assert [(fault.path, fault.nearest) for fault in caught.value.faults] == [
+        ("schedules[0].cron", None),
+        ("schedules[0].timezone", "Europe/Berlin"),
+        ("schedules[0].misfire", "latest"),
+        ("schedules[0].window", None),
+        ("schedules[0].jitter", None),
+        ("schedules[2].id", None),
+        ("schedules[2].every", None),
+        ("schedules[2].anchor", None),
+        ("schedules[3].evry", "every"),
+        ("schedules[4].id", None),
+        ("schedules[4].cron", None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("schedule", "fits"),
     [

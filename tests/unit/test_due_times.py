@@ -261,6 +261,27 @@ def test_what_cannot_be_meant_is_refused_with_its_key(words: dict[str, object], 
     assert caught.value.expected
 
 
+@pytest.mark.parametrize(
+    ("cron", "said", "allowed"),
+    [
+        ("99 * * * *", "the minute cannot be `99`", "0 to 59"),
+        ("*/0 * * * *", "the minute cannot be `*/0`", "0 to 59"),
+        ("99 0 * * * *", "the second cannot be `99`", "0 to 59"),
+        ("0 24 * * *", "the hour cannot be `24`", "0 to 23"),
+        ("0 0 32 * *", "the day of month cannot be `32`", "1 to 31"),
+        ("0 0 * JAM *", "the month cannot be `JAM`", "JAN to DEC"),
+        ("0 0 0 * * 8", "the day of week cannot be `8`", "0 to 7"),
+        ("0 0 *", "3 field(s)", "five fields"),
+    ],
+)
+def test_a_fault_of_an_expression_names_the_field_its_value_and_the_range(cron: str, said: str, allowed: str) -> None:
+    with pytest.raises(TimingInvalid) as caught:
+        timing_of("UTC", cron=cron)
+
+    assert said in caught.value.message
+    assert allowed in caught.value.expected
+
+
 @pytest.mark.parametrize("text", ["", "tomorrow", "2026-02-30T00:00", "0001-01-01T00:00+23:00", "9999-12-31T23:59"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(TimingInvalid):

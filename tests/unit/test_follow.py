@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from api.cli.follow import StepFeed
+from api.cli.follow import StepFeed, StepPrinter
+from api.cli.terminal import Terminal
 from api.client import Client
 
 
@@ -50,3 +51,22 @@ def test_a_map_is_told_after_the_last_of_its_items(endings: list[tuple[int, ...]
 
     assert told.index(1) > max(told.index(2), told.index(3))
     assert sorted(told) == [1, 2, 3]
+
+
+def test_a_step_of_on_failure_says_why_it_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = StepPrinter(Terminal())
+    for path in ("try", "on_failure:tell"):
+        printer.show(
+            {
+                "path": path,
+                "step_type": "notify",
+                "outcome": "failed",
+                "duration_ms": 1.0,
+                "mutations_count": 0,
+                "error": {"message": f"{path} did not work"},
+            }
+        )
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3  # of the other, its execution's error is told at the end
+    assert lines[2] == "    on_failure:tell did not work"

@@ -26,7 +26,9 @@ from api.cli.terminal import Counter, Terminal, cells, clean, clip, human_durati
         (59_700, "1 min 0 s"),
         (125_000, "2 min 5 s"),
         (3_600_000, "1 h 0 min"),
-        (90_061_000, "25 h 1 min"),
+        (86_340_000, "23 h 59 min"),
+        (90_061_000, "1 d 1 h"),
+        (22_840_620_000, "264 d 8 h"),
     ],
 )
 def test_durations_are_in_the_unit_a_person_would_say(duration_ms: float | None, shown: str) -> None:
@@ -111,6 +113,28 @@ def test_a_table_is_cut_to_the_width_only_where_a_person_looks_at_it() -> None:
 
     assert len(table(items, COLUMNS, Terminal(width=40, interactive=True))[1]) == 40
     assert "x" * 100 in table(items, COLUMNS, Terminal(width=40))[1]
+
+
+def test_columns_are_left_out_in_their_order_where_there_is_no_room_for_all() -> None:
+    columns = (
+        Column("NAME", "name", shrinks=True, least=10),
+        Column("TIMES", "times", leaves=2),
+        Column("STEPS", "steps", leaves=1),
+        Column("ID", "id"),
+    )
+    items = [{"name": "x" * 50, "times": "t" * 10, "steps": "1", "id": "i" * 20}]
+
+    def heading(width: int) -> list[str]:
+        lines = table(items, columns, Terminal(width=width, interactive=True))
+        assert all(len(line) <= width for line in lines)
+        assert lines[1].endswith("i" * 20)
+        return lines[0].split()
+
+    assert heading(51) == ["NAME", "TIMES", "STEPS", "ID"]
+    assert heading(50) == ["NAME", "TIMES", "ID"]
+    assert heading(44) == ["NAME", "TIMES", "ID"]
+    assert heading(43) == ["NAME", "ID"]
+    assert len(table(items, columns, Terminal(width=43))[0].split()) == 4
 
 
 VIEW = View(COLUMNS, ("name", "count", "tags"), "nothing here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,33 @@ def test_the_packs_are_sound_and_nothing_in_them_is_in_vain() -> None:
 
 def warned(text: str, slugs: set[str] | None = None) -> tuple[Fault, ...]:
     return warnings(load(text, REGISTRY, SETTINGS, origin="a"), read(text, SETTINGS), SETTINGS, slugs)
+
+
+def test_a_schedule_whose_one_time_has_passed_is_warned_of(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "a")
+    path.write_text(
+        path.read_text()
+        + "\nschedules:\n  - {id: gone, at: '2026-03-01T09:00'}\n  - {id: to-come, at: '2026-03-01T11:00'}\n"
+    )
+    now = datetime(2026, 3, 1, 10, tzinfo=UTC)
+    (report,) = validate([path], REGISTRY, SETTINGS, packs=PACKS, now=now)
+    assert report.faults == ()
+    assert [(warning.code, warning.path) for warning in report.warnings] == [("command.never_runs", "schedules[0].at")]
+
+
+def test_commands_that_are_not_there_are_told_beside_the_faults(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("""slug: a
+steps:
+  - {id: x, type: respond}
+  - {id: y, type: command.run, with: {command: todo.ad}}
+  - {id: z, type: command.run, with: {command: a}}
+""")
+    (report,) = validate([path], REGISTRY, SETTINGS, packs=PACKS, slugs={"todo.add"})
+    assert report.faults
+    assert [(one.code, one.path, one.line, one.nearest) for one in report.warnings] == [
+        ("command.unknown_command", "steps[1].with.command", 4, "todo.add")
+    ]
 
 
 INNER = "[{id: x, type: respond, with: {value: 1}}]"
