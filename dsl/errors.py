@@ -19,6 +19,7 @@ StepError
 LedgerError                 the run stops where it is; no error of the step that met it
 |- Suspended                it goes on later
 |- Stopped                  cancelled, or out of time
+|- OuterTimedOut            a step around it is out of time, and fails of it
 |- FenceLost                somebody else's by now
 |- LedgerBroken
 `- LedgerUnavailable
@@ -268,6 +269,22 @@ class Stopped(LedgerError):
         self.reason = reason
         self.how = how
         self.path = path
+
+
+class OuterTimedOut(LedgerError):
+    """A step was interrupted, or not begun, because a step around it took longer than its `timeout`.
+
+    That one fails of it. The step inside did not: it has no row, and runs again if the outer one is tried again.
+
+    Attributes:
+        path: The outer step.
+        inside: The step that was interrupted, or would have been next.
+    """
+
+    def __init__(self, path: str, inside: str) -> None:
+        super().__init__(f"{path} took longer than its timeout, at {inside}")
+        self.path = path
+        self.inside = inside
 
 
 class FenceLost(LedgerError):

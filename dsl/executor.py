@@ -277,7 +277,8 @@ class Executor:
             result = self._reach_out(step, params, context)
         elif effect is Effect.CHILDREN:
             context.children = _Nested(self, context, frame)
-            result = step.run(params, context)
+            with self._control.within(context.spec.timeout):
+                result = step.run(params, context)
         else:
             with self._control.running(context.spec.timeout, None):
                 result = step.run(params, context)

@@ -169,10 +169,19 @@ def _step(registry: Mapping[str, Step], settings: DslSettings, definitions: Sche
     for name, step in sorted(registry.items()):
         narrowed = step.narrowed(settings)
         definitions[f"with:{name}"] = _with(name, step, definitions) | ({"allOf": [narrowed]} if narrowed else {})
+        waits = _waits(step.waits_if)
         needed = ["with"] if any(keys_of_with(step).values()) else []
-        then: Schema = {"properties": {"with": _ref(f"with:{name}")}, "required": needed}
+        then: Schema = {"properties": {"with": _ref(f"with:{name}")}, "required": needed, **waits}
         schema["allOf"].append({"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": then})
     return schema
+
+
+def _waits(key: str | None) -> Schema:
+    """A step that waits takes no `timeout`."""
+    if key is None:
+        return {}
+    waiting = {"properties": {"with": {"properties": {key: {"const": True}}, "required": [key]}}, "required": ["with"]}
+    return {"if": waiting, "then": {"properties": {"timeout": False}}}
 
 
 def _with(name: str, step: Step, definitions: Schema) -> Schema:

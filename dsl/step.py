@@ -324,6 +324,8 @@ class Step(ABC):
         blocks: Keys of `with:` that are step lists, and whether each is required.
         conditions: Keys of `with:` that are Liquid conditions without braces; all required.
         Literals: Model of the keys of `with:` that are never templates; checked when the file is loaded.
+        waits_if: Key of `Literals`, true or false: when it is true the step waits for another execution, which takes no
+            running time and is bound by no `timeout` of the step, so that a file with one there is refused.
         measures: Numbers (none) and enums (their words) that only this type reports of itself, by name. Of a user's
             step type; those of built-in ones are in `telemetry.events.MEASURES`.
     """
@@ -334,6 +336,7 @@ class Step(ABC):
     blocks: ClassVar[Mapping[str, bool]] = {}
     conditions: ClassVar[tuple[str, ...]] = ()
     Literals: ClassVar[ParamsModel | None] = None
+    waits_if: ClassVar[str | None] = None
     measures: ClassVar[Mapping[str, tuple[str, ...] | None]] = {}
 
     def wrong(self, given: Mapping[str, Any], settings: DslSettings) -> Iterable[Wrong]:
@@ -438,18 +441,28 @@ class Control(Protocol):
     """Who may end a run between two of its steps."""
 
     def before_step(self, path: str) -> None:
-        """Called before each step that is about to run.
+        """Called before each step that is about to run. Its time begins now: that of its templates counts.
 
         Raises:
             LedgerError: The run ends here.
+            OuterTimedOut: A step around it took longer than its `timeout`.
+        """
+        ...
+
+    def within(self, timeout: timedelta | None) -> AbstractContextManager[None]:
+        """Around the steps inside the step that was begun last: they have what it has left of its time, together.
+
+        Raises:
+            StepTimedOut: They took longer than `timeout`; in place of the `OuterTimedOut` that one of them met.
         """
         ...
 
     def running(self, timeout: timedelta | None, connection: Connection[Any] | None) -> AbstractContextManager[None]:
-        """Around the own code of a step, which may be interrupted there.
+        """Around the own code of the step that was begun last, which may be interrupted there.
 
         Raises:
-            StepTimedOut: It took longer than `timeout`.
+            StepTimedOut: It took longer than `timeout`, or its templates did, and then its code is not begun.
+            OuterTimedOut: A step around it did before.
             StepInterrupted: The run has to stop.
         """
         ...
@@ -460,6 +473,9 @@ class Unstopped:
 
     def before_step(self, path: str) -> None:
         """Go on."""
+
+    def within(self, timeout: timedelta | None) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def running(self, timeout: timedelta | None, connection: Connection[Any] | None) -> AbstractContextManager[None]:
         return nullcontext()

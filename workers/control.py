@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import psycopg
 import structlog
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
-from dsl.errors import StepInterrupted, StepTimedOut, Stopped, Suspended
+from dsl.errors import OuterTimedOut, StepInterrupted, StepTimedOut, Stopped, Suspended
 from telemetry.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -40,6 +40,13 @@ class _Interrupt(KeyboardInterrupt):
     It may arrive while a statement is being sent. Of a Ctrl-C psycopg knows that the server goes on with that one, and
     cancels it; after anything else the statement, and the locks it holds, would outlast its run.
     """
+
+
+class _Outer(NamedTuple):
+    """A step that has steps inside and a `timeout`."""
+
+    path: str
+    deadline_us: int
 
 
 def _raise_in(thread_id: int) -> None:
@@ -66,6 +73,10 @@ class RunControl:
         self._asked: Reason | None = None
         self.run_deadline_us = None if timeout is None else clock.monotonic_us() + timeout // _MICROSECOND
         self.step_deadline_us: int | None = None
+        self._path = ""
+        self._begun_us = 0
+        # Of the steps around this one, that which has to end first.
+        self._outer: _Outer | None = None
 
     @property
     def asked(self) -> Reason | None:
@@ -75,7 +86,11 @@ class RunControl:
     @property
     def deadline_us(self) -> int | None:
         """The next moment at which it has taken too long; monotonic."""
-        return min((at for at in (self.run_deadline_us, self.step_deadline_us) if at is not None), default=None)
+        outer = self._outer
+        outer_us = None if outer is None else outer.deadline_us
+        return min(
+            (at for at in (self.run_deadline_us, self.step_deadline_us, outer_us) if at is not None), default=None
+        )
 
     def ask(self, reason: Reason) -> None:
         """Let it stop before its next step. The first reason stands, except that a step's own may give way."""
@@ -88,7 +103,14 @@ class RunControl:
             return "timed_out"
         if self.step_deadline_us is not None and now_us >= self.step_deadline_us:
             return "step_timed_out"
+        if (outer := self._outer) is not None and now_us >= outer.deadline_us:
+            return "step_timed_out"
         return None
+
+    def withdraw(self) -> None:
+        """No step is overdue: one that was has ended by itself meanwhile."""
+        if self._asked == "step_timed_out":
+            self._asked = None
 
     def forgive(self) -> None:
         """Let what comes after a time-out have its time."""
@@ -103,6 +125,9 @@ class RunControl:
             connection = self._connection
             if not self._is_inside or self._is_sent:
                 return
+            # The run leaves this step only after the sending, so that what is overdue now cannot be a step before it.
+            if self._asked == "step_timed_out" and self.overdue(self._clock.monotonic_us()) is None:
+                return
             self._is_interrupted = True
             if connection is not None and connection.info.transaction_status == TransactionStatus.ACTIVE:
                 connection.cancel_safe(timeout=1)
@@ -115,11 +140,38 @@ class RunControl:
             self._is_sending = False
 
     def before_step(self, path: str) -> None:
-        """Stop here if that was asked for."""
+        """Stop here if that was asked for, or if the step around it has no time left; else its own begins."""
         if self._asked == "worker_stopped":
             raise Suspended("worker_stopped")
         if self._asked == "cancelled" or self._asked == "timed_out":  # noqa: PLR1714 - what mypy narrows by
             raise Stopped(self._asked, "cooperatively")
+        self._path = path
+        self._begun_us = self._clock.monotonic_us()
+        if self._outer is not None and self._begun_us >= self._outer.deadline_us:
+            raise OuterTimedOut(self._outer.path, path)
+
+    @contextmanager
+    def within(self, timeout: timedelta | None) -> Iterator[None]:
+        """Around the steps inside the step that was begun last.
+
+        Raises:
+            StepTimedOut: They took longer than `timeout`.
+        """
+        if timeout is None:
+            yield
+            return
+        around, mine = self._outer, _Outer(self._path, self._begun_us + timeout // _MICROSECOND)
+        if around is None or mine.deadline_us < around.deadline_us:
+            self._outer = mine
+            self._hurry()
+        try:
+            yield
+        except OuterTimedOut as error:
+            if error.path != mine.path:
+                raise
+            raise StepTimedOut(f"{_too_long(timeout)}; it was at {error.inside}") from error
+        finally:
+            self._outer = around
 
     @contextmanager
     def running(self, timeout: timedelta | None, connection: Connection[Any] | None) -> Iterator[None]:
@@ -127,12 +179,12 @@ class RunControl:
 
         Raises:
             StepTimedOut: It took longer than `timeout`.
+            OuterTimedOut: A step around it did.
             StepInterrupted: The run has to stop.
             Suspended: Its worker has to.
         """
-        if timeout is not None:
-            self.step_deadline_us = self._clock.monotonic_us() + timeout // _MICROSECOND
-            self._hurry()
+        if timeout is not None or self._outer is not None:
+            self._begin(timeout)
         self._connection = connection
         try:
             self._is_inside = True
@@ -149,6 +201,27 @@ class RunControl:
         if self._is_interrupted:
             self._is_interrupted = False
             self._raise(timeout)
+
+    def _begin(self, timeout: timedelta | None) -> None:
+        """Set the step's own deadline, unless it, or that of a step around it, has passed already."""
+        deadline_us = self._deadline_of(timeout)
+        outer_us = None if self._outer is None else self._outer.deadline_us
+        now_us = self._clock.monotonic_us()
+        if any(at is not None and now_us >= at for at in (deadline_us, outer_us)):
+            raise self._timed_out(timeout)
+        if deadline_us is not None:
+            self.step_deadline_us = deadline_us
+            self._hurry()
+
+    def _deadline_of(self, timeout: timedelta | None) -> int | None:
+        return None if timeout is None else self._begun_us + timeout // _MICROSECOND
+
+    def _timed_out(self, timeout: timedelta | None) -> StepTimedOut | OuterTimedOut:
+        """Which ran out of time first: the step, or one around it."""
+        outer, deadline_us = self._outer, self._deadline_of(timeout)
+        if outer is not None and (deadline_us is None or outer.deadline_us < deadline_us):
+            return OuterTimedOut(outer.path, self._path)
+        return StepTimedOut(_too_long(timeout))
 
     def _leave(self) -> None:
         """No interrupt is sent any more; one that is on its way has arrived when this returns."""
@@ -168,12 +241,16 @@ class RunControl:
         self.step_deadline_us = None
 
     def _raise(self, timeout: timedelta | None) -> None:
-        if self._asked == "step_timed_out":
-            self._asked = None
-            seconds = 0 if timeout is None else timeout.total_seconds()
-            raise StepTimedOut(f"the step took longer than its timeout of {seconds:g} s")
         if self._asked == "cancelled":
             raise StepInterrupted("interrupted: the execution was cancelled", "cancelled")
         if self._asked == "worker_stopped":
             raise Suspended("worker_stopped")
-        raise StepInterrupted("interrupted: the command took too long", "timed_out")
+        if self._asked == "timed_out":
+            raise StepInterrupted("interrupted: the command took too long", "timed_out")
+        self._asked = None
+        raise self._timed_out(timeout)
+
+
+def _too_long(timeout: timedelta | None) -> str:
+    seconds = 0 if timeout is None else timeout.total_seconds()
+    return f"the step took longer than its timeout of {seconds:g} s"

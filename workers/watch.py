@@ -152,7 +152,9 @@ class Watch:
         """Bring it nearer to its end; whether it is stuck."""
         now_us = self._clock.monotonic_us()
         reason = run.control.overdue(now_us)
-        if reason is not None and run.control.asked in (None, "step_timed_out"):
+        if reason is None:
+            run.control.withdraw()
+        elif run.control.asked in (None, "step_timed_out"):
             self._ask(run, reason)
         if run.control.asked is None:
             run.asked_us = None  # a step ended of its interrupt, and the run goes on

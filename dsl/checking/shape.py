@@ -252,7 +252,7 @@ COMMAND = Shape(
             "whole JSON Schema. Without it anything is accepted.",
         ),
         "requires": Key(REQUIRES, "What must be there before it can run."),
-        "timeout": Key(Duration(), "Longest running time of the whole command."),
+        "timeout": Key(Duration(), "Longest running time of the whole command; waits do not count."),
         "retry": Key(RETRY, "How often it is tried again."),
         "concurrency": Key(CONCURRENCY, "How many executions may run at once."),
         "lane": Key(
@@ -278,7 +278,7 @@ STEP = Shape(
         "type": Key(Text(64), "What it does: one of the step types.", required=True),
         "if": Key(Condition(), "The step is skipped when this is false; its output is null then."),
         "with": Key(Parameters(), "Its parameters; texts in them may be templates."),
-        "timeout": Key(Duration(), "Longest running time of this step."),
+        "timeout": Key(Duration(), "Longest running time of one try of this step, and of all steps in it."),
         "retry": Key(RETRY, "How often this step is tried again."),
     },
 )

@@ -42,6 +42,9 @@ class StepType(Protocol):
     @property
     def conditions(self) -> tuple[str, ...]: ...
 
+    @property
+    def waits_if(self) -> str | None: ...
+
     def wrong(self, given: Mapping[str, Any], settings: DslSettings) -> Iterable[Wrong]: ...
 
 
@@ -187,6 +190,8 @@ class StepChecker:
             self._check_keys(given, name, step_type, misplaced)
         self._check_further(given, step_type)
         item = self._item_name(given, step_type)
+        literals = self._literals(given, step_type)
+        self._check_timeout(fields, literals, name, step_type)
         return StepSpec(
             id=step_id or "",
             type=name,
@@ -195,7 +200,7 @@ class StepChecker:
             condition=condition,
             blocks=self._blocks(given, step_type, scope if item is None else scope.naming((item, _LOOP))),
             conditions=self._conditions(given, step_type, scope),
-            literals=self._literals(given, step_type),
+            literals=literals,
             timeout=timeout,
             retry=retry,
         )
@@ -253,6 +258,15 @@ class StepChecker:
                 expected=wrong.expected or (listed(wrong.known) if wrong.known else None),
                 known=wrong.known,
             )
+
+    def _check_timeout(self, fields: Fields, literals: Mapping[str, Any], name: str, step_type: StepType) -> None:
+        """A wait takes no running time: what nothing would keep is refused."""
+        key, node = step_type.waits_if, fields.node.get("timeout")
+        if key is None or node is None or literals.get(key) is not True:
+            return
+        message = f"a `{name}` with `{key}: true` waits, and no `timeout` of a step bounds a wait"
+        expected = "no `timeout` here; give the command that is run one"
+        fields.fault("command.timeout_of_wait", message, "timeout", node.position, found_in(node), expected)
 
     def _literals(self, given: Fields, step_type: StepType) -> Mapping[str, Any]:
         model = step_type.Literals

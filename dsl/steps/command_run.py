@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
@@ -31,6 +32,7 @@ class CommandRun(Step):
 
     The new execution is linked to this one: it `follows`, and runs on its own, or it is a `child`, which is waited for.
     It is accepted once for each try of the step, whatever happens. An execution that waits takes no worker's place.
+    With `await` the step takes no `timeout`: give the command that is run one.
     Commands may run commands ten deep, and none may wait for itself.
 
     Output:
@@ -50,6 +52,7 @@ class CommandRun(Step):
     effect = Effect.DATABASE
     Params = CommandRunParams
     Literals = CommandRunLiterals
+    waits_if: ClassVar = "await"
 
     def run(self, params: CommandRunParams, context: StepContext) -> StepResult:
         literals = CommandRunLiterals.model_validate(dict(context.spec.literals))

@@ -96,6 +96,12 @@ def test_a_map_waits_for_each_of_its_items(family: World, connection: Connection
     assert len(children(family, parent.id)) == 3
 
 
+def test_a_step_around_waits_may_have_a_timeout(family: World) -> None:
+    parent = family.run(MAPPED.replace("type: list.map", "type: list.map\n    timeout: 30s"))
+
+    assert (parent.state, parent.result["succeeded"]) == ("succeeded", 3)
+
+
 def test_a_child_that_fails_fails_the_step(family: World) -> None:
     parent = family.run(PARENT, {"title": "REFUSED"})
 

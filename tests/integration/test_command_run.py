@@ -14,6 +14,7 @@ from psycopg_pool import ConnectionPool
 from redis import Redis
 
 from dsl.check import load
+from dsl.errors import CommandInvalid
 from dsl.library import PACKS
 from dsl.steps import REGISTRY
 from telemetry.clock import SystemClock
@@ -164,6 +165,14 @@ def test_what_cannot_be_run_fails_the_step_and_runs_nothing(
     assert children(connection) == []
     assert "s3cret" not in repr(world.recorder.events)
     assert sum(isinstance(event, StepFailed) for event in world.recorder.events) == 3
+
+
+def test_a_wait_takes_no_timeout_of_its_step(world: World) -> None:
+    with pytest.raises(CommandInvalid) as refused:
+        world.load("slug: a\nsteps: [{id: b, type: command.run, timeout: 1s, with: {command: note.add, await: true}}]")
+
+    [fault] = refused.value.faults
+    assert (fault.code, fault.path, fault.line, fault.column) == ("command.timeout_of_wait", "steps[0].timeout", 2, 45)
 
 
 def test_commands_that_run_each_other_come_to_an_end(world_with_commands: World, connection: Connection[Any]) -> None:

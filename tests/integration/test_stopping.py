@@ -77,6 +77,41 @@ class Stubborn(Busy):
         return StepResult("in the end")
 
 
+class BusyAtFirst(Busy):
+    """Computes without end the first time; then it is done at once."""
+
+    type = "busy_at_first"
+
+    def run(self, params: StepParams, context: StepContext) -> StepResult:
+        return StepResult("done") if Busy.begun.is_set() else super().run(params, context)
+
+
+#: Steps with steps inside, of which the second goes on.
+AROUND = {
+    "map": """
+  - id: around
+    type: list.map
+    MORE
+    with:
+      items: "{{ '[1, 2, 3]' | from_json }}"
+      on_error: continue
+      do:
+        - {id: inside, type: fragment.create, with: {type: note, title: "no. {{ item }}"}}
+        - {id: long, type: KIND, if: item == 2}
+""",
+    "branch": """
+  - id: around
+    type: condition
+    MORE
+    with:
+      if: true
+      then:
+        - {id: inside, type: fragment.create, with: {type: note, title: "no. 1"}}
+        - {id: long, type: KIND}
+""",
+}
+
+
 def source(kind: str, more: str = "", command: str = "") -> str:
     return f"""
 slug: long
@@ -90,7 +125,7 @@ steps:
 
 @pytest.fixture
 def long(world: World) -> Iterator[World]:
-    world.step_types |= {each.type: each() for each in (Busy, Waits, Stubborn)}
+    world.step_types |= {each.type: each() for each in (Busy, BusyAtFirst, Waits, Stubborn)}
     Busy.begun.clear()
     Busy.cleaned_up.clear()
     world.watch.start()
@@ -153,6 +188,59 @@ def test_a_step_that_took_too_long_is_tried_again(long: World) -> None:
         pass
 
     assert long.executions.get(execution_id).state == "scheduled"
+
+
+@pytest.mark.req("D-01")
+@pytest.mark.parametrize("kind", ["busy", "waits"])
+@pytest.mark.parametrize(("around", "at"), [("map", "around[1].long"), ("branch", "around.long")])
+def test_steps_inside_have_no_more_time_than_the_step_around_them(
+    long: World, connection: Connection[Any], around: str, at: str, kind: str
+) -> None:
+    text = "slug: around\nsteps:" + AROUND[around].replace("KIND", kind).replace("MORE", "timeout: 200ms")
+    text += "  - {id: after, type: fragment.create, with: {type: note, title: after}}\n"
+    with running(long, long.submit(long.load(text))) as execution_id:
+        pass
+
+    execution = long.executions.get(execution_id)
+    kept = ["no. 1", "no. 2"] if around == "map" else ["no. 1"]
+    assert (execution.state, titles(connection)) == ("failed", kept)
+    assert execution.error is not None
+    assert (execution.error["code"], execution.error["step"]) == ("step.timed_out", "around")
+    assert execution.error["category"] == "timeout"
+    assert execution.error["message"].endswith(f"0.2 s; it was at {at}")
+    failed = [step.path for step in long.executions.steps(execution_id, limit=20) if step.outcome == "failed"]
+    assert failed == ["around"]
+    assert connection.execute("select count(*) from spaces where name = 'never'").fetchone() == (0,)
+
+
+@pytest.mark.req("D-01")
+def test_a_step_around_others_that_took_too_long_is_tried_again_from_where_it_was(
+    long: World, connection: Connection[Any]
+) -> None:
+    more = "timeout: 1s\n    retry: {max_attempts: 2, backoff: 1h, on: [timeout]}"
+    text = "slug: around\nsteps:" + AROUND["map"].replace("KIND", "busy_at_first").replace("MORE", more)
+    with running(long, long.submit(long.load(text))) as execution_id:
+        pass
+    assert long.executions.get(execution_id).state == "scheduled"
+
+    connection.execute("update command_executions set run_at = now() where id = %s", [execution_id])
+    long.executions.promote()
+    long.runner().run_lane("default")
+
+    execution = long.executions.get(execution_id)
+    assert (execution.state, execution.result["succeeded"], execution.result["failed"]) == ("succeeded", 3, 0)
+    assert titles(connection) == ["no. 1", "no. 2", "no. 3"]
+
+
+def test_a_step_inside_with_less_time_fails_by_itself(long: World) -> None:
+    text = "slug: around\nsteps:" + AROUND["map"].replace("type: KIND", "type: busy, timeout: 100ms")
+    with running(long, long.submit(long.load(text.replace("MORE", "timeout: 30s")))) as execution_id:
+        pass
+
+    execution = long.executions.get(execution_id)
+    assert (execution.state, execution.result["succeeded"], execution.result["failed"]) == ("succeeded", 2, 1)
+    failed = [step.path for step in long.executions.steps(execution_id, limit=20) if step.outcome == "failed"]
+    assert failed == ["around[1].long"]
 
 
 @pytest.mark.req("D-01")

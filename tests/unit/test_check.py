@@ -78,7 +78,18 @@ class Free(_Idle):
     Params = AnyParams
 
 
-REGISTRY: Mapping[str, Step] = {"say": Say(), "each": Each(), "check": Check(), "free": Free()}
+class AskLiterals(StepParams):
+    await_: bool = Field(default=False, alias="await")
+
+
+class Ask(_Idle):
+    type = "ask"
+    Params = NoParams
+    Literals = AskLiterals
+    waits_if: ClassVar = "await"
+
+
+REGISTRY: Mapping[str, Step] = {"say": Say(), "ask": Ask(), "each": Each(), "check": Check(), "free": Free()}
 SAY = "{id: s, type: say, with: {text: x}}"
 
 
@@ -238,6 +249,10 @@ on_failure:
         (steps("{id: s, type: say, if: 3, with: {text: x}}"), "command.wrong_type", "steps[0].if", 3, 28, None),
         (steps("{id: s, type: say, if: a ==, with: {text: x}}"), "command.template", "steps[0].if", 3, 32, None),
         (
+            steps("{id: s, type: ask, timeout: 1s, with: {await: true}}"),
+            *("command.timeout_of_wait", "steps[0].timeout", 3, 33, None),
+        ),
+        (
             steps("{id: s, type: say, with: {text: x, tmes: 1}}"),
             *("command.unknown_key", "steps[0].with.tmes", 3, 40, "times"),
         ),
@@ -342,6 +357,20 @@ def test_names_that_can_be_there_are_let_through(template: str) -> None:
             more="inputs: {body: {type: string}}\nrequires: {secrets: [KEY]}\n",
         )
     )
+
+
+@pytest.mark.parametrize(
+    "step", ["type: ask, timeout: 1s", "type: ask, timeout: 1s, with: {await: false}", "type: ask, with: {await: true}"]
+)
+def test_only_a_wait_takes_no_timeout(step: str) -> None:
+    assert make(steps(f"{{id: s, {step}}}")).steps[0].type == "ask"
+
+
+def test_a_timeout_that_nothing_keeps_is_refused_with_what_to_do_instead() -> None:
+    fault = only_fault(steps("{id: s, type: ask, timeout: 1s, with: {await: true}}"))
+
+    assert (fault.found, fault.expected) == ("1s", "no `timeout` here; give the command that is run one")
+    assert "`await: true`" in fault.message
 
 
 def test_names_of_a_map_are_seen_inside_it_only_and_inner_maps_may_hide_outer_ones() -> None:

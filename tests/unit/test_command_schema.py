@@ -102,6 +102,9 @@ def test_every_key_of_a_step_type_is_published_with_its_description_and_no_other
         with_step("{id: a, type: fragment.create, with: {type: '{% if true %}a{% endif %}', tags: [a, '{{ now }}']}}"),
         with_step("{id: a, type: validate, with: {rules: [{value: 1, min: '{{ inputs.n }}', in: '{{ inputs.x }}'}]}}"),
         with_step("{id: a, type: respond, with: {value: {any: [thing, null, 1.5]}}, if: true, timeout: 1.5h}"),
+        with_step("{id: a, type: command.run, timeout: 1s, with: {command: b}}"),
+        with_step("{id: a, type: command.run, timeout: 1s, with: {command: b, await: false}}"),
+        with_step("{id: a, type: command.run, with: {command: b, await: true}}"),
         with_step("{id: a, type: condition, with: {if: false, then: [{id: b, type: respond, with: {value: 1}}]}}"),
         with_step("{id: a, type: respond, with: {value: 1}}", "inputs: {type: {enum: [a]}, of: {required: true}}\n"),
         with_step("{id: a, type: respond, with: {value: 1}}", "inputs: {type: object, required: [a], x-y: 1}\n"),
@@ -152,6 +155,7 @@ def test_what_the_loader_takes_it_takes(text: str) -> None:
         with_step("{id: a, type: condition, with: {if: true, then: []}}"),
         with_step("{id: a, type: condition, with: {if: true, then: [{id: b, type: nope}]}}"),
         with_step("{id: a, type: notify, with: {message: x}}"),
+        with_step("{id: a, type: command.run, timeout: 1s, with: {command: b, await: true}}"),
     ],
 )
 def test_what_is_wrong_by_its_structure_is_refused_by_both(text: str) -> None:
