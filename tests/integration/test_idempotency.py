@@ -111,7 +111,7 @@ def test_a_replay_is_answered_whatever_became_of_the_command(api: Api) -> None:
     assert [(each["id"], each["verdict"]) for each in (item, last)] == [(one["id"], "replayed")] * 2
     assert (other.status_code, refused["status"]) == (409, 409)
     assert api.post(path, {}, Idempotency_Key="new").status_code == 404
-    assert api.post("/api/commands/%00/executions", {}, Idempotency_Key="abc").status_code == 404
+    assert api.post("/api/commands/%00/executions", {}, Idempotency_Key="abc").status_code == 422
 
 
 def test_what_is_left_out_is_the_same_as_what_the_api_takes_it_for(api: Api) -> None:
