@@ -198,7 +198,8 @@ class RunNow(MethodView):
             )
         if not is_accepted:
             message = f"the inputs of this schedule are not what {schedule.slug} takes"
-            why = _input_faults(schedule, occurrence.due_at)
+            # An error quotes nothing but its own request; what was found is shown with the schedule.
+            why = [replace(fault, found=None) for fault in _input_faults(schedule, occurrence.due_at)]
             raise RequestInvalid([Fault("request.schedule_inputs", message, path="inputs"), *why])
         return json_answer(occurrence_json(occurrence), 202)
 
