@@ -38,7 +38,7 @@ def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
     rounds, requests = (1, 5) if quick else (3, 30)
     with ExitStack() as stack:
         for lane in (SHORT_LANE, LONG_LANE):
-            environment = {"WEIR_WORKER_LANE": lane}
+            environment = {"WEIR_WORKER_LANE": lane, "WEIR_DSL_LANES": f"{SHORT_LANE},{LONG_LANE}"}
             stack.enter_context(running_service(servers, f"worker-{lane}", "worker", environment))
         lanes = _Lanes(
             stack.enter_context(inline_worker(servers.database_url, servers.redis_url)),
