@@ -2,6 +2,7 @@
 
 Functions over a psycopg connection; whoever calls them owns the transaction. Ids are minted from `created_at`, which
 never changes, so the newest id is the newest fragment and a time filter is also a range of ids.
+The rows and all that changes them stand together: each keeps the same rules of what a field may hold.
 """
 
 from __future__ import annotations

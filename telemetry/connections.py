@@ -61,8 +61,8 @@ RV = TypeVar("RV")
 class _OneGo(psycopg.Pipeline):
     """A pipeline that sends nothing before its end, or before a result is asked for: then all of it at once.
 
-    psycopg's own sends each statement as it comes, in a packet of its own that the server wakes up for; where a system
-    call costs as much as a small statement, that is half of the time (measured: 3 packets for 7 a fenced step).
+    psycopg's own sends each statement as it comes, in a packet of its own that the server wakes up for. It overrides what
+    psycopg keeps to itself (3.3); tests/integration/test_connections.py would notice another psycopg.
     """
 
     def _communicate_gen(self) -> PQGen[None]:
@@ -99,7 +99,11 @@ class PatientConnection(psycopg.Connection[Any]):
     patience: timedelta | None = None
 
     def control(self, command: bytes) -> None:
-        """Run `begin` or `commit`, which answer nothing, without the cursor that `execute` makes for it."""
+        """Run `begin` or `commit`, which answer nothing, without the cursor that `execute` makes for it.
+
+        Raises:
+            psycopg.Error: It failed; between `in_one_go`, the end of the block raises it.
+        """
         with self.lock:
             self.wait(self._exec_command(command))
 

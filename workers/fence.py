@@ -3,6 +3,7 @@
 Every transaction here begins by locking the execution's row where id, fence and `running` still match. Whoever lost the
 claim finds no row, writes nothing, and records no event. Events are recorded only after the commit of the rows they
 come from: killed in between, a committed row stands without its event, and holds all that is needed to emit it later.
+All that a claim may write is here, so that this can be seen of each.
 """
 
 from __future__ import annotations
@@ -166,7 +167,8 @@ class Fence:
                     self._write(connection, batch)
                 ending = write(connection)
                 connection.control(b"commit")
-            # Every statement asks for the fence by itself: where this one did not hold, none has written anything.
+            # What is written for this execution asks for the fence by itself: where it did not hold, nothing was. Others
+            # may have been woken, which is right at any time.
             return self.settle(ending)
 
     def settle(self, ending: Ending) -> Event | None:

@@ -45,7 +45,7 @@ class RunLedger(Ledger, Protocol):
         """Commit what waits together with the error that ends the execution, before `on_failure` begins.
 
         Raises:
-            LedgerError: As `Fence.transaction`.
+            LedgerError: As `Fence.end`.
         """
         ...
 
@@ -53,7 +53,7 @@ class RunLedger(Ledger, Protocol):
         """Commit what waits together with letting go, then record the event.
 
         Raises:
-            LedgerError: As `Fence.transaction`.
+            LedgerError: As `Fence.end`.
         """
         ...
 
@@ -61,7 +61,7 @@ class RunLedger(Ledger, Protocol):
         """Commit what waits together with the final state, then record the final event.
 
         Raises:
-            LedgerError: As `Fence.transaction`.
+            LedgerError: As `Fence.end`.
         """
         ...
 

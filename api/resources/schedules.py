@@ -1,4 +1,4 @@
-"""`/api/schedules`: what runs by itself, when, and what became of each due time."""
+"""`/api/schedules`: what runs by itself, when, and what became of each due time. One file, as it is one resource."""
 
 from __future__ import annotations
 
