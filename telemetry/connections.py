@@ -61,8 +61,8 @@ RV = TypeVar("RV")
 class _OneGo(psycopg.Pipeline):
     """A pipeline that sends nothing before its end, or before a result is asked for: then all of it at once.
 
-    psycopg's own sends each statement as it comes, in a packet of its own that the server wakes up for. It overrides what
-    psycopg keeps to itself (3.3); tests/integration/test_connections.py would notice another psycopg.
+    psycopg's own sends each statement as it comes, in a packet of its own that the server wakes up for. This
+    overrides what psycopg 3.3 keeps to itself; tests/integration/test_connections.py would notice another one.
     """
 
     def _communicate_gen(self) -> PQGen[None]:

@@ -1,7 +1,8 @@
 """Executions as Postgres knows them: the authority on what was accepted, who runs it, and how it ended.
 
 Every state change is one statement in `executions.sql`, guarded by the state it expects. Here are the changes made from
-outside a run (accept, claim, look up), one class for they share its rows; those made from inside one are in `workers.fence`.
+outside a run (accept, claim, look up), in one class, for they share its rows; those made from inside one are in
+`workers.fence`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`/api/schedules`: what runs by itself, when, and what became of each due time. One file, as it is one resource."""
+"""`/api/schedules`: what runs by itself, when, and what became of each due time; one file, for one resource."""
 
 from __future__ import annotations
 
