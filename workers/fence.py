@@ -167,8 +167,8 @@ class Fence:
                     self._write(connection, batch)
                 ending = write(connection)
                 connection.control(b"commit")
-            # What is written for this execution asks for the fence by itself: where it did not hold, nothing was. Others
-            # may have been woken, which is right at any time.
+            # What is written for this execution asks for the fence by itself: where it did not hold, nothing was.
+            # Others may have been woken, which is right at any time.
             return self.settle(ending)
 
     def settle(self, ending: Ending) -> Event | None:
