@@ -351,6 +351,13 @@ create table flow_controls (
     constraint flow_controls_limits_positive check (max_running > 0 and max_queued > 0 and max_age_us > 0)
 );
 
+-- What is written for an execution whose fence does not hold fails, and with it the commit that was sent after it.
+create function fence_lost() returns uuid language plpgsql as $$
+begin
+    raise exception using errcode = 'WF001', message = 'the execution is no longer held';
+end
+$$;
+
 -- Why an execution does not run at this moment: null when it runs or has ended. At most 20 ids of others are named.
 create function why_execution_waits(e command_executions) returns jsonb language sql stable as $$
     select case e.state

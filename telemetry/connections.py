@@ -9,13 +9,15 @@ import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import psycopg
 import structlog
-from psycopg.abc import PQGen
+from psycopg import Transaction
+from psycopg.abc import Params, PQGen, Query
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.generators import send
+from psycopg.rows import Row
 from psycopg_pool import ConnectionPool, PoolTimeout
 from redis import AuthenticationError, Redis, RedisError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -86,6 +88,27 @@ class _OneGo(psycopg.Pipeline):
         yield from super()._fetch_gen(flush=flush)
 
 
+class _Cursor(psycopg.Cursor[Row]):
+    """A cursor whose first statement takes the `begin` along that its connection owes."""
+
+    _conn: PatientConnection
+
+    def execute(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        connection = self._conn
+        if not connection.owes_begin or connection._pipeline is not None:  # noqa: SLF001 - one unit
+            return super().execute(query, params, prepare=prepare, binary=binary)
+        with connection.in_one_go():
+            connection.begin()
+            return super().execute(query, params, prepare=prepare, binary=binary)
+
+
 class PatientConnection(psycopg.Connection[Any]):
     """A connection that waits for its server only so long: for one that is alive and silent it would wait for ever.
 
@@ -94,9 +117,35 @@ class PatientConnection(psycopg.Connection[Any]):
     Attributes:
         patience: How long one statement may take, or many that are sent in one go (`executemany`); none waits as
             psycopg does.
+        owes_begin: Whether the next statement, whoever makes it, begins a transaction.
     """
 
     patience: timedelta | None = None
+    owes_begin: bool = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - psycopg's own
+        super().__init__(*args, **kwargs)
+        self.cursor_factory = _Cursor
+
+    def begin(self) -> None:
+        """Begin a transaction, in autocommit mode too."""
+        self.owes_begin = False
+        self.control(b"begin")
+
+    def _start_query(self) -> PQGen[None]:
+        """What psycopg does before each statement of whatever cursor: also of one that is not `_Cursor.execute`."""
+        if self.owes_begin:
+            self.owes_begin = False
+            yield from self._exec_command(b"begin")
+        yield from super()._start_query()
+
+    @contextmanager
+    def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> Iterator[Transaction]:
+        """As psycopg's: the outermost commits, unless this connection owes a `begin`."""
+        if self.owes_begin:
+            self.begin()
+        with super().transaction(savepoint_name, force_rollback) as transaction:
+            yield transaction
 
     def control(self, command: bytes) -> None:
         """Run `begin` or `commit`, which answer nothing, without the cursor that `execute` makes for it.
@@ -112,7 +161,8 @@ class PatientConnection(psycopg.Connection[Any]):
         """Send the statements of the block together, at its end; their results are there afterwards.
 
         The first that fails raises, at the end. A result that is asked for inside the block costs a round trip of its
-        own. Whoever begins a transaction here rolls it back when anything is raised.
+        own. Without a `begin` they are one transaction all the same: the server commits at the end of what it was sent,
+        or nothing. Whoever begins a transaction here rolls it back when anything is raised.
         """
         pipeline = self._pipeline = _OneGo(self)
         try:

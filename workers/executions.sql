@@ -74,15 +74,16 @@ join command_definitions as d on d.hash = c.definition_hash
 join spaces as s on s.id = c.space_id;
 
 -- name: lock
--- The fence: whoever holds this row lock with a matching fence may write for the execution. No row: it is not ours.
+-- The row of an execution, where the fence holds.
 -- params: id; fence.
 select 1 as mine from command_executions
 where id = %(id)s and fence = %(fence)s and state = 'running'
 for no key update;
 
 -- name: write
--- Ledger rows of an execution, whose row is locked for it where the fence holds. No row: it is not ours, and nothing is
--- written. A step inserted twice (the answer to a commit was lost) is still one; of two lists of a map the first wins.
+-- Ledger rows of an execution, whose row is locked for it where the fence holds. Where it does not it raises WF001, and
+-- with it fails the transaction, and the effects in it. A step inserted twice (the answer to a commit was lost) is still
+-- one; of two lists of a map the first wins.
 -- params: id; fence; steps, mutations, frozen: JSON lists of their columns, or null. index: primary keys.
 with held as (
     select id from command_executions
@@ -119,7 +120,7 @@ with held as (
     from held, json_to_recordset(%(frozen)s::json) as list (path text, items jsonb)
     on conflict (execution_id, path) do nothing
 )
-select id from held;
+select coalesce((select id from held), fence_lost());
 
 -- name: finish
 -- The final state, once, and only behind the fence. No row: somebody else's by now.

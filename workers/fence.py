@@ -1,7 +1,7 @@
 """Writing for a claimed execution, as long as the claim holds.
 
-Every transaction here begins by locking the execution's row where id, fence and `running` still match. Whoever lost the
-claim finds no row, writes nothing, and records no event. Events are recorded only after the commit of the rows they
+Every transaction here locks the execution's row where id, fence and `running` still match, and commits under that lock.
+Whoever lost the claim finds no such row, writes nothing, and records no event. Events are recorded only after the commit of the rows they
 come from: killed in between, a committed row stands without its event, and holds all that is needed to emit it later.
 All that a claim may write is here, so that this can be seen of each.
 """
@@ -19,6 +19,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 from psycopg import Connection, Cursor
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
@@ -45,6 +46,9 @@ from workers.hints import Hints
 from workers.ledger_rows import Batch, lists_of
 from workers.slots import wake_next
 from workers.submissions import Acceptance
+
+#: What Postgres says to whoever writes for an execution that is not his any more (`fence_lost` in the schema).
+FENCE_LOST = "WF001"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +119,13 @@ class Fence:
 
     @contextmanager
     def effect(self, waiting: Batch, batch: Batch) -> Iterator[Connection[Any]]:
-        """One transaction that holds the execution's row lock, for the effect of one step.
+        """One transaction for the effect of one step; it begins with the first statement.
+
+        The lock is its last statement but the commit: what is committed under it was done by its holder, and whoever
+        takes the execution meanwhile waits for no effect (decision 0012).
 
         Args:
-            waiting: Written before it.
+            waiting: Written with it.
             batch: What came of it; written and committed when the block ends well.
 
         Raises:
@@ -127,32 +134,26 @@ class Fence:
             LedgerBroken: Postgres refuses a row of the ledger; nobody's step is to blame.
         """
         with self._connection() as connection:
-            with own_statements(), connection.in_one_go():
-                connection.control(b"begin")
-                held = self._write(connection, waiting)
-            if held.fetchone() is None:
-                raise self._lost()
+            connection.owes_begin = True
             yield connection
+            connection.owes_begin = False
+            is_begun = connection.pgconn.transaction_status != TransactionStatus.IDLE
             with own_statements(), connection.in_one_go():
-                self._write(connection, batch)
-                connection.control(b"commit")
+                self._write(connection, waiting + batch)
+                if is_begun:
+                    connection.control(b"commit")
 
     def store(self, batch: Batch) -> None:
-        """Insert ledger rows and what belongs to them.
+        """Insert ledger rows and what belongs to them, in one transaction and one round trip.
 
         Raises:
             LedgerError: As `effect`.
         """
-        with self._connection() as connection, own_statements():
-            with connection.in_one_go():
-                connection.control(b"begin")
-                held = self._write(connection, batch)
-                connection.control(b"commit")
-            if held.fetchone() is None:
-                raise self._lost()
+        with self._connection() as connection, own_statements(), connection.in_one_go():
+            self._write(connection, batch)
 
     def end(self, batch: Batch, write: Callable[[Connection[Any]], Ending]) -> Event | None:
-        """Insert ledger rows together with how an attempt ended, all in one round trip.
+        """Insert ledger rows together with how an attempt ended, in one transaction and one round trip.
 
         Returns:
             Its event, to be announced.
@@ -162,11 +163,9 @@ class Fence:
         """
         with self._connection() as connection, own_statements():
             with connection.in_one_go():
-                connection.control(b"begin")
                 if batch:
                     self._write(connection, batch)
                 ending = write(connection)
-                connection.control(b"commit")
             # What is written for this execution asks for the fence by itself: where it did not hold, nothing was.
             # Others may have been woken, which is right at any time.
             return self.settle(ending)
@@ -186,27 +185,24 @@ class Fence:
     @contextmanager
     def _connection(self) -> Iterator[PatientConnection]:
         """A connection of the pool, its transaction rolled back when the block fails."""
-        with losing_postgres(), self.pool.connection() as connection:
+        with losing_postgres(), self.pool.connection() as pooled:
+            connection = cast("PatientConnection", pooled)
             try:
-                yield cast("PatientConnection", connection)
-            except BaseException:
-                # A connection that is lost has rolled back by itself.
-                with suppress(psycopg.Error):
-                    connection.rollback()
+                yield connection
+            except BaseException as error:
+                undo(connection)
+                if getattr(error, "sqlstate", None) == FENCE_LOST:
+                    raise self._lost() from None
                 raise
 
-    def _write(self, connection: Connection[Any], batch: Batch) -> Cursor[Any]:
-        """Insert ledger rows and what belongs to them; the cursor has a row where the fence holds."""
+    def _write(self, connection: Connection[Any], batch: Batch) -> None:
+        """Insert ledger rows and what belongs to them; in one go with the commit, for where the fence is lost it fails."""
         parameters = {"id": self.claim.id, "fence": self.claim.fence}
-        if not batch:
-            return connection.execute(SQL["lock"], parameters)
-        held = connection.execute(SQL["write"], parameters | lists_of(batch, self.claim))
+        connection.execute(SQL["write"], parameters | lists_of(batch, self.claim))
         children = [accept(child, self.claim).row() for child in batch.accepted()]
         if children:
-            self._require(held)
             with connection.cursor() as cursor:
                 cursor.executemany(SQL["submit"], children)
-        return held
 
     def _require(self, held: Cursor[Any]) -> None:
         """Wait for the answer before a statement that does not ask for the fence by itself."""
@@ -406,12 +402,21 @@ def losing_postgres() -> Iterator[None]:
         raise
 
 
+def undo(connection: PatientConnection) -> None:
+    """Roll back whatever is open. A connection that is lost has done so by itself; one in the middle of something goes."""
+    connection.owes_begin = False
+    with suppress(psycopg.Error):
+        connection.rollback()
+    if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+        connection.close()
+
+
 @contextmanager
 def own_statements() -> Iterator[None]:
     """Tells an error of the ledger's own statements from one of a step's: no step is blamed for it."""
     try:
         yield
     except psycopg.Error as error:
-        if is_connection_loss(error):
+        if is_connection_loss(error) or error.sqlstate == FENCE_LOST:
             raise
         raise LedgerBroken(f"Postgres refused a row of the ledger: {type(error).__name__}") from error

@@ -25,6 +25,10 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(self.rows or self.frozen or self.children)
 
+    def __add__(self, later: Batch) -> Batch:
+        """Both, in this order."""
+        return Batch(self.rows + later.rows, self.frozen + later.frozen, self.children + later.children)
+
     def accepted(self) -> list[Child]:
         """Executions that are accepted with it: those that run on their own, and those that a step waits for."""
         return [*(child for row in self.rows for child in row.children), *self.children]

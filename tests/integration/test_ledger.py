@@ -111,23 +111,32 @@ def test_a_run_that_lost_its_claim_writes_nothing_and_records_nothing(
     assert world.executions.get(claim.id).state == "running"
 
 
-def test_an_effect_holds_the_row_so_that_nobody_can_take_the_claim_meanwhile(
+def test_a_claim_that_is_taken_in_the_middle_of_an_effect_undoes_it_and_waits_for_nothing(
     world: World, clock: ManualClock, connection: Connection[Any]
 ) -> None:
     claim = world.claim()
     ledger, meter = WriteBehindLedger(world.fence(claim)), _meter(clock, claim)
 
-    taken = threading.Thread(target=_take_away, args=(connection, claim))
-    with ledger.effect() as transaction:
-        taken.start()
-        taken.join(0.2)
-        assert taken.is_alive()
+    with pytest.raises(FenceLost), ledger.effect() as transaction:
+        transaction.connection.execute("insert into spaces (id, name) values (%s, 'lost')", [claim.id])
+        _take_away(connection, claim)
         transaction.add(_row(meter, "only"))
-    taken.join(5)
 
-    assert _paths(connection, claim.id) == ["only"]
-    with pytest.raises(FenceLost):
-        ledger.finish(Outcome(None, None, None, meter.totals))
+    assert _paths(connection, claim.id) == []
+    assert connection.execute("select from spaces where name = 'lost'").fetchone() is None
+    assert world.recorder.types[2:] == []
+
+
+def test_an_effect_that_asked_the_database_for_nothing_is_kept_as_any_other(
+    world: World, clock: ManualClock, connection: Connection[Any]
+) -> None:
+    claim = world.claim()
+    ledger, meter = WriteBehindLedger(world.fence(claim)), _meter(clock, claim)
+
+    with ledger.effect() as transaction:
+        transaction.add(_row(meter, "nothing"))
+
+    assert _paths(connection, claim.id) == ["nothing"]
 
 
 @pytest.mark.req("C-04")
