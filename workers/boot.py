@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -165,6 +166,7 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
         alarm.start()
         watch.start()
         heartbeat.start()
+        gc.freeze()  # what is here by now stays: no run's rubbish is looked for among it
         _consume(resources.broker, workers, stop, on_stop=runner.stop)
         # What took longer than that is interrupted: it would hold its execution's lock, and its end with its process
         # would count as a death.

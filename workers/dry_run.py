@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from dsl.executor import Outcome
 from dsl.step import StepRow
-from workers.fence import Fence, Release, losing_postgres
+from workers.fence import Companion, Fence, Release, losing_postgres
 from workers.ledger import Effect
 from workers.ledger_rows import Batch
 
@@ -68,8 +68,8 @@ class DryRunLedger:
         self.rollback()
         self._fence.announce(self._fence.end(Batch(), lambda connection: self._fence.release(connection, release)))
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome, companion: Companion | None = None) -> None:
         self.rollback()
-        event = self._fence.end(self._batch, lambda connection: self._fence.finish(connection, outcome))
+        event = self._fence.end(self._batch, lambda connection: self._fence.finish(connection, outcome), companion)
         self._fence.emit(self._batch)
         self._fence.announce(event)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.errors import DeadlockDetected, DiskFull, QueryCanceled
 from psycopg.rows import class_row, scalar_row
 from psycopg_pool import ConnectionPool
@@ -169,6 +169,23 @@ class Claim:
     failing: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A claim that was asked for.
+
+    Attributes:
+        cursor: Has it, if there is one.
+        parameters: Of the statement.
+        now_us: When it was asked for.
+        event_id: Of the event that follows.
+    """
+
+    cursor: Cursor[Claim]
+    parameters: Mapping[str, Any]
+    now_us: int
+    event_id: bytes | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
     """A row of `command_steps`, as its execution's owner sees it."""
@@ -272,6 +289,15 @@ class Executions:
         Raises:
             StoreUnavailable: Postgres did not answer.
         """
+        with reaching_store(), self._pool.connection() as connection:
+            asked = self.ask(connection, lane, worker_id)
+            claim = asked.cursor.fetchone()
+        if claim is None:
+            claim = self._claim_with_care(asked.parameters)
+        return self._claimed(claim, asked)
+
+    def ask(self, connection: Connection[Any], lane: str, worker_id: UUID) -> Asked:
+        """Ask for a claim in somebody's transaction; once that is committed, `answered` tells what was claimed."""
         now_us = self._clock.unix_us()
         event_id = mint(now_us) if self._recorder.enabled else None
         parameters = {
@@ -280,12 +306,16 @@ class Executions:
             "worker_id": worker_id,
             "event_id": event_id and UUID(bytes=event_id),
         }
-        claims = self._fetch(Claim, SQL["claim"], parameters | {"counted": False})
-        claim = claims[0] if claims else self._claim_with_care(parameters)
-        if claim is None:
-            return None
-        if event_id is not None:
-            self._recorder.record(ExecutionStarted(event_id, now_us, self.scope(claim), claim.waited_us))
+        cursor = connection.cursor(row_factory=class_row(Claim)).execute(SQL["claim"], parameters | {"counted": False})
+        return Asked(cursor, parameters, now_us, event_id)
+
+    def answered(self, asked: Asked) -> Claim | None:
+        """What was claimed; none also where a closer look may find something (`claim` takes it)."""
+        return self._claimed(asked.cursor.fetchone(), asked)
+
+    def _claimed(self, claim: Claim | None, asked: Asked) -> Claim | None:
+        if claim is not None and asked.event_id is not None:
+            self._recorder.record(ExecutionStarted(asked.event_id, asked.now_us, self.scope(claim), claim.waited_us))
         return claim
 
     def _claim_with_care(self, parameters: Mapping[str, Any]) -> Claim | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 from uuid import UUID
 
 import msgspec
@@ -80,6 +80,18 @@ class Ending:
     held: Cursor[Any]
     event: Event | None = None
     woken: Sequence[Cursor[Any]] = ()
+
+
+class Companion(Protocol):
+    """What else is asked for in the transaction that ends an attempt."""
+
+    def ask(self, connection: Connection[Any]) -> None:
+        """Send it; the answer is not there yet."""
+        ...
+
+    def hear(self) -> None:
+        """Read the answer: the transaction is committed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +164,15 @@ class Fence:
         with self._connection() as connection, own_statements(), connection.in_one_go():
             self._write(connection, batch)
 
-    def end(self, batch: Batch, write: Callable[[Connection[Any]], Ending]) -> Event | None:
+    def end(
+        self, batch: Batch, write: Callable[[Connection[Any]], Ending], companion: Companion | None = None
+    ) -> Event | None:
         """Insert ledger rows together with how an attempt ended, in one transaction and one round trip.
+
+        Args:
+            batch: Written before the end.
+            write: Writes it.
+            companion: Goes along; where it is what Postgres refuses, the end is written without it.
 
         Returns:
             Its event, to be announced.
@@ -161,11 +180,25 @@ class Fence:
         Raises:
             LedgerError: As `effect`.
         """
+        try:
+            return self._end(batch, write, companion)
+        except LedgerBroken:
+            if companion is None:
+                raise
+            return self._end(batch, write, None)
+
+    def _end(
+        self, batch: Batch, write: Callable[[Connection[Any]], Ending], companion: Companion | None
+    ) -> Event | None:
         with self._connection() as connection, own_statements():
             with connection.in_one_go():
                 if batch:
                     self._write(connection, batch)
                 ending = write(connection)
+                if companion is not None:
+                    companion.ask(connection)
+            if companion is not None:
+                companion.hear()
             # What is written for this execution asks for the fence by itself: where it did not hold, nothing was.
             # Others may have been woken, which is right at any time.
             return self.settle(ending)

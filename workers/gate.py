@@ -16,6 +16,11 @@ class Gate:
         self._waiting_alone = 0
         self._is_alone = False
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits to be alone, so that nobody inside should begin anything more."""
+        return self._waiting_alone > 0
+
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Be inside, with others."""

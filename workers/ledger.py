@@ -15,7 +15,7 @@ from psycopg import Connection
 from dsl.errors import LedgerBroken, LedgerError, LedgerUnavailable
 from dsl.executor import Outcome
 from dsl.step import Child, Ledger, StepRow
-from workers.fence import Ending, Fence, Release, losing_postgres
+from workers.fence import Companion, Ending, Fence, Release, losing_postgres
 from workers.ledger_rows import Batch
 
 log = structlog.get_logger(__name__)
@@ -57,8 +57,8 @@ class RunLedger(Ledger, Protocol):
         """
         ...
 
-    def finish(self, outcome: Outcome) -> None:
-        """Commit what waits together with the final state, then record the final event.
+    def finish(self, outcome: Outcome, companion: Companion | None = None) -> None:
+        """Commit what waits together with the final state, and with what goes along; then record the final event.
 
         Raises:
             LedgerError: As `Fence.end`.
@@ -133,8 +133,8 @@ class WriteBehindLedger:
         finally:
             self._lock.release()
 
-    def finish(self, outcome: Outcome) -> None:
-        self._end(lambda connection: self._fence.finish(connection, outcome))
+    def finish(self, outcome: Outcome, companion: Companion | None = None) -> None:
+        self._end(lambda connection: self._fence.finish(connection, outcome), companion)
 
     def release(self, release: Release) -> None:
         self._end(lambda connection: self._fence.release(connection, release))
@@ -142,10 +142,10 @@ class WriteBehindLedger:
     def fail(self, error: Mapping[str, Any]) -> None:
         self._end(lambda connection: self._fence.fail(connection, error))
 
-    def _end(self, write: Callable[[Connection[Any]], Ending]) -> None:
+    def _end(self, write: Callable[[Connection[Any]], Ending], companion: Companion | None = None) -> None:
         with self._lock:
             self._check()
-            event = self._fence.end(self._pending, write)
+            event = self._fence.end(self._pending, write, companion)
             self._emit()
             self._fence.announce(event)
 

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from psycopg import Connection
 
 from dsl.command import Command
 from dsl.errors import FenceLost, LedgerUnavailable, Stopped, Suspended
@@ -33,9 +34,9 @@ from workers.alarm import Alarm
 from workers.control import RunControl
 from workers.dry_run import DryRunLedger
 from workers.errors import CommandTimedOut
-from workers.executions import Claim, Executions
+from workers.executions import Asked, Claim, Executions
 from workers.failures import Failures
-from workers.fence import Fence, Release
+from workers.fence import Companion, Fence, Release
 from workers.final_failure import keep, kept
 from workers.flusher import Flusher
 from workers.gate import Gate
@@ -48,6 +49,28 @@ log = structlog.get_logger(__name__)
 
 #: Between two tries to end an execution whose Postgres went away.
 PATIENCE = timedelta(seconds=1)
+
+
+class _Following:
+    """The next claim of a lane, asked for together with the end of the execution before: one commit for both.
+
+    Whoever ends an execution and claims another was free in between for nothing. Killed before the commit, neither was
+    done; if only the answer is lost, what was claimed is astray (`workers.strays`).
+    """
+
+    def __init__(self, executions: Executions, lane: str, worker_id: Callable[[], UUID]) -> None:
+        self._executions = executions
+        self._lane = lane
+        self._worker_id = worker_id
+        self._asked: Asked | None = None
+        self.claim: Claim | None = None
+
+    def ask(self, connection: Connection[Any]) -> None:
+        self._asked = self._executions.ask(connection, self._lane, self._worker_id())
+
+    def hear(self) -> None:
+        if self._asked is not None:
+            self.claim = self._executions.answered(self._asked)
 
 
 class Runner:
@@ -121,26 +144,35 @@ class Runner:
         ran = 0
         while not self._stopping.is_set():
             with self._gate.entered():
-                try:
-                    claim = self._executions.claim(lane, self._worker_id())
-                except StoreUnavailable as error:
-                    # Nothing is lost: the rows are still queued, and the sweeper hints again once Postgres is back.
-                    # If one was claimed and only the answer lost, it is astray (`workers.strays`).
-                    log.warning("claim_postponed", lane=lane, reason=error.code)
-                    return ran
-                except Exception:
-                    log.exception("claim_failed", lane=lane)
-                    return ran
+                claim = self._claim(lane)
                 if claim is None:
                     return ran
-                with (
-                    self._holding(claim),
-                    self._gate.alone() if claim.alone else nullcontext(),
-                    bind(correlation_id=claim.correlation_id, execution_id=claim.id),
-                ):
-                    self.run(claim)
-            ran += 1
+                while claim is not None:
+                    claim = self._run_held(claim, lane)
+                    ran += 1
         return ran
+
+    def _claim(self, lane: str) -> Claim | None:
+        try:
+            return self._executions.claim(lane, self._worker_id())
+        except StoreUnavailable as error:
+            # Nothing is lost: the rows are still queued, and the sweeper hints again once Postgres is back.
+            # If one was claimed and only the answer lost, it is astray (`workers.strays`).
+            log.warning("claim_postponed", lane=lane, reason=error.code)
+        except Exception:
+            log.exception("claim_failed", lane=lane)
+        return None
+
+    def _run_held(self, claim: Claim, lane: str) -> Claim | None:
+        """Run it; what was claimed together with its end."""
+        following = _Following(self._executions, lane, self._worker_id)
+        with (
+            self._holding(claim),
+            self._gate.alone() if claim.alone else nullcontext(),
+            bind(correlation_id=claim.correlation_id, execution_id=claim.id),
+        ):
+            self.run(claim, following)
+        return following.claim
 
     def held(self) -> list[tuple[UUID, int]]:
         """Executions and attempts that are claimed here and have not ended; of those that wait to be alone, too."""
@@ -155,8 +187,13 @@ class Runner:
         finally:
             self._held.discard(attempt)
 
-    def run(self, claim: Claim) -> None:
-        """One attempt. Whatever a step raises ends it; killed anywhere in it, another goes on after the lease."""
+    def run(self, claim: Claim, companion: Companion | None = None) -> None:
+        """One attempt. Whatever a step raises ends it; killed anywhere in it, another goes on after the lease.
+
+        Args:
+            claim: What to run.
+            companion: Goes along when it finishes, unless this process should begin nothing more.
+        """
         fence = Fence(
             pool=self._pool,
             claim=claim,
@@ -172,7 +209,7 @@ class Runner:
         if self._budget is not None and claim.attempt == 1:
             self._budget.begin(claim.slug)
         try:
-            ending = self._dry_run(fence) if claim.dry_run else self._real_run(fence)
+            ending = self._dry_run(fence, companion) if claim.dry_run else self._real_run(fence, companion)
         except FenceLost as error:
             log.warning("execution_abandoned", slug=claim.slug, attempt=claim.attempt, reason=error.code)
             return
@@ -222,25 +259,26 @@ class Runner:
             else:
                 return
 
-    def _real_run(self, fence: Fence) -> Outcome | Release:
+    def _real_run(self, fence: Fence, companion: Companion | None) -> Outcome | Release:
         ledger = WriteBehindLedger(fence)
         with self._flusher.watching(ledger):
-            return self._attempt(fence, ledger)
+            return self._attempt(fence, ledger, companion)
 
-    def _dry_run(self, fence: Fence) -> Outcome | Release:
+    def _dry_run(self, fence: Fence, companion: Companion | None) -> Outcome | Release:
         ledger = DryRunLedger(fence, self._settings.dry_run_lock_timeout)
         try:
-            return self._attempt(fence, ledger)
+            return self._attempt(fence, ledger, companion)
         finally:
             ledger.rollback()
 
-    def _attempt(self, fence: Fence, ledger: RunLedger) -> Outcome | Release:
+    def _attempt(self, fence: Fence, ledger: RunLedger, companion: Companion | None) -> Outcome | Release:
         """Run it, and write how it ended."""
         ending = self._execute(fence, ledger)
         if isinstance(ending, Release):
             ledger.release(ending)
         else:
-            ledger.finish(ending)
+            goes_on = not self._stopping.is_set() and not self._gate.is_wanted
+            ledger.finish(ending, companion if goes_on else None)
         return ending
 
     def _execute(self, fence: Fence, ledger: RunLedger) -> Outcome | Release:
