@@ -254,7 +254,7 @@ class Executor:
     ) -> StepRow:
         effect = step.effect_of(params)
         if effect is Effect.DATABASE:
-            with self._ledger.effect() as transaction:
+            with self._ledger.effect(pipelined=step.pipelined) as transaction:
                 context.connection = transaction.connection
                 with self._control.running(context.spec.timeout, transaction.connection):
                     result = step.run(params, context)

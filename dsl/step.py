@@ -320,6 +320,10 @@ class Step(ABC):
     Class attributes:
         type: Registered name, `noun.verb` or a verb.
         effect: What it does to the world.
+        pipelined: Of a step with effect on the database: whether its statements may wait for each other and for its
+            ledger row, and be sent together (libpq's pipeline mode): fewer round trips. Then what fails without its
+            result being fetched is heard of after `run`, where no `timeout` of the step ends it, and there is no
+            `COPY` and no `rowcount`.
         Params: Model of its evaluated parameters (everything of `with:` that is not named below).
         blocks: Keys of `with:` that are step lists, and whether each is required.
         conditions: Keys of `with:` that are Liquid conditions without braces; all required.
@@ -332,6 +336,7 @@ class Step(ABC):
 
     type: ClassVar[str]
     effect: ClassVar[Effect]
+    pipelined: ClassVar[bool] = False
     Params: ClassVar[ParamsModel]
     blocks: ClassVar[Mapping[str, bool]] = {}
     conditions: ClassVar[tuple[str, ...]] = ()
@@ -484,8 +489,11 @@ class Unstopped:
 class Ledger(Protocol):
     """Where step rows go. Events follow their rows, after the commit."""
 
-    def effect(self) -> AbstractContextManager[EffectTransaction]:
-        """One transaction: lock the execution's row behind the fence, write what waits, then effect and row.
+    def effect(self, *, pipelined: bool = False) -> AbstractContextManager[EffectTransaction]:
+        """One transaction: the effect, what waits and its row, committed under the lock of the execution's row.
+
+        Args:
+            pipelined: Whether the effect may be sent together with the rest (`Step.pipelined`).
 
         Raises:
             FenceLost: Another claim owns the execution; nothing was written.

@@ -17,6 +17,7 @@ from psycopg import Transaction
 from psycopg.abc import Params, PQGen, Query
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.generators import send
+from psycopg.pq.abc import PGresult
 from psycopg.rows import Row
 from psycopg_pool import ConnectionPool, PoolTimeout
 from redis import AuthenticationError, Redis, RedisError
@@ -65,7 +66,20 @@ class _OneGo(psycopg.Pipeline):
 
     psycopg's own sends each statement as it comes, in a packet of its own that the server wakes up for. This
     overrides what psycopg 3.3 keeps to itself; tests/integration/test_connections.py would notice another one.
+
+    Attributes:
+        failed: The cursor whose statement failed first, if one did.
     """
+
+    failed: psycopg.Cursor[Any] | None = None
+
+    def _process_results(self, queued: Any, results: list[PGresult]) -> None:  # noqa: ANN401 - psycopg's own
+        try:
+            super()._process_results(queued, results)
+        except psycopg.Error:
+            if queued is not None and self.failed is None:
+                self.failed = queued[0]
+            raise
 
     def _communicate_gen(self) -> PQGen[None]:
         """What psycopg does after each statement."""
@@ -157,17 +171,23 @@ class PatientConnection(psycopg.Connection[Any]):
             self.wait(self._exec_command(command))
 
     @contextmanager
-    def in_one_go(self) -> Iterator[None]:
+    def in_one_go(self) -> Iterator[_OneGo]:
         """Send the statements of the block together, at its end; their results are there afterwards.
 
-        The first that fails raises, at the end. A result that is asked for inside the block costs a round trip of its
-        own. Without a `begin` they are one transaction all the same: the server commits at the end of what it was sent,
-        or nothing. Whoever begins a transaction here rolls it back when anything is raised.
+        Without a `begin` they are one transaction all the same: the server commits at the end of what it was sent, or
+        nothing. The first that fails raises, at the end. A result that is asked for inside the block costs a round trip
+        of its own, and commits nothing. When the block raises, all of it is rolled back. Whoever begins a transaction
+        here rolls it back himself when anything is raised.
         """
         pipeline = self._pipeline = _OneGo(self)
         try:
             with pipeline:
-                yield
+                try:
+                    yield pipeline
+                except BaseException:
+                    # What was sent so far would be committed with the end of the pipeline.
+                    self.control(b"rollback")
+                    raise
         finally:
             self._pipeline = None
 

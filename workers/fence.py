@@ -130,7 +130,7 @@ class Fence:
     put_off: list[timedelta] = field(default_factory=list)
 
     @contextmanager
-    def effect(self, waiting: Batch, batch: Batch) -> Iterator[Connection[Any]]:
+    def effect(self, waiting: Batch, batch: Batch, *, pipelined: bool = False) -> Iterator[Connection[Any]]:
         """One transaction for the effect of one step; it begins with the first statement.
 
         The lock is its last statement but the commit: what is committed under it was done by its holder, and whoever
@@ -139,6 +139,8 @@ class Fence:
         Args:
             waiting: Written with it.
             batch: What came of it; written and committed when the block ends well.
+            pipelined: Whether all of it is sent in one go, with the commit; the effect's own errors are raised at the
+                end of the block then, too.
 
         Raises:
             FenceLost: Somebody else's by now; nothing is written.
@@ -146,14 +148,27 @@ class Fence:
             LedgerBroken: Postgres refuses a row of the ledger; nobody's step is to blame.
         """
         with self._connection() as connection:
-            connection.owes_begin = True
-            yield connection
-            connection.owes_begin = False
-            is_begun = connection.pgconn.transaction_status != TransactionStatus.IDLE
-            with own_statements(), connection.in_one_go():
-                self._write(connection, waiting + batch)
-                if is_begun:
-                    connection.control(b"commit")
+            effect = self._in_one_go if pipelined else self._begun
+            with effect(connection, waiting, batch):
+                yield connection
+
+    @contextmanager
+    def _begun(self, connection: PatientConnection, waiting: Batch, batch: Batch) -> Iterator[None]:
+        connection.owes_begin = True
+        yield
+        connection.owes_begin = False
+        is_begun = connection.pgconn.transaction_status != TransactionStatus.IDLE
+        with own_statements(), connection.in_one_go():
+            self._write(connection, waiting + batch)
+            if is_begun:
+                connection.control(b"commit")
+
+    @contextmanager
+    def _in_one_go(self, connection: PatientConnection, waiting: Batch, batch: Batch) -> Iterator[None]:
+        ours: set[Cursor[Any]] = set()
+        with own_statements(lambda: sent.failed in ours), connection.in_one_go() as sent:
+            yield
+            ours.update(self._write(connection, waiting + batch))
 
     def store(self, batch: Batch) -> None:
         """Insert ledger rows and what belongs to them, in one transaction and one round trip.
@@ -228,14 +243,16 @@ class Fence:
                     raise self._lost() from None
                 raise
 
-    def _write(self, connection: Connection[Any], batch: Batch) -> None:
-        """Insert ledger rows and what belongs to them; in one go with the commit, for where the fence is lost it fails."""
+    def _write(self, connection: Connection[Any], batch: Batch) -> list[Cursor[Any]]:
+        """Insert ledger rows and what belongs to them: in one go with the commit, for it fails where the fence is lost."""
         parameters = {"id": self.claim.id, "fence": self.claim.fence}
-        connection.execute(SQL["write"], parameters | lists_of(batch, self.claim))
+        cursors = [connection.execute(SQL["write"], parameters | lists_of(batch, self.claim))]
         children = [accept(child, self.claim).row() for child in batch.accepted()]
         if children:
-            with connection.cursor() as cursor:
-                cursor.executemany(SQL["submit"], children)
+            cursor = connection.cursor()
+            cursor.executemany(SQL["submit"], children)
+            cursors.append(cursor)
+        return cursors
 
     def _require(self, held: Cursor[Any]) -> None:
         """Wait for the answer before a statement that does not ask for the fence by itself."""
@@ -445,11 +462,11 @@ def undo(connection: PatientConnection) -> None:
 
 
 @contextmanager
-def own_statements() -> Iterator[None]:
+def own_statements(is_own: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Tells an error of the ledger's own statements from one of a step's: no step is blamed for it."""
     try:
         yield
     except psycopg.Error as error:
-        if is_connection_loss(error) or error.sqlstate == FENCE_LOST:
+        if is_connection_loss(error) or error.sqlstate == FENCE_LOST or not is_own():
             raise
         raise LedgerBroken(f"Postgres refused a row of the ledger: {type(error).__name__}") from error

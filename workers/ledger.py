@@ -80,11 +80,11 @@ class WriteBehindLedger:
         self._broken: LedgerError | None = None
 
     @contextmanager
-    def effect(self) -> Iterator[Effect]:
+    def effect(self, *, pipelined: bool = False) -> Iterator[Effect]:
         batch = Batch()
         with self._lock:
             self._check()
-            with self._fence.effect(self._pending, batch) as connection:
+            with self._fence.effect(self._pending, batch, pipelined=pipelined) as connection:
                 yield Effect(connection, batch)
             self._emit(batch)
 

@@ -46,6 +46,7 @@ class FragmentCreate(Step):
 
     type = "fragment.create"
     effect = Effect.DATABASE
+    pipelined = True
     Params = FragmentCreateParams
 
     def run(self, params: FragmentCreateParams, context: StepContext) -> StepResult:

@@ -65,6 +65,7 @@ class FragmentDelete(Step):
 
     type = "fragment.delete"
     effect = Effect.DATABASE
+    pipelined = True
     Params = FragmentDeleteParams
 
     def run(self, params: FragmentDeleteParams, context: StepContext) -> StepResult:

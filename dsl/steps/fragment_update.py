@@ -47,6 +47,7 @@ class FragmentUpdate(Step):
 
     type = "fragment.update"
     effect = Effect.DATABASE
+    pipelined = True
     Params = FragmentUpdateParams
 
     def run(self, params: FragmentUpdateParams, context: StepContext) -> StepResult:

@@ -50,6 +50,7 @@ class Notify(Step):
 
     type = "notify"
     effect = Effect.DATABASE
+    pipelined = True
     Params = NotifyParams
 
     def effect_of(self, params: NotifyParams) -> Effect:
