@@ -83,8 +83,7 @@ for no key update;
 -- name: write
 -- Ledger rows of an execution, whose row is locked for it where the fence holds. Where it does not it raises WF001, and
 -- with it fails the transaction, and the effects in it. A step inserted twice (the answer to a commit was lost) is still
--- one; of two lists of a map the first wins.
--- params: id; fence; steps, mutations, frozen: JSON lists of their columns, or null. index: primary keys.
+-- one. params: id; fence; steps, mutations: JSON lists of their columns, or null. index: primary keys.
 with held as (
     select id from command_executions
     where id = %(id)s and fence = %(fence)s and state = 'running'
@@ -114,13 +113,15 @@ with held as (
         changed_fields text[], rows_count integer, before_hash bytea, after_hash bytea, dry_run boolean,
         occurred_at timestamptz, event_id uuid, event_rows integer
     )
-), lists as (
-    insert into command_step_items (execution_id, path, items)
-    select held.id, path, items
-    from held, json_to_recordset(%(frozen)s::json) as list (path text, items jsonb)
-    on conflict (execution_id, path) do nothing
 )
 select coalesce((select id from held), fence_lost());
+
+-- name: freeze
+-- Lists of map steps, of two of the same the first, of an execution whose row `write` has locked in this transaction.
+-- params: id; lists: JSON list of {path, items}. index: primary key.
+insert into command_step_items (execution_id, path, items)
+select %(id)s, path, items from json_to_recordset(%(lists)s::json) as list (path text, items jsonb)
+on conflict (execution_id, path) do nothing;
 
 -- name: finish
 -- The final state, once, and only behind the fence. No row: somebody else's by now.

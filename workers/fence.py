@@ -43,7 +43,7 @@ from workers.alarm import Alarm
 from workers.children import accept
 from workers.executions import SQL, Claim
 from workers.hints import Hints
-from workers.ledger_rows import Batch, lists_of
+from workers.ledger_rows import Batch, lists_of, rows_of
 from workers.slots import wake_next
 from workers.submissions import Acceptance
 
@@ -246,7 +246,9 @@ class Fence:
     def _write(self, connection: Connection[Any], batch: Batch) -> list[Cursor[Any]]:
         """Insert ledger rows and what belongs to them: in one go with the commit, for it fails where the fence is lost."""
         parameters = {"id": self.claim.id, "fence": self.claim.fence}
-        cursors = [connection.execute(SQL["write"], parameters | lists_of(batch, self.claim))]
+        cursors = [connection.execute(SQL["write"], parameters | rows_of(batch, self.claim))]
+        if batch.frozen:
+            cursors.append(connection.execute(SQL["freeze"], {"id": self.claim.id, "lists": lists_of(batch)}))
         children = [accept(child, self.claim).row() for child in batch.accepted()]
         if children:
             cursor = connection.cursor()

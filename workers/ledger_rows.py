@@ -34,14 +34,21 @@ class Batch:
         return [*(child for row in self.rows for child in row.children), *self.children]
 
 
-def lists_of(batch: Batch, claim: Claim) -> dict[str, str | None]:
-    """The parameters `steps`, `mutations` and `frozen` of the statement `write`: JSON lists of columns, or none."""
-    lists = {
-        "steps": [_step(row) for row in batch.rows],
-        "mutations": [columns for row in batch.rows for columns in _mutations(row, claim)],
-        "frozen": [{"path": path, "items": msgspec.Raw(items.encode())} for path, items in batch.frozen],
+def rows_of(batch: Batch, claim: Claim) -> dict[str, str | None]:
+    """The parameters `steps` and `mutations` of the statement `write`: JSON lists of columns, or none."""
+    return {
+        "steps": _json([_step(row) for row in batch.rows]),
+        "mutations": _json([columns for row in batch.rows for columns in _mutations(row, claim)]),
     }
-    return {name: msgspec.json.encode(rows).decode() if rows else None for name, rows in lists.items()}
+
+
+def lists_of(batch: Batch) -> str | None:
+    """The parameter `lists` of the statement `freeze`: a JSON list, or none."""
+    return _json([{"path": path, "items": msgspec.Raw(items.encode())} for path, items in batch.frozen])
+
+
+def _json(rows: list[dict[str, Any]]) -> str | None:
+    return msgspec.json.encode(rows).decode() if rows else None
 
 
 def _step(row: StepRow) -> dict[str, Any]:
