@@ -14,12 +14,13 @@ HashContent: TypeAlias = Callable[[object], bytes]
 
 def created(fragment: Fragment, hash_content: HashContent) -> Mutation:
     """A fragment was stored."""
+    body = fragment.body()
     return Mutation(
         entity="fragment",
         operation="created",
         entity_id=fragment.id,
-        changed_fields=tuple(name for name, value in fragment.body().items() if value),
-        after=hash_content(fragment.body()),
+        changed_fields=tuple(name for name, value in body.items() if value),
+        after=hash_content(body),
     )
 
 

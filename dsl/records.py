@@ -23,6 +23,8 @@ MAX_JSON = 262_144
 #: Maps and lists inside one another in a state or a metadata, at most: what commands compute (`dsl.values.MAX_DEPTH`)
 #: fits in, and whoever reads it again does not run out of stack.
 MAX_JSON_DEPTH = 128
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 #: Tags of one fragment, and characters of one tag, at most.
 MAX_TAGS, MAX_TAG = 100, 100
 
@@ -91,8 +93,10 @@ def json_text(what: str, value: object) -> str:
         RecordInvalid: It is not JSON, holds what jsonb cannot, is longer than `MAX_JSON` or deeper than
             `MAX_JSON_DEPTH`.
     """
+    if value == {}:
+        return "{}"  # what most have
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise RecordInvalid(f"the {what} cannot be stored as JSON: {error}", field=what) from error
     if len(text) > MAX_JSON:

@@ -20,6 +20,8 @@ from telemetry.events import Category, ErrorFacts
 
 #: Bytes of a pseudonym or a content hash.
 HASH_BYTES = 16
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 #: Bytes of an error's fingerprint: it tells errors apart, it protects nothing.
 FINGERPRINT_BYTES = 8
 #: A longer class name is not one that somebody wrote.
@@ -82,7 +84,7 @@ class Pseudonyms:
         Raises:
             TypeError: The value is not JSON-able.
         """
-        canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        canonical = _CANONICAL.encode(value)
         return hmac.digest(self._content_key, canonical.encode("ascii"), "sha256")[:HASH_BYTES]
 
 
