@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, cast
 import psycopg
 import structlog
 from psycopg import Transaction
-from psycopg.abc import Params, PQGen, Query
+from psycopg.abc import Params, PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.generators import send
 from psycopg.pq.abc import PGresult
@@ -109,7 +109,7 @@ class _Cursor(psycopg.Cursor[Row]):
 
     def execute(
         self,
-        query: Query,
+        query: Any,  # noqa: ANN401 - psycopg's own has one signature per kind of query
         params: Params | None = None,
         *,
         prepare: bool | None = None,

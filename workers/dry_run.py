@@ -35,7 +35,7 @@ class DryRunLedger:
             self._stack = opening.pop_all()
 
     @contextmanager
-    def effect(self, *, pipelined: bool = False) -> Iterator[Effect]:  # noqa: ARG002 - of no use to a savepoint
+    def effect(self, *, pipelined: bool = False) -> Iterator[Effect]:
         effect = Effect(self._connection, Batch())
         with losing_postgres(), self._connection.transaction():
             yield effect

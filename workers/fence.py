@@ -1,9 +1,9 @@
 """Writing for a claimed execution, as long as the claim holds.
 
-Every transaction here locks the execution's row where id, fence and `running` still match, and commits under that lock.
-Whoever lost the claim finds no such row, writes nothing, and records no event. Events are recorded only after the commit of the rows they
-come from: killed in between, a committed row stands without its event, and holds all that is needed to emit it later.
-All that a claim may write is here, so that this can be seen of each.
+Every transaction here locks the execution's row where id, fence and `running` still match, and commits under that
+lock. Whoever lost the claim finds no such row, writes nothing, and records no event. Events are recorded only after the
+commit of the rows they come from: killed in between, a committed row stands without its event, and holds all that is
+needed to emit it later. All that a claim may write is here, so that this can be seen of each.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ class Fence:
                 raise
 
     def _write(self, connection: Connection[Any], batch: Batch) -> list[Cursor[Any]]:
-        """Insert ledger rows and what belongs to them: in one go with the commit, for it fails where the fence is lost."""
+        """Insert ledger rows and what belongs to them, in one go with the commit: it fails where the fence is lost."""
         parameters = {"id": self.claim.id, "fence": self.claim.fence}
         cursors = [connection.execute(SQL["write"], parameters | rows_of(batch, self.claim))]
         if batch.frozen:
@@ -455,7 +455,7 @@ def losing_postgres() -> Iterator[None]:
 
 
 def undo(connection: PatientConnection) -> None:
-    """Roll back whatever is open. A connection that is lost has done so by itself; one in the middle of something goes."""
+    """Roll back whatever is open. A connection that is lost has done so; one in the middle of something goes."""
     connection.owes_begin = False
     with suppress(psycopg.Error):
         connection.rollback()

@@ -171,7 +171,7 @@ class _Record:
         return self.given.get(path) or self.given.get(of_every_item(path))
 
     @contextmanager
-    def effect(self) -> Iterator[_Transaction]:
+    def effect(self, *, pipelined: bool = False) -> Iterator[_Transaction]:
         yield _Transaction(self.rows)
 
     @contextmanager

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from threading import Thread
@@ -235,3 +236,59 @@ def test_what_is_raised_between_statements_in_one_go_is_what_the_caller_hears(co
     connection.rollback()
 
     assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_what_is_raised_after_a_part_was_sent_undoes_that_part(connection: PatientConnection) -> None:
+    connection.execute("create temporary table sent (n int)")
+    with pytest.raises(LookupError), connection.in_one_go():
+        assert connection.execute("insert into sent values (1) returning n").fetchone() == (1,)
+        connection.execute("insert into sent values (2)")
+        raise LookupError
+
+    assert connection.info.transaction_status == TransactionStatus.IDLE
+    assert connection.execute("select count(*) from sent").fetchone() == (0,)
+
+
+def test_the_statement_that_failed_in_one_go_can_be_told(connection: PatientConnection) -> None:
+    connection.execute("create temporary table sent (n int unique)")
+    with pytest.raises(UniqueViolation), connection.in_one_go() as sent:
+        connection.execute("insert into sent values (1)")
+        failed = connection.execute("insert into sent values (1)")
+        connection.execute("insert into sent values (2)")
+
+    assert sent.failed is failed
+    assert connection.execute("select count(*) from sent").fetchone() == (0,)
+
+
+def _copy(connection: PatientConnection) -> None:
+    with connection.cursor().copy("copy sent from stdin") as copy:
+        copy.write_row([1])
+
+
+def _nest(connection: PatientConnection) -> None:
+    with connection.transaction():
+        connection.execute("insert into sent values (1)")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda connection: connection.execute("insert into sent values (1)"),
+        lambda connection: connection.cursor().executemany("insert into sent values (%s)", [[1]]),
+        lambda connection: psycopg.ClientCursor(connection).execute("insert into sent values (1)"),
+        _copy,
+        _nest,
+    ],
+    ids=["execute", "executemany", "another cursor", "copy", "nested transaction"],
+)
+def test_a_begin_that_is_owed_comes_before_whatever_is_first(
+    connection: PatientConnection, use: Callable[[PatientConnection], object]
+) -> None:
+    connection.execute("create temporary table sent (n int)")
+    connection.owes_begin = True
+
+    use(connection)
+
+    assert connection.info.transaction_status == TransactionStatus.INTRANS
+    connection.rollback()
+    assert connection.execute("select count(*) from sent").fetchone() == (0,)

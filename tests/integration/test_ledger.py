@@ -139,6 +139,60 @@ def test_an_effect_that_asked_the_database_for_nothing_is_kept_as_any_other(
     assert _paths(connection, claim.id) == ["nothing"]
 
 
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_whatever_way_an_effect_is_sent_it_commits_with_its_row_and_what_waited(
+    world: World, clock: ManualClock, connection: Connection[Any], pipelined: bool
+) -> None:
+    claim = world.claim()
+    ledger, meter = WriteBehindLedger(world.fence(claim)), _meter(clock, claim)
+    ledger.add(_row(meter, "first"))
+
+    with ledger.effect(pipelined=pipelined) as transaction:
+        transaction.connection.execute("insert into spaces (id, name) values (%s, 'made')", [claim.id])
+        transaction.add(_row(meter, "second"))
+
+    (effect,) = connection.execute("select xmin::text from spaces where name = 'made'").fetchall()
+    rows = connection.execute("select xmin::text from command_steps").fetchall()
+    assert rows == [effect, effect]
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_an_effect_that_postgres_refuses_is_the_fault_of_its_step(
+    world: World, clock: ManualClock, connection: Connection[Any], pipelined: bool
+) -> None:
+    claim = world.claim()
+    ledger, meter = WriteBehindLedger(world.fence(claim)), _meter(clock, claim)
+    ledger.add(_row(meter, "first"))
+
+    with pytest.raises(psycopg.errors.UniqueViolation), ledger.effect(pipelined=pipelined) as transaction:
+        for _ in range(2):
+            transaction.connection.execute("insert into spaces (id, name) values (%s, 'twice')", [claim.id])
+        transaction.add(_row(meter, "second"))
+
+    assert connection.execute("select from spaces where name = 'twice'").fetchone() is None
+    ledger.flush()
+    assert _paths(connection, claim.id) == ["first"]
+
+
+def test_an_effect_sent_in_one_go_that_lost_its_claim_or_fails_after_a_look_leaves_nothing(
+    world: World, clock: ManualClock, connection: Connection[Any]
+) -> None:
+    claim = world.claim()
+    ledger, meter = WriteBehindLedger(world.fence(claim)), _meter(clock, claim)
+    made = "insert into spaces (id, name) values (%s, 'half') returning name"
+
+    with pytest.raises(StepFailed), ledger.effect(pipelined=True) as transaction:
+        assert transaction.connection.execute(made, [claim.id]).fetchone() == ("half",)
+        raise StepFailed("what it found is not what it wants")
+    _take_away(connection, claim)
+    with pytest.raises(FenceLost), ledger.effect(pipelined=True) as transaction:
+        transaction.connection.execute(made, [claim.id])
+        transaction.add(_row(meter, "second"))
+
+    assert connection.execute("select from spaces where name = 'half'").fetchone() is None
+    assert _paths(connection, claim.id) == []
+
+
 @pytest.mark.req("C-04")
 def test_finishing_writes_what_waits_the_state_and_the_statistics_together(
     world: World, clock: ManualClock, connection: Connection[Any]
@@ -283,18 +337,21 @@ def _refuse_rows_of(connection: Connection[Any], path: str) -> None:
     )
 
 
+@pytest.mark.parametrize("pipelined", [False, True])
 def test_a_row_that_postgres_refuses_is_not_the_fault_of_the_step_that_takes_it_along(
-    world: World, clock: ManualClock, connection: Connection[Any]
+    world: World, clock: ManualClock, connection: Connection[Any], pipelined: bool
 ) -> None:
     claim = world.claim()
     ledger, meter = WriteBehindLedger(world.fence(claim)), _meter(clock, claim)
     _refuse_rows_of(connection, "light")
     ledger.add(_row(meter, "light"))
 
-    with pytest.raises(LedgerBroken), ledger.effect() as transaction:
+    with pytest.raises(LedgerBroken), ledger.effect(pipelined=pipelined) as transaction:
+        transaction.connection.execute("insert into spaces (id, name) values (%s, 'fine')", [claim.id])
         transaction.add(_row(meter, "heavy"))
 
     assert _paths(connection, claim.id) == []
+    assert connection.execute("select from spaces where name = 'fine'").fetchone() is None
 
 
 def test_a_flush_that_fails_stops_its_own_run_and_not_the_flusher(

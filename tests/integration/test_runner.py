@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from fixtures.stacks import eventually
 from psycopg import Connection
 
 from dsl.testing import make_command
 from telemetry.events import ExecutionCompleted, ExecutionFailed, StepFailed
 from telemetry.testing import ManualClock
+from workers.gate import Gate
 from workers.testing import World
 
 GREET = """
@@ -81,6 +85,74 @@ def test_a_lane_is_run_until_nothing_is_due(world: World, clock: ManualClock) ->
 
     assert runner.run_lane("default") == 5
     assert runner.run_lane("default") == 0
+
+
+def _claimed_with(connection: Connection[Any], ended: UUID, claimed: UUID) -> bool:
+    """Whether an execution was claimed by the transaction that ended another."""
+    found = connection.execute(
+        "select e.xmin = a.xmin from command_executions e, command_attempts a where e.id = %s and a.execution_id = %s",
+        [ended, claimed],
+    ).fetchone()
+    return found == (True,)
+
+
+def test_the_next_execution_is_claimed_with_the_end_of_the_one_before(
+    world: World, clock: ManualClock, connection: Connection[Any]
+) -> None:
+    first = world.submit(world.load(GREET), {"name": "you"})
+    clock.advance(timedelta(milliseconds=1))
+    second = world.submit(world.load(GREET), {"name": "you"})
+
+    assert world.runner().run_lane("default") == 2
+
+    assert _claimed_with(connection, ended=first, claimed=second)
+    assert world.recorder.types.count("command.execution.started") == 2
+
+
+def test_a_claim_that_postgres_refuses_leaves_the_end_it_goes_with_alone(
+    world: World, clock: ManualClock, connection: Connection[Any]
+) -> None:
+    first = world.submit(world.load(GREET), {"name": "you"})
+    clock.advance(timedelta(milliseconds=1))
+    second = world.submit(world.load(GREET), {"name": "you"})
+    connection.execute(
+        "create function refuse() returns trigger language plpgsql as"
+        " $$ begin raise exception using errcode = '53100', message = 'no space left'; end $$"
+    )
+    connection.execute(
+        "create trigger refuse before insert on command_attempts for each row"
+        f" when (new.execution_id = '{second}') execute function refuse()"
+    )
+
+    assert world.runner().run_lane("default") == 1
+
+    assert [world.executions.get(each).state for each in (first, second)] == ["succeeded", "queued"]
+
+
+def test_nothing_more_is_claimed_while_an_execution_waits_to_be_alone(
+    world: World, clock: ManualClock, connection: Connection[Any]
+) -> None:
+    first = world.submit(world.load(GREET), {"name": "you"})
+    clock.advance(timedelta(milliseconds=1))
+    second = world.submit(world.load(GREET), {"name": "you"})
+    runner = world.runner()
+    gate = runner._gate
+    waiting = threading.Thread(target=_be_alone, args=[gate])
+    claim = world.executions.claim("default", world.worker_id)
+    assert claim is not None
+
+    with gate.entered():
+        waiting.start()
+        eventually(lambda: gate.is_wanted)
+        assert runner._run_held(claim, "default") is None
+    waiting.join(5)
+
+    assert [world.executions.get(each).state for each in (first, second)] == ["succeeded", "queued"]
+
+
+def _be_alone(gate: Gate) -> None:
+    with gate.entered(), gate.alone():
+        pass
 
 
 def test_a_runner_that_is_stopping_claims_nothing_more(world: World) -> None:

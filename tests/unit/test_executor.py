@@ -86,7 +86,7 @@ class _Ledger:
     lost: bool = False
 
     @contextmanager
-    def effect(self) -> Iterator[_Effect]:
+    def effect(self, *, pipelined: bool = False) -> Iterator[_Effect]:
         if self.lost:
             raise FenceLost("gone")
         effect = _Effect(object())

@@ -55,7 +55,7 @@ class Rows:
     def __init__(self) -> None:
         self.rows: list[StepRow] = []
 
-    def effect(self) -> AbstractContextManager[EffectTransaction]:
+    def effect(self, *, pipelined: bool = False) -> AbstractContextManager[EffectTransaction]:
         raise AssertionError
 
     def reading(self) -> AbstractContextManager[Any]:
