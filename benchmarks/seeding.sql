@@ -65,7 +65,11 @@ select id, 'seeded.' || i %% 50, decode(md5('seeded'), 'hex'), state, 'default',
     '{"body": "buy milk and bread", "n": 7}', case when state = 'succeeded' then '{"text": "BUY MILK AND BREAD 5"}'::jsonb end,
     case when state in ('queued', 'scheduled') then 0 else 1 end, 1,
     case when state = 'running' then '00000000-0000-7000-8000-00000000000a'::uuid end, at,
-    case when state = 'scheduled' then now() + interval '1 day' + interval '1 second' * (i %% 3600) else at end,
+    case
+        when state = 'scheduled' then now() + interval '1 day' + interval '1 second' * (i %% 3600)
+        when state = 'queued' then now() -- since now: what has waited longer comes before what is more urgent
+        else at
+    end,
     case when state not in ('queued', 'scheduled') then at end,
     case when state not in ('running', 'queued', 'waiting', 'scheduled') then at + interval '20 milliseconds' end,
     1500, 20000, 3, 3, i %% 5 / 4, gen_random_uuid(), gen_random_uuid(), i %% 100 = 50,
