@@ -21,6 +21,8 @@ _TYPES: dict[str, type[FragmentCreated | FragmentUpdated | FragmentDeleted]] = {
 
 def mint_events(mutations: Sequence[Mutation], occurred_at_us: int) -> tuple[MutationEvent | None, ...]:
     """For each mutation its event, if it has one: those of fragments do, or the first of each operation for all."""
+    if not mutations:
+        return ()
     fragments: Counter[str] = Counter()
     for mutation in mutations:
         if mutation.entity == "fragment":

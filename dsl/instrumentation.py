@@ -7,7 +7,7 @@ the row alone, after the row is committed: now, or much later by whoever finds a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -240,14 +240,22 @@ class Totals:
         return sum(1 for last in self._outcomes.values() if last == outcome)
 
 
-def events_of(scope: Scope, row: StepRow) -> Iterator[Event]:
+def events_of(scope: Scope, row: StepRow) -> Sequence[Event]:
     """The events of a committed ledger row: the step's own, then those of its fragment changes."""
     if row.event_id is None:
-        return
-    yield _step_event(scope, row, row.event_id)
-    for mutation, event in zip(row.mutations, row.mutation_events, strict=True):
-        if event is not None:
-            yield fragment_event(scope, mutation, event, row.occurred_at_us, row.path)
+        return ()
+    own = _step_event(scope, row, row.event_id)
+    if not row.mutations:
+        return (own,)
+    changes = zip(row.mutations, row.mutation_events, strict=True)
+    return (
+        own,
+        *(
+            fragment_event(scope, mutation, event, row.occurred_at_us, row.path)
+            for mutation, event in changes
+            if event is not None
+        ),
+    )
 
 
 def _step_event(scope: Scope, row: StepRow, event_id: bytes) -> Event:

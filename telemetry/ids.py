@@ -17,17 +17,14 @@ ExecutionId = NewType("ExecutionId", UUID)
 #: The 16 bytes of a UUIDv7, big-endian. Events carry ids in this form: no UUID object is built on the hot path.
 EventId = NewType("EventId", bytes)
 
-_VERSION_7 = 0x7 << 76
-_VARIANT = 0b10 << 62
-_RANDOM_A = 0xFFF << 64
-_RANDOM_B = (1 << 62) - 1
+#: What every id has, version and variant, and where it is random.
+_MARKS = 0x7 << 76 | 0b10 << 62
+_RANDOM = 0xFFF << 64 | (1 << 62) - 1
 
 
 def mint(unix_us: int) -> EventId:
     """A new id whose 48-bit timestamp is the millisecond of `unix_us` (microseconds since the epoch)."""
-    noise = getrandbits(76)
-    value = (unix_us // 1000) << 80 | _VERSION_7 | (noise & _RANDOM_A) | _VARIANT | (noise & _RANDOM_B)
-    return EventId(value.to_bytes(16))
+    return EventId(((unix_us // 1000) << 80 | _MARKS | getrandbits(76) & _RANDOM).to_bytes(16))
 
 
 def new_id(unix_us: int) -> UUID:
@@ -37,7 +34,7 @@ def new_id(unix_us: int) -> UUID:
 
 def least_id_at(unix_us: int) -> UUID:
     """The smallest UUIDv7 of that millisecond: a lower bound for `event_id >=`."""
-    return UUID(int=(unix_us // 1000) << 80 | _VERSION_7 | _VARIANT)
+    return UUID(int=(unix_us // 1000) << 80 | _MARKS)
 
 
 def unix_ms_of(event_id: bytes) -> int:

@@ -10,8 +10,8 @@ import hashlib
 import hmac
 import json
 import sys
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from importlib.metadata import entry_points
 from types import CodeType
 from typing import get_args
@@ -73,9 +73,10 @@ class Pseudonyms:
         # A key of its own for each use: the hash of a name never equals the hash of a content.
         self._user_key = hmac.digest(key, b"weir.user", "sha256")
         self._content_key = hmac.digest(key, b"weir.content", "sha256")
+        #: What telemetry knows a user by: 16 bytes. Users are few, and each event is somebody's.
+        self.user: Callable[[str], bytes] = lru_cache(maxsize=1000)(self._user)
 
-    def user(self, name: str) -> bytes:
-        """What telemetry knows a user by: 16 bytes."""
+    def _user(self, name: str) -> bytes:
         return hmac.digest(self._user_key, name.encode("utf-8", "surrogatepass"), "sha256")[:HASH_BYTES]
 
     def content(self, value: object) -> bytes:
