@@ -64,7 +64,7 @@ GROUPS: tuple[Group, ...] = (
         ("step_overhead_us_p50", "command_overhead_us_p50", "submit_overhead_us_p50"),
     ),
     Group("memory", ("memory_per_execution_bytes",)),
-    Group("throughput", ("executions_per_s", "executions_db_per_s")),
+    Group("throughput", ("executions_per_s", "executions_db_per_s", "executions_commits_per_s")),
     Group("light_steps", ("light_steps_ms_p50",)),
     Group("lanes", ("lane_latency_ms_p50",)),
     Group("flat", ("flat_execution", "flat_page", "flat_tick")),

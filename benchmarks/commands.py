@@ -40,13 +40,22 @@ def light_command(steps: int) -> Command:
 
 
 def database_command(steps: int) -> Command:
-    """A command of database steps: each stores a fragment in a transaction of its own, behind the fence."""
+    """A command of database steps: each stores a fragment, behind the fence, in one transaction with its row."""
     lines = [
         f"  - {{id: step-{number}, type: fragment.create, with: {{type: note, "
         f'title: "{{{{ inputs.body }}}}", content: "{{{{ inputs.body }}}} {number}", tags: [bench]}}}}'
         for number in range(1, steps + 1)
     ]
     return _command(f"bench.database-{steps}", lines)
+
+
+def committing_command(steps: int) -> Command:
+    """A command of database steps that each commit for themselves: messages to the inbox."""
+    lines = [
+        f'  - {{id: step-{number}, type: notify, with: {{channel: inbox, message: "{{{{ inputs.body }}}} {number}"}}}}'
+        for number in range(1, steps + 1)
+    ]
+    return _command(f"bench.committing-{steps}", lines)
 
 
 def long_command() -> Command:

@@ -75,6 +75,13 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "executions_db_per_s", "1/s", "5 fragment.create, 2 workers, likewise", "bare Dramatiq, 7 commits", at_least=300
     ),
+    Figure(
+        "executions_commits_per_s",
+        "1/s",
+        "5 steps that commit each, likewise",
+        "bare Dramatiq, 7 commits",
+        at_least=300,
+    ),
     Figure("light_steps_ms_p50", "ms", "40 light steps in one execution", "the same steps, bare calls", 60),
     Figure("lane_latency_ms_p50", "ms", "5 light steps while another lane is saturated", "while it is idle", 30),
     Figure("flat_execution", "x", "an execution where 100,000 are stored", "where 1,000 are", 1.3),

@@ -4,11 +4,12 @@
   hint is sent; the window is from the first claim to the last final state, by the stamps in the rows. Workers and sink
   are processes of Weir with their default settings (4 threads a worker) on durable servers. Every event must be in
   `telemetry_events` afterwards, or the run fails.
-- `executions_db_per_s`: the same with 5 `fragment.create`, five fenced transactions each.
+- `executions_db_per_s`: the same with 5 `fragment.create`: effects that commit with their rows, behind the fence.
+- `executions_commits_per_s`: the same with 5 messages to the inbox, each in a fenced transaction of its own.
 
 The reference is Dramatiq as it comes (`benchmarks.bare_worker`) with as many processes and threads on the same servers,
 and as many commits a message as the execution has (claim and finish, and its five effects): messages a second from the
-moment the last one is enqueued. Rounds of all four alternate; each figure is the median of its rounds.
+moment the last one is enqueued. Rounds of all of them alternate; each figure is the median of its rounds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from statistics import median
 from psycopg import Connection
 
 from benchmarks.bare_worker import TABLE, declare
-from benchmarks.commands import InlineWorker, database_command, inline_worker, light_command
+from benchmarks.commands import InlineWorker, committing_command, database_command, inline_worker, light_command
 from benchmarks.figures import Measured
 from benchmarks.rounds import interleave
 from benchmarks.servers import BenchmarkFailed, Servers, running_process, running_service, wait_until
@@ -62,6 +63,7 @@ def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
                 "light": partial(weir.run, light_command(STEPS), light, events=STEPS + AROUND),
                 "bare light": partial(bare.run, messages, commits=2),
                 "database": partial(weir.run, database_command(STEPS), database, events=2 * STEPS + AROUND),
+                "commits": partial(weir.run, committing_command(STEPS), database, events=STEPS + AROUND),
                 "bare database": partial(bare.run, messages // 2, commits=STEPS + 2),
             },
             rounds,
@@ -69,6 +71,7 @@ def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
     return {
         "executions_per_s": Measured(median(rates["light"]), median(rates["bare light"])),
         "executions_db_per_s": Measured(median(rates["database"]), median(rates["bare database"])),
+        "executions_commits_per_s": Measured(median(rates["commits"]), median(rates["bare database"])),
     }
 
 

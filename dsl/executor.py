@@ -111,6 +111,8 @@ class Executor:
         restored: What earlier attempts left; it is not done again.
         control: Asked before each step whether the run goes on.
         has_budget: Asked before each retry whether there may be another now; if not it is put off.
+        may_wait: Whether effects that only add to the database may wait with their rows. Then one that is refused is
+            nobody's failure, but a `LedgerUnavailable`: the steps are to be done again, without waiting.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator each
@@ -124,6 +126,7 @@ class Executor:
         restored: Restored = NOTHING,
         control: Control = UNSTOPPED,
         has_budget: Callable[[], bool] = lambda: True,
+        may_wait: bool = False,
     ) -> None:
         self._registry = registry
         self._tools = tools
@@ -133,6 +136,7 @@ class Executor:
         self._restored = restored
         self._control = control
         self._has_budget = has_budget
+        self._may_wait = may_wait
         response = restored.last_of(RESPOND)
         self._response = None if response is None else (response.value(),)
         self._failure: tuple[Exception, str] | None = None
@@ -253,7 +257,7 @@ class Executor:
         frame: _Frame,
     ) -> StepRow:
         effect = step.effect_of(params)
-        if effect is Effect.DATABASE:
+        if effect is Effect.DATABASE and not (self._may_wait and step.only_adds(params)):
             with self._ledger.effect(pipelined=step.pipelined) as transaction:
                 context.connection = transaction.connection
                 with self._control.running(context.spec.timeout, transaction.connection):

@@ -179,6 +179,17 @@ def insert(connection: Connection[Any], draft: Draft, space: Space, now: datetim
     Raises:
         RecordInvalid: A field is too long, or holds what Postgres cannot (a NUL character, a lone surrogate).
     """
+    fragment, row = addition(draft, space, now)
+    connection.execute(SQL["insert_fragment"], row)
+    return fragment
+
+
+def addition(draft: Draft, space: Space, now: datetime) -> tuple[Fragment, dict[str, Any]]:
+    """A new fragment, and the parameters of the statement `insert_fragment` that stores it.
+
+    Raises:
+        RecordInvalid: As `insert`.
+    """
     fragment = Fragment(
         id=_new_id(now),
         type=checked_name("type", draft.type),
@@ -197,8 +208,7 @@ def insert(connection: Connection[Any], draft: Draft, space: Space, now: datetim
         "state": json_text("state", fragment.state),
         "metadata": json_text("metadata", fragment.metadata),
     }
-    connection.execute(SQL["insert_fragment"], row)
-    return fragment
+    return fragment, row
 
 
 def get(connection: Connection[Any], fragment_id: UUID) -> Fragment:

@@ -146,6 +146,7 @@ class StepMeter:
             event_id=mint(now_us) if self._telemetry_on else None,
             mutation_events=self._mutation_events(result.mutations, now_us),
             children=tuple(self._accepted(child, now_us) for child in result.children),
+            statements=result.statements,
         )
 
     def accepted(self, child: Child) -> Child:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, LiteralString, Protocol, TypeAlias
 from uuid import UUID
 
 from psycopg import Connection
@@ -93,6 +93,19 @@ class MutationEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement whose answer nobody needs; it commits with the step's row.
+
+    Attributes:
+        query: Its text.
+        parameters: By name.
+    """
+
+    query: LiteralString
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Child:
     """An execution that a step asks for, checked; it exists once the step's row is committed, and only then.
 
@@ -146,6 +159,7 @@ class StepResult:
         children: Executions it asks for; none in a dry run.
         waits: Whether the step can only end after another execution has: then it is run again, and nothing of this
             result counts but an execution that it asks for. In a dry run that runs within the step.
+        statements: What is still to be done in the database, in this order, by a step whose effect is on it.
     """
 
     output: Any = None
@@ -154,6 +168,7 @@ class StepResult:
     measures: Mapping[str, int | float | str] = field(default_factory=dict)
     children: tuple[Child, ...] = ()
     waits: bool = False
+    statements: tuple[Statement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +380,14 @@ class Step(ABC):
         """The effect of a run with these parameters; by default the class's."""
         return self.effect
 
+    def only_adds(self, params: Any) -> bool:  # noqa: ANN401 - the type's own Params
+        """Whether a run asks the database for nothing: all it does there is in the `statements` of its result.
+
+        Such an effect may wait in memory with the step's row, and commit together with those of other steps. By default
+        no step's does.
+        """
+        return False
+
     @abstractmethod
     def run(self, params: Any, context: StepContext) -> StepResult:  # noqa: ANN401 - the type's own Params
         """Do it.
@@ -393,6 +416,7 @@ class StepRow:
         event_id: 16 bytes; none while telemetry is off.
         mutation_events: For each of `mutations` its event, if it has one.
         children: Executions that are accepted with this row.
+        statements: What is done in the database with this row.
         runs_others: Whether it is a step that has steps inside, whose time is theirs.
     """
 
@@ -414,6 +438,7 @@ class StepRow:
     event_id: bytes | None = None
     mutation_events: tuple[MutationEvent | None, ...] = ()
     children: tuple[Child, ...] = ()
+    statements: tuple[Statement, ...] = ()
     runs_others: bool = False
 
     @property
@@ -501,7 +526,7 @@ class Ledger(Protocol):
         ...
 
     def reading(self) -> AbstractContextManager[Connection[Any]]:
-        """A connection for queries, outside any transaction (in a dry run: inside it)."""
+        """A connection for queries that sees what steps before did; outside any transaction (in a dry run: inside it)."""
         ...
 
     def add(self, row: StepRow) -> None:

@@ -275,4 +275,7 @@ def _run(
         context.children = record.below(context, names)
     if effect is Effect.EXTERNAL and context.execution.dry_run:
         return step.preview(params, context)
-    return step.run(params, context)
+    result = step.run(params, context)
+    for statement in result.statements:
+        context.database().execute(statement.query, statement.parameters)
+    return result

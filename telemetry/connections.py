@@ -71,7 +71,11 @@ class _OneGo(psycopg.Pipeline):
         failed: The cursor whose statement failed first, if one did.
     """
 
-    failed: psycopg.Cursor[Any] | None = None
+    failed: object = None
+
+    def unanswered(self) -> set[object]:
+        """Cursors whose result is not there yet."""
+        return {queued[0] for queued in self.result_queue if queued is not None}
 
     def _process_results(self, queued: Any, results: list[PGresult]) -> None:  # noqa: ANN401 - psycopg's own
         try:

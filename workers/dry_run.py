@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -39,7 +40,11 @@ class DryRunLedger:
         effect = Effect(self._connection, Batch())
         with losing_postgres(), self._connection.transaction():
             yield effect
-        self._batch.rows.extend(effect.batch.rows)
+            for row in effect.batch.rows:
+                for statement in row.statements:
+                    self._connection.execute(statement.query, statement.parameters)
+        # What is written in the end is that they ran, and nothing of what they did.
+        self._batch.rows.extend(replace(row, statements=()) for row in effect.batch.rows)
 
     @contextmanager
     def reading(self) -> Iterator[Connection[Any]]:

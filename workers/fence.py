@@ -165,10 +165,11 @@ class Fence:
 
     @contextmanager
     def _in_one_go(self, connection: PatientConnection, waiting: Batch, batch: Batch) -> Iterator[None]:
-        ours: set[Cursor[Any]] = set()
-        with own_statements(lambda: sent.failed in ours), connection.in_one_go() as sent:
+        theirs: set[object] = set()
+        with own_statements(lambda: sent.failed not in theirs), connection.in_one_go() as sent:
             yield
-            ours.update(self._write(connection, waiting + batch))
+            theirs |= sent.unanswered()
+            theirs |= self._write(connection, waiting + batch)
 
     def store(self, batch: Batch) -> None:
         """Insert ledger rows and what belongs to them, in one transaction and one round trip.
@@ -176,8 +177,14 @@ class Fence:
         Raises:
             LedgerError: As `effect`.
         """
-        with self._connection() as connection, own_statements(), connection.in_one_go():
-            self._write(connection, batch)
+        theirs: set[object] = set()
+        with (
+            self._connection() as connection,
+            done_again(),
+            own_statements(lambda: sent.failed not in theirs),
+            connection.in_one_go() as sent,
+        ):
+            theirs |= self._write(connection, batch)
 
     def end(
         self, batch: Batch, write: Callable[[Connection[Any]], Ending], companion: Companion | None = None
@@ -205,10 +212,11 @@ class Fence:
     def _end(
         self, batch: Batch, write: Callable[[Connection[Any]], Ending], companion: Companion | None
     ) -> Event | None:
-        with self._connection() as connection, own_statements():
-            with connection.in_one_go():
+        theirs: set[object] = set()
+        with self._connection() as connection, done_again(), own_statements(lambda: sent.failed not in theirs):
+            with connection.in_one_go() as sent:
                 if batch:
-                    self._write(connection, batch)
+                    theirs |= self._write(connection, batch)
                 ending = write(connection)
                 if companion is not None:
                     companion.ask(connection)
@@ -243,18 +251,26 @@ class Fence:
                     raise self._lost() from None
                 raise
 
-    def _write(self, connection: Connection[Any], batch: Batch) -> list[Cursor[Any]]:
-        """Insert ledger rows and what belongs to them, in one go with the commit: it fails where the fence is lost."""
+    def _write(self, connection: Connection[Any], batch: Batch) -> set[object]:
+        """Insert ledger rows and what belongs to them, in one go with the commit: it fails where the fence is lost.
+
+        Returns:
+            Cursors of what steps asked for.
+        """
+        theirs: set[object] = {
+            connection.execute(statement.query, statement.parameters)
+            for row in batch.rows
+            for statement in row.statements
+        }
         parameters = {"id": self.claim.id, "fence": self.claim.fence}
-        cursors = [connection.execute(SQL["write"], parameters | rows_of(batch, self.claim))]
+        connection.execute(SQL["write"], parameters | rows_of(batch, self.claim))
         if batch.frozen:
-            cursors.append(connection.execute(SQL["freeze"], {"id": self.claim.id, "lists": lists_of(batch)}))
+            connection.execute(SQL["freeze"], {"id": self.claim.id, "lists": lists_of(batch)})
         children = [accept(child, self.claim).row() for child in batch.accepted()]
         if children:
-            cursor = connection.cursor()
-            cursor.executemany(SQL["submit"], children)
-            cursors.append(cursor)
-        return cursors
+            with connection.cursor() as cursor:
+                cursor.executemany(SQL["submit"], children)
+        return theirs
 
     def _require(self, held: Cursor[Any]) -> None:
         """Wait for the answer before a statement that does not ask for the fence by itself."""
@@ -461,6 +477,17 @@ def undo(connection: PatientConnection) -> None:
         connection.rollback()
     if connection.pgconn.pipeline_status != PipelineStatus.OFF:
         connection.close()
+
+
+@contextmanager
+def done_again() -> Iterator[None]:
+    """Around what was done after its step had ended: refused, it is that of no step; all that waited is done again."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_connection_loss(error) or error.sqlstate == FENCE_LOST:
+            raise
+        raise LedgerUnavailable("Postgres refused what a step had asked for") from error
 
 
 @contextmanager

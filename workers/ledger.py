@@ -20,8 +20,9 @@ from workers.ledger_rows import Batch
 
 log = structlog.get_logger(__name__)
 
-#: Rows that may wait in memory whatever their age: what a run of many light steps may hold.
-MAX_PENDING_ROWS = 500
+#: Rows that may wait in memory whatever their age: what a run of many light steps may hold; and of steps that add to
+#: the database, which hold what they add.
+MAX_PENDING_ROWS, MAX_PENDING_ADDITIONS = 500, 100
 
 
 class Effect:
@@ -77,19 +78,22 @@ class WriteBehindLedger:
         self._lock = threading.Lock()
         self._pending = Batch()
         self._oldest_us = 0
+        self._additions = 0  # rows that wait and add to the database
         self._broken: LedgerError | None = None
 
     @contextmanager
     def effect(self, *, pipelined: bool = False) -> Iterator[Effect]:
         batch = Batch()
         with self._lock:
-            self._check()
+            self._show()
             with self._fence.effect(self._pending, batch, pipelined=pipelined) as connection:
                 yield Effect(connection, batch)
             self._emit(batch)
 
     @contextmanager
     def reading(self) -> Iterator[Connection[Any]]:
+        with self._lock:
+            self._show()
         with losing_postgres(), self._fence.pool.connection() as connection:
             yield connection
 
@@ -99,7 +103,8 @@ class WriteBehindLedger:
             if not self._pending:
                 self._oldest_us = self._fence.clock.monotonic_us()
             self._pending.rows.append(row)
-            if len(self._pending.rows) >= MAX_PENDING_ROWS:
+            self._additions += bool(row.statements)
+            if len(self._pending.rows) >= MAX_PENDING_ROWS or self._additions >= MAX_PENDING_ADDITIONS:
                 self._flush()
 
     def freeze(self, path: str, items: str) -> Sequence[Any]:
@@ -149,6 +154,12 @@ class WriteBehindLedger:
             self._emit()
             self._fence.announce(event)
 
+    def _show(self) -> None:
+        """Commit what waits, if the next statement could see the difference."""
+        self._check()
+        if self._additions:
+            self._flush()
+
     def _flush(self) -> None:
         self._check()
         if self._pending:
@@ -158,6 +169,7 @@ class WriteBehindLedger:
     def _emit(self, batch: Batch | None = None) -> None:
         """What waited, and what came after it, is committed."""
         committed, self._pending = self._pending, Batch()
+        self._additions = 0
         self._fence.emit(committed)
         if batch is not None:
             self._fence.emit(batch)

@@ -301,7 +301,16 @@ class Runner:
             control.ask("cancelled")  # the attempt before waited, or was let go of, before it heard
         has_budget = partial(self._has_budget, claim)
         executor = Executor(
-            registry, tools, meter, ledger, plan, restored=restored, control=control, has_budget=has_budget
+            registry,
+            tools,
+            meter,
+            ledger,
+            plan,
+            restored=restored,
+            control=control,
+            has_budget=has_budget,
+            # What was refused while it waited is done again by the next attempt, each step for itself.
+            may_wait=claim.attempt == 1 and not claim.dry_run,
         )
         try:
             with self._watch.watching(fence, control):

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from dsl import fragments
 from dsl.fragment_mutations import created
 from dsl.records import MAX_CONTENT, MAX_TITLE, NAME
-from dsl.step import Effect, Step, StepContext, StepParams, StepResult
+from dsl.step import Effect, Statement, Step, StepContext, StepParams, StepResult
 
 
 class FragmentCreateParams(StepParams):
@@ -49,11 +49,13 @@ class FragmentCreate(Step):
     pipelined = True
     Params = FragmentCreateParams
 
+    def only_adds(self, params: FragmentCreateParams) -> bool:
+        return params.space is None  # another's id has to be looked up
+
     def run(self, params: FragmentCreateParams, context: StepContext) -> StepResult:
-        connection = context.database()
         space = fragments.Space(context.execution.space_id, context.execution.space)
         if params.space is not None and params.space != space.name:
-            space = fragments.Space(fragments.space_id(connection, params.space), params.space)
+            space = fragments.Space(fragments.space_id(context.database(), params.space), params.space)
         draft = fragments.Draft(
             type=params.type,
             title=params.title,
@@ -62,9 +64,10 @@ class FragmentCreate(Step):
             tags=params.tags,
             metadata=params.metadata,
         )
-        fragment = fragments.insert(connection, draft, space, context.tools.now())
+        fragment, row = fragments.addition(draft, space, context.tools.now())
         # What a dry run creates is gone when anybody could look for it: its id would lead nowhere.
         lasting_id = None if context.execution.dry_run else fragment.id
         mutation = replace(created(fragment, context.tools.hash_content), entity_id=lasting_id)
         output = {"fragment_id": str(fragment.id), **fragment.to_json()}
-        return StepResult(output, (mutation,), fragment_id=lasting_id)
+        added = Statement(fragments.SQL["insert_fragment"], row)
+        return StepResult(output, (mutation,), fragment_id=lasting_id, statements=(added,))

@@ -213,3 +213,91 @@ def test_one_error_has_one_fingerprint_at_every_level(world: World) -> None:
     ]
     assert len(failed) == 4
     assert len({event.error.error_fingerprint for event in failed if event.error}) == 1
+
+
+ADDS = """
+slug: adds
+steps:
+  - {id: one, type: fragment.create, with: {type: note, title: one}}
+  - {id: two, type: fragment.create, with: {type: note, title: two}}
+  - {id: say, type: transform, with: {template: "{{ steps.two.output.title }}"}}
+  - {id: three, type: fragment.create, with: {type: note, title: three}}
+"""
+
+LOOKS = """
+slug: looks
+steps:
+  - {id: keep, type: fragment.create, with: {type: note, title: before}}
+  - {id: find, type: fragment.query, with: {type: note}}
+  - {id: more, type: fragment.create, with: {type: note, title: again}}
+  - {id: change, type: fragment.update, with: {id: "{{ steps.more.output.fragment_id }}", title: after}}
+  - {id: out, type: fragment.create, with: {type: note, title: elsewhere, space: other}}
+  - {id: answer, type: respond, with: {value: "{{ steps.find.output.count }}"}}
+"""
+
+
+def test_what_is_only_added_commits_together_with_the_end(world: World, connection: Connection[Any]) -> None:
+    execution = world.run(ADDS)
+
+    assert (execution.state, execution.mutations_count) == ("succeeded", 3)
+    written_by = connection.execute(
+        "select distinct xmin::text from fragments union select xmin::text from mutations"
+        " union select xmin::text from command_steps union select xmin::text from command_executions"
+    ).fetchall()
+    assert len(written_by) == 1
+
+
+def test_whoever_looks_sees_what_was_added_before(world: World, connection: Connection[Any]) -> None:
+    execution = world.run(LOOKS)
+
+    assert (execution.state, execution.result) == ("succeeded", 1)
+    titles = connection.execute("select title from fragments order by id").fetchall()
+    assert titles == [("before",), ("after",), ("elsewhere",)]
+
+
+def test_an_addition_that_postgres_refuses_is_done_again_and_fails_its_own_step(
+    world: World, connection: Connection[Any]
+) -> None:
+    connection.execute(
+        "create function refuse() returns trigger language plpgsql as"
+        " $$ begin raise exception using errcode = '53100', message = 'no space left'; end $$"
+    )
+    connection.execute(
+        "create trigger refuse before insert on fragments for each row when (new.title = 'two')"
+        " execute function refuse()"
+    )
+
+    execution = world.run(ADDS)
+
+    assert (execution.state, execution.attempt, execution.deaths, execution.failures) == ("failed", 2, 0, 0)
+    assert execution.error is not None
+    assert (execution.error["step"], execution.error["type"]) == ("two", "DiskFull")
+    assert connection.execute("select title from fragments").fetchall() == [("one",)]
+    assert connection.execute("select reason from command_attempts order by attempt").fetchall() == [
+        ("store_lost",),
+        (None,),
+    ]
+    assert world.recorder.types.count("fragment.created") == 1
+    assert [step.outcome for step in world.executions.steps(execution.id, limit=10)] == ["succeeded", "failed"]
+
+
+def test_additions_do_not_wait_for_ever_in_a_long_list(world: World, connection: Connection[Any]) -> None:
+    execution = world.run(
+        """
+slug: many
+inputs: {items: {type: array, required: true}}
+steps:
+  - id: each
+    type: list.map
+    with:
+      items: "{{ inputs.items }}"
+      do:
+        - {id: keep, type: fragment.create, with: {type: note, title: "{{ item }}"}}
+""",
+        {"items": [str(number) for number in range(250)]},
+    )
+
+    assert execution.state == "succeeded"
+    sizes = connection.execute("select count(*) from fragments group by xmin order by 1").fetchall()
+    assert sum(size for (size,) in sizes) == 250
+    assert len(sizes) >= 3
