@@ -526,7 +526,7 @@ class Ledger(Protocol):
         ...
 
     def reading(self) -> AbstractContextManager[Connection[Any]]:
-        """A connection for queries that sees what steps before did; outside any transaction (in a dry run: inside it)."""
+        """A connection for queries, outside any transaction (in a dry run inside it). It sees what steps before did."""
         ...
 
     def add(self, row: StepRow) -> None:

@@ -14,7 +14,7 @@ from api.settings import load_settings
 from dsl.check import load
 from dsl.declarations import Table
 from dsl.steps import REGISTRY
-from dsl.testing import run_step
+from dsl.testing import make_context, make_spec, run_step
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 
@@ -33,10 +33,14 @@ def declared(tmp_path: Path) -> tuple[Any, tuple[Table, ...]]:
 
 
 def test_the_step_type_of_the_page_works_and_passes_its_own_test() -> None:
-    code, test = blocks("write-a-step-type.md", "python")
+    code, adding, test = blocks("write-a-step-type.md", "python")
     names: dict[str, Any] = {"__name__": "page"}
     exec(compile(code, "page", "exec", dont_inherit=True), names)  # noqa: S102 - our own page
     assert run_step(names["Greet"](), {"name": "Ada", "tone": "warm"}).output == {"text": "Hello Ada!"}
+    exec(compile(adding, "page", "exec", dont_inherit=True), names)  # noqa: S102 - our own page
+    visit, params = names["Visit"](), names["VisitParams"](page="home")
+    (added,) = visit.run(params, make_context(make_spec("visit", visit.type))).statements
+    assert (visit.only_adds(params), added.parameters) == (True, {"page": "home"})
     asserted = test.partition("assert ")[2].strip()
     assert asserted == 'result.output == {"text": "Hello Ada!"}'
 
