@@ -1,29 +1,33 @@
-"""What steps may do with the connection of their effect, and what fails there: no effect without its row, nothing lost."""
+"""What steps may do with the connection of their effect, and what fails there: no effect without its row."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from fixtures.stacks import eventually
 from psycopg import Connection
-from psycopg_pool import ConnectionPool
 
 from dsl.errors import FenceLost, LedgerUnavailable
 from dsl.executor import Outcome
 from dsl.instrumentation import StepMeter, Totals
+from dsl.library import Library
 from dsl.step import StepResult, StepRow
+from dsl.steps import REGISTRY
 from dsl.testing import make_spec
 from telemetry.connections import open_pool
+from telemetry.ids import new_id
 from telemetry.testing import ManualClock
+from workers.children import ChildSubmitter
 from workers.executions import Claim
 from workers.failures import Failures
 from workers.ledger import WriteBehindLedger
-from workers.slots import refuse_if_full
+from workers.runner import _info
 from workers.testing import World
 
 MAKE = "insert into spaces (id, name) values (gen_random_uuid(), 'made')"
@@ -228,19 +232,21 @@ def test_who_lost_a_claim_spoils_no_end_that_is_written_on_the_same_connection(
 
 
 def test_a_step_that_counts_a_key_and_the_end_of_a_child_with_that_key_do_not_wait_for_each_other(
-    world: World, clock: ManualClock, connection: Connection[Any]
+    world: World, clock: ManualClock, connection: Connection[Any], tmp_path: Path
 ) -> None:
+    (tmp_path / "limited.yaml").write_text(LIMITED, encoding="utf-8")
+    library = Library([tmp_path], REGISTRY, world.settings, clock)
+    submitter = ChildSubmitter(library, lambda: new_id(clock.unix_us()))
     parent = world.claim()
     child = world.claim(
-        command=world.load(LIMITED), parent_id=parent.id, link="child", parent_path="ask", parent_try=1, lane="default"
+        command=library.get("limited"), parent_id=parent.id, link="child", parent_path="ask", parent_try=1
     )
     ending = threading.Thread(target=WriteBehindLedger(world.fence(child)).finish, args=[_nothing()])
-    waits = "select from pg_locks where locktype = 'advisory' and not granted"
 
     with WriteBehindLedger(world.fence(parent)).effect() as transaction:
-        refuse_if_full(transaction.connection, child.slug, child.concurrency_key or "", 2)
+        submitter.prepare(transaction.connection, _info(parent), "limited", {}, link="follows", priority=5)
         ending.start()
-        eventually(lambda: connection.execute(waits).fetchone() is not None)
+        eventually(lambda: connection.execute("select from pg_locks where not granted").fetchone() is not None)
         transaction.add(_row(clock, parent, "more"))
     ending.join(5)
 
