@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Self, TypeVar, cast
 
@@ -17,6 +17,7 @@ from psycopg import Transaction
 from psycopg.abc import Params, PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.generators import send
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.rows import Row
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -72,12 +73,20 @@ class _OneGo(psycopg.Pipeline):
     """
 
     failed: object = None
+    _is_over = False
 
     def unanswered(self) -> set[object]:
         """Cursors whose result is not there yet."""
         return {queued[0] for queued in self.result_queue if queued is not None}
 
+    def _enter_gen(self) -> PQGen[None]:
+        if self.level:
+            # psycopg's would send a Sync, which commits.
+            raise psycopg.ProgrammingError("what is sent in one go has a pipeline, and a transaction, already")
+        yield from super()._enter_gen()
+
     def _process_results(self, queued: Any, results: list[PGresult]) -> None:  # noqa: ANN401 - psycopg's own
+        self._is_over = results[0].status == ExecStatus.PIPELINE_SYNC
         try:
             super()._process_results(queued, results)
         except psycopg.Error:
@@ -90,11 +99,20 @@ class _OneGo(psycopg.Pipeline):
         yield from ()
 
     def _sync_gen(self) -> PQGen[None]:
-        self._enqueue_sync()
-        yield from self._fetch_gen(flush=False)
+        """What psycopg does before `rollback`, after `commit`, and before a setting changes: it would commit."""
+        yield from ()
+        raise psycopg.ProgrammingError("what is sent in one go is committed, or not, as a whole")
 
     def _exit_gen(self) -> PQGen[None]:
-        yield from self._sync_gen()
+        self._enqueue_sync()
+        try:
+            yield from self._fetch_gen(flush=False)
+        except psycopg.Error:
+            if not self._is_over and self.pgconn.status == ConnStatus.OK:
+                # The commit itself was refused: the end of the pipeline is still to come.
+                self.result_queue.append(None)
+                yield from super()._fetch_gen(flush=False)
+            raise
 
     def _fetch_gen(self, *, flush: bool) -> PQGen[None]:
         """Send what waits, then take the results as psycopg does."""
@@ -120,11 +138,24 @@ class _Cursor(psycopg.Cursor[Row]):
         binary: bool | None = None,
     ) -> Self:
         connection = self._conn
-        if not connection.owes_begin or connection._pipeline is not None:  # noqa: SLF001 - one unit
+        # Without parameters it may be several statements, which no pipeline takes.
+        if not connection.owes_begin or connection._pipeline is not None or params is None:  # noqa: SLF001 - one unit
             return super().execute(query, params, prepare=prepare, binary=binary)
-        with connection.in_one_go():
-            connection.begin()
-            return super().execute(query, params, prepare=prepare, binary=binary)
+        try:
+            with connection.in_one_go():
+                connection.begin()
+                return super().execute(query, params, prepare=prepare, binary=binary)
+        except BaseException:
+            connection.owes_begin = connection.pgconn.transaction_status == TransactionStatus.IDLE
+            raise
+
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Row]:  # noqa: ANN401 - psycopg's own
+        try:
+            yield from super().stream(*args, **kwargs)
+        finally:
+            # libpq goes on row by row with the first statement of a pipeline, unless another one came before.
+            with suppress(psycopg.Error):
+                self._conn.control(b"select")
 
 
 class PatientConnection(psycopg.Connection[Any]):
@@ -149,6 +180,11 @@ class PatientConnection(psycopg.Connection[Any]):
         """Begin a transaction, in autocommit mode too."""
         self.owes_begin = False
         self.control(b"begin")
+
+    def _check_intrans_gen(self, attribute: str) -> PQGen[None]:
+        if self.owes_begin:
+            raise psycopg.ProgrammingError(f"can't change {attribute!r} now: the connection owes a begin")
+        yield from super()._check_intrans_gen(attribute)
 
     def _start_query(self) -> PQGen[None]:
         """What psycopg does before each statement of whatever cursor: also of one that is not `_Cursor.execute`."""
@@ -192,6 +228,10 @@ class PatientConnection(psycopg.Connection[Any]):
                     # What was sent so far would be committed with the end of the pipeline.
                     self.control(b"rollback")
                     raise
+        except BaseException:
+            # What was to be prepared may not have been; psycopg believes it was.
+            self._prepared.clear()
+            raise
         finally:
             self._pipeline = None
 
@@ -418,6 +458,6 @@ def is_connection_loss(error: BaseException | None) -> bool:
     """
     if isinstance(error, psycopg.InterfaceError):
         return True
-    if not isinstance(error, psycopg.OperationalError):
+    if not isinstance(error, psycopg.OperationalError) or isinstance(error, psycopg.errors.PipelineAborted):
         return False
     return error.sqlstate is None or error.sqlstate.startswith(CONNECTION_LOST)

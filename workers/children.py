@@ -19,6 +19,7 @@ from dsl.library import Library
 from dsl.step import Child, ChildState, ExecutionInfo, Link
 from telemetry.sql import queries
 from workers.errors import ConcurrencyFull
+from workers.executions import SQL as EXECUTIONS
 from workers.executions import Claim
 from workers.slots import refuse_if_full
 from workers.submissions import Acceptance, Submission
@@ -86,6 +87,8 @@ class ChildSubmitter:
         try:
             key = concurrency_key(command, info, child.inputs)
             if command.concurrency is not None and command.concurrency.on_full == "reject" and not parent.dry_run:
+                # Before the key, as the end of a child does; the effect asks for it again at its end.
+                connection.execute(EXECUTIONS["lock_parent"], {"id": parent.id})
                 refuse_if_full(connection, command.slug, key or "", command.concurrency.max)
         except (ConcurrencyKeyInvalid, ConcurrencyFull) as error:
             raise StepFailed(error.detail, hint=error.hint, command=command.slug) from error

@@ -50,6 +50,9 @@ from workers.submissions import Acceptance
 #: What Postgres says to whoever writes for an execution that is not his any more (`fence_lost` in the schema).
 FENCE_LOST = "WF001"
 
+#: How long a connection's lock, which belongs to one thread at a time, may be taken before it counts as forgotten.
+_LOCK_PATIENCE_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -165,7 +168,7 @@ class Fence:
 
     @contextmanager
     def _in_one_go(self, connection: PatientConnection, waiting: Batch, batch: Batch) -> Iterator[None]:
-        theirs: set[object] = set()
+        theirs: set[object] = {None}  # nothing failed but the step itself, or its commit
         with own_statements(lambda: sent.failed not in theirs), connection.in_one_go() as sent:
             yield
             theirs |= sent.unanswered()
@@ -270,7 +273,8 @@ class Fence:
         if children:
             with connection.cursor() as cursor:
                 cursor.executemany(SQL["submit"], children)
-        return theirs
+        # A commit that is refused is a statement's that was checked no sooner: one of ours has nothing of the kind.
+        return theirs | {None} if theirs else theirs
 
     def _require(self, held: Cursor[Any]) -> None:
         """Wait for the answer before a statement that does not ask for the fence by itself."""
@@ -473,9 +477,12 @@ def losing_postgres() -> Iterator[None]:
 def undo(connection: PatientConnection) -> None:
     """Roll back whatever is open. A connection that is lost has done so; one in the middle of something goes."""
     connection.owes_begin = False
-    with suppress(psycopg.Error):
-        connection.rollback()
-    if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+    # An interrupt may have come between taking psycopg's lock and being bound to give it back.
+    if is_free := connection.lock.acquire(timeout=_LOCK_PATIENCE_S):
+        connection.lock.release()
+        with suppress(psycopg.Error):
+            connection.rollback()
+    if not is_free or connection.pgconn.pipeline_status != PipelineStatus.OFF:
         connection.close()
 
 

@@ -251,8 +251,8 @@ def test_whoever_looks_sees_what_was_added_before(world: World, connection: Conn
     execution = world.run(LOOKS)
 
     assert (execution.state, execution.result) == ("succeeded", 1)
-    titles = connection.execute("select title from fragments order by id").fetchall()
-    assert titles == [("before",), ("after",), ("elsewhere",)]
+    titles = connection.execute("select title from fragments order by title").fetchall()
+    assert titles == [("after",), ("before",), ("elsewhere",)]
 
 
 def test_an_addition_that_postgres_refuses_is_done_again_and_fails_its_own_step(
