@@ -337,8 +337,8 @@ class Step(ABC):
         effect: What it does to the world.
         pipelined: Of a step with effect on the database: whether its statements may wait for each other and for its
             ledger row, and be sent together (libpq's pipeline mode): fewer round trips. Then what fails without its
-            result being fetched is heard of after `run`, where no `timeout` of the step ends it, and there is no
-            `COPY` and no `rowcount`.
+            result being fetched is heard of after `run`, where no `timeout` of the step ends it; there is no `COPY` and
+            no `rowcount`, and a `rollback`, a `transaction()` or another setting of the connection is refused.
         Params: Model of its evaluated parameters (everything of `with:` that is not named below).
         blocks: Keys of `with:` that are step lists, and whether each is required.
         conditions: Keys of `with:` that are Liquid conditions without braces; all required.
