@@ -183,7 +183,7 @@ class BufferedRecorder:
         self._dropped: Counter[str] = Counter()
         self._reported = 0  # of those dropped
         self._told: tuple[Rung, int] = ("normal", 0)  # rung and losses, as the last event of its own says
-        self._told_before = self._told
+        self._told_before: tuple[Rung, int] = self._told
         self._tell_at_us = 0
         self._own: bytes | None = None  # that event
         self._throttle = Throttle(self._clock)
@@ -365,7 +365,7 @@ class BufferedRecorder:
         self._outbox.add(events, cut_at_us)
 
     def _spill(self) -> None:
-        """To disk, what has room there; the rest goes back to the buffer. What was to be told is told later, and anew."""
+        """To disk, what has room there; the rest goes back to the buffer. What was to be told is told later."""
         if self._outbox.spill():
             self._fill()
             self._outbox.spill()
@@ -433,7 +433,7 @@ class BufferedRecorder:
         self._outbox.end()
 
     def _give_up(self) -> None:
-        """Count as dropped what could not be handed over before the end; what was to be told of it itself is no loss."""
+        """Count as dropped what could not be handed over before the end; what is told of ourselves is no loss."""
         self._count_lost([event for event in (*self._outbox.give_up(), *self._buffer) if event is not self._own])
         self._buffer.clear()
         self._report_losses()

@@ -112,8 +112,8 @@ class Spool:
     Args:
         folder: Of all spools; made if need be.
         epoch: Of the producer, 16 bytes.
-        max_bytes: What all spools in the folder may take together. Each process counts the others' now and then, so it
-            may be exceeded by a segment of each.
+        max_bytes: What all spools in the folder may take together. Each process counts the others' once a second, so
+            it may be exceeded by what they write in a second.
         clock: Paces syncing, and looking round.
 
     Attributes:
@@ -155,11 +155,10 @@ class Spool:
         now_us = self._clock.monotonic_us()
         if now_us < self._refused_until_us:
             return False
-        if self._fits(size_bytes):
-            return True
         if now_us >= self._count_due_us:
-            self._count_others()
-        return self._fits(size_bytes)
+            self._count_due_us = now_us + _COUNT_US
+            self._others_bytes = self._count_others()
+        return self._others_bytes + self.size_bytes + size_bytes <= self._max_bytes
 
     def append(self, record: Record) -> bool:
         """Keep a record behind all others; False if there is no room, or the disk refused it, and nothing was kept."""
@@ -253,12 +252,12 @@ class Spool:
                 os.close(descriptor)
         self._file = self._lock = None
 
-    def _fits(self, size_bytes: int) -> bool:
-        return self._others_bytes + self.size_bytes + size_bytes <= self._max_bytes
-
-    def _count_others(self) -> None:
-        self._count_due_us = self._clock.monotonic_us() + _COUNT_US
-        self._others_bytes = sum(map(_size_of, self.others()))
+    def _count_others(self) -> int:
+        try:
+            return sum(map(_size_of, self.others()))
+        except OSError as error:
+            self._refuse(error)
+            return 0
 
     def _write(self, record: Record) -> None:
         if self._file is None:
@@ -283,7 +282,6 @@ class Spool:
 
     def _open_segment(self) -> None:
         self._hold_folder()
-        self._count_others()
         self._number += 1
         self._file_path = self._path / f"{self._number:08d}{_SUFFIX}"
         try:

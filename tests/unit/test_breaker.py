@@ -11,25 +11,22 @@ from telemetry.testing import ManualClock
 
 PAUSE = timedelta(seconds=1)
 MOMENT = timedelta(microseconds=1)
+NO_TIME = timedelta(0)
 
 
 @pytest.mark.req("C-13")
 def test_it_opens_at_the_first_failure_and_lets_one_try_when_the_pause_is_over(clock: ManualClock) -> None:
     breaker = Breaker(clock, PAUSE)
-    assert breaker.is_closed
-    assert breaker.allows()
+    seen = [(breaker.is_closed, breaker.allows())]
 
     breaker.failed()
-    assert not breaker.is_closed
-    assert not breaker.allows()
-    clock.advance(PAUSE - MOMENT)
-    assert not breaker.allows()
-    clock.advance(MOMENT)
-    assert breaker.allows()
-    assert not breaker.is_closed
-
+    for duration in (NO_TIME, PAUSE - MOMENT, MOMENT):
+        clock.advance(duration)
+        seen.append((breaker.is_closed, breaker.allows()))
     breaker.failed()
-    assert not breaker.allows()
+    seen.append((breaker.is_closed, breaker.allows()))
+
+    assert seen == [(True, True), (False, False), (False, False), (False, True), (False, False)]
 
 
 @pytest.mark.req("C-13")
@@ -46,11 +43,15 @@ def test_an_attempt_that_goes_well_closes_it(clock: ManualClock) -> None:
 
 def test_a_process_that_ends_need_not_wait(clock: ManualClock) -> None:
     breaker = Breaker(clock, PAUSE)
-    breaker.hurry()
-    assert breaker.is_closed
-
     breaker.failed()
     breaker.hurry()
 
     assert breaker.allows()
     assert not breaker.is_closed
+
+
+def test_one_that_is_closed_need_not_hurry(clock: ManualClock) -> None:
+    breaker = Breaker(clock, PAUSE)
+    breaker.hurry()
+
+    assert breaker.is_closed
