@@ -77,7 +77,8 @@ class Outbox:
         dropped: What was lost so far, by type.
 
     Attributes:
-        held: Events in memory here.
+        held: Events in memory that are no longer in the buffer. Who takes them out of it, or puts them back, counts
+            along, so that the sum is right to a few events at every moment.
         rung: For the headers; whoever sees the buffer too sets it.
         mean_bytes: Of the events added last.
         handed_over: Events that the stream took.
@@ -154,25 +155,23 @@ class Outbox:
         return max(0, min(times) - now_us) if times else None
 
     def add(self, events: list[bytes], cut_at_us: int) -> None:
-        """Take all that is in the buffer.
+        """Take all that was in the buffer.
 
         Args:
-            events: Encoded, in order; may be none.
+            events: Encoded, in order; may be none. `held` counts them already.
             cut_at_us: Before the buffer was looked at: whatever is recorded later occurred about then, or later.
         """
         self._cut_at_us = cut_at_us
         if not events:
             return
-        self.held += len(events)
         batches = list(cut(events, self.limits))
         self._batches.extend(batches)
         self.mean_bytes = sum(batch.size_bytes for batch in batches) // len(events)
 
     def take_back(self) -> list[bytes]:
-        """Give back what has no numbers yet, in order, for the buffer."""
+        """Give back what has no numbers yet, in order, for the buffer. `held` counts it still."""
         events = [event for batch in self._batches for event in batch.events]
         self._batches.clear()
-        self.held -= len(events)
         return events
 
     def give_up(self) -> list[bytes]:

@@ -44,6 +44,8 @@ _KEPT: Final = _TYPES - PROGRESS
 _NEVER: Final = 1 << 60
 #: Room that errors and ends have beyond everybody's: one part in so many of it.
 _RESERVE: Final = 8
+#: Events taken out of the buffer, or put back, between two looks at how many there are.
+_AT_ONCE: Final = 100
 #: How often the recorder tells of itself while it is pressed, in microseconds.
 _STATE_US: Final = 60_000_000
 FLUSH_TIMEOUT: Final = timedelta(seconds=5)
@@ -169,6 +171,7 @@ class BufferedRecorder:
         #: How full the buffer is, its reserve included, when progress has to make room.
         self._shed_at = (self._bound + self._last_bound) // 2
         self._buffer: deque[bytes] = deque()
+        self._must_shed = False
         self._is_pressed = False  # for want of room, since the last turn
         self._rung: Rung = "normal"
         self._ring_at = 1
@@ -261,6 +264,7 @@ class BufferedRecorder:
             self._is_pressed = True
             if filled >= self._shed_at:
                 self._shed_at = _NEVER
+                self._must_shed = True
                 self._ring()
             return
         self._is_pressed = self._is_pressed or type(event) in _TYPES
@@ -315,7 +319,7 @@ class BufferedRecorder:
     def _is_called(self) -> bool:
         """Whether the thread has something to do other than what is in the buffer."""
         is_news = self._outbox.rung != self._told[0] and self._outbox.takes()
-        return bool(self._flushes) or self._closing or self._has_more or is_news
+        return bool(self._flushes) or self._closing or self._has_more or self._must_shed or is_news
 
     def _wait(self, duration_us: int | None) -> None:
         self._bell.wait(None if duration_us is None else duration_us / 1e6)
@@ -358,9 +362,14 @@ class BufferedRecorder:
         """Take what is in the buffer, and what is to be told of this recorder."""
         cut_at_us = self._clock.unix_us()
         state = self._state()
-        events = [self._buffer.popleft() for _ in range(len(self._buffer))]
+        events: list[bytes] = []
+        for _ in range(0, len(self._buffer), _AT_ONCE):
+            some = [self._buffer.popleft() for _ in range(min(_AT_ONCE, len(self._buffer)))]
+            self._outbox.held += len(some)
+            events += some
         if state is not None:
             self._own = self._encode(state)
+            self._outbox.held += 1
             events.append(self._own)
         self._outbox.add(events, cut_at_us)
 
@@ -372,11 +381,20 @@ class BufferedRecorder:
         events = self._outbox.take_back()
         if events and events[-1] is self._own:
             events.pop()
+            self._outbox.held -= 1
             self._told, self._tell_at_us = self._told_before, 0
-        self._buffer.extendleft(reversed(events))
+        self._put_back(events)
+
+    def _put_back(self, events: list[bytes]) -> None:
+        """To the front of the buffer, in order; `held` counts them until they are there."""
+        for end in range(len(events), 0, -_AT_ONCE):
+            some = events[max(0, end - _AT_ONCE) : end]
+            self._buffer.extendleft(reversed(some))
+            self._outbox.held -= len(some)
 
     def _shed(self) -> None:
         """Drop the oldest that tell of progress until errors and ends have their reserve again."""
+        self._must_shed = False
         spare = len(self._buffer) + self._outbox.held - self._settings.buffer_max_events
         self._shed_at = self._settings.buffer_max_events * (2 * _RESERVE + 1) // (2 * _RESERVE)
         if spare <= 0 or self._closing:
@@ -390,8 +408,7 @@ class BufferedRecorder:
             else:
                 self._outbox.held += 1  # its place is not free meanwhile
                 kept.append(event)
-        self._buffer.extendleft(reversed(kept))
-        self._outbox.held -= len(kept)
+        self._put_back(kept)
         if len(lost) < spare:
             self._shed_at = _NEVER  # nothing more to be had; the next turn looks again
         self._count_lost(lost)

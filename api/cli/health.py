@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def health(name: str, form: str) -> None:
     """Ask one process, on this machine or in this container, whether it can work. Exits with 1 if not.
 
-    It can if its loop comes round, and its servers answer with the schema of this program. That its events wait, because
-    the telemetry stream takes none, is a warning and no more. The API is asked over HTTP (WEIR_API_HOST and
+    It can if its loop comes round, and its servers answer with the schema of this program. That its events wait,
+    because the telemetry stream takes none, is a warning and no more. The API is asked over HTTP (WEIR_API_HOST and
     WEIR_API_PORT), the others on their socket in WEIR_HEALTH_DIR. One that does not answer within a few seconds stands
     still.
     """

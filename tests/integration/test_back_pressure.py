@@ -460,7 +460,7 @@ def test_a_child_of_a_process_that_spools_has_a_spool_and_numbers_of_its_own(
     child = os.fork()
     if child == 0:
         record_steps(recorder, 50)
-        recorder.close()
+        recorder.close(timedelta(seconds=20))
         os._exit(0 if sum(recorder.stats().dropped.values()) == 0 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     ids += record_steps(recorder, 10)

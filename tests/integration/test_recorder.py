@@ -17,6 +17,7 @@ import msgspec
 import psycopg
 import pytest
 from fixtures.samples import make_scope, make_step, one_of_each
+from fixtures.stacks import eventually
 from redis import Redis
 
 from telemetry.batch import BatchHeader, decode_batch
@@ -223,6 +224,7 @@ def test_when_the_stream_returns_what_was_kept_is_sent_and_losses_are_told(
     for event in events:
         recorder.record(event)
     assert not recorder.flush(timedelta(milliseconds=20))
+    eventually(lambda: recorder.stats().failures > 0)
 
     redis.delete(PATIENT.stream)
     assert recorder.flush()
