@@ -479,3 +479,31 @@ def test_a_child_of_a_process_that_spools_has_a_spool_and_numbers_of_its_own(
         assert len({entry.header.epoch for entry in entries}) == 1
         assert entries[-1].header.is_last
     assert len({entry.header.epoch for entry in way.arrived()}) == 2
+
+
+@pytest.mark.req("C-13")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very thing that is tested
+def test_a_child_that_lives_on_does_not_keep_others_from_what_its_parent_left(
+    make_recorder: MakeRecorder, way: Way
+) -> None:
+    recorder = make_recorder()
+    way.block()
+    ids = record_steps(recorder, 100)
+    eventually(lambda: recorder.stats().spooled >= 100)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)  # until the parent is done
+        os._exit(0)
+    os.close(reading)
+    try:
+        recorder.close()
+        way.open()
+        heir = make_recorder()
+        eventually(lambda: heir.stats().adopted >= 100)
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+
+    assert way.ids() == ids
