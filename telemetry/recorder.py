@@ -9,6 +9,8 @@ entry. Under pressure it goes down a ladder, and says on which rung it is:
 
 While there is nothing to do the thread sleeps. Before the first event there is no thread, unless a process that is gone
 left something on disk.
+
+The file is long because both sides of the buffer, the callers' and the thread's, are right only together.
 """
 
 from __future__ import annotations
