@@ -629,3 +629,67 @@ create table telemetry_events (
 create index telemetry_events_correlation on telemetry_events (correlation_id);
 create index telemetry_events_slug on telemetry_events (command_slug);
 create index telemetry_events_errors on telemetry_events (error_fingerprint) where error_fingerprint is not null;
+
+-- Every producer of events, by epoch (one for each recorder and each fork): which numbers it has given, which have
+-- arrived, what it dropped by type. `seen` counts every event that arrived, stored, repeated or quarantined. `healed_*` is
+-- how far the ledger was compared, and what was missing of it given back.
+create table telemetry_producers (
+    epoch uuid primary key,
+    producer text not null,
+    heard_at timestamptz not null default now(),
+    seen int8multirange not null default '{}',
+    given bigint not null default 0,
+    dropped jsonb not null default '{}',
+    rung text not null default 'normal',
+    waits_since timestamptz,
+    closed_at timestamptz,
+    healed_at timestamptz,
+    healed_given bigint,
+    healed_dropped jsonb,
+    constraint telemetry_producers_rung_known check (rung in ('normal', 'spooling', 'dropping')),
+    constraint telemetry_producers_given_not_negative check (given >= 0)
+);
+
+create index telemetry_producers_heard on telemetry_producers (heard_at);
+create index telemetry_producers_open on telemetry_producers (epoch) where closed_at is null;
+
+-- Every transaction that stored events: what follows events without missing any reads these below the oldest running
+-- transaction. `minutes` are those since 1970 that it touched.
+create table telemetry_batches (
+    id bigint generated always as identity primary key,
+    written_by xid8 not null default pg_current_xact_id(),
+    stored_at timestamptz not null default now(),
+    events integer not null,
+    duplicates integer not null default 0,
+    minutes int4multirange not null default '{}',
+    reconciled boolean not null default false
+);
+
+create index telemetry_batches_written_by on telemetry_batches (written_by);
+
+-- Events that could not be stored: why, and their form without their content. `payload` only of those whose every field is
+-- of the catalogue, or that a newer version of Weir has written: they can be replayed.
+create table telemetry_quarantine (
+    id uuid primary key,
+    quarantined_at timestamptz not null default now(),
+    reason text not null,
+    event_type text,
+    event_id uuid,
+    epoch uuid,
+    number bigint,
+    shape jsonb not null,
+    size_bytes integer not null,
+    payload bytea,
+    constraint telemetry_quarantine_reason_known check (
+        reason in ('undecodable', 'unknown_type', 'newer_version', 'malformed', 'refused', 'entry_malformed')
+    )
+);
+
+create index telemetry_quarantine_by_reason on telemetry_quarantine (reason, id desc);
+
+-- Events that were made again from their ledger row, because the one that was recorded has never arrived.
+create table telemetry_reconciled (
+    event_id uuid primary key,
+    epoch uuid,
+    reconciled_at timestamptz not null default now()
+);

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 #: Version of the entry's form (not of the events in it); another number is not read.
 FORMAT = 1
+
+#: The ladder of back-pressure, from its lowest rung.
+Rung = Literal["normal", "spooling", "dropping"]
 
 #: Later than anything occurs.
 NEVER_US = (1 << 63) - 1
@@ -32,7 +36,11 @@ class BatchHeader(Struct, frozen=True, array_like=True):
         epoch: 16 bytes, UUIDv7; a new one for every recorder and after every fork.
         oldest_us: Least `occurred_at_us` of what the producer still holds after this batch; if it holds nothing, the
             instant the batch was cut.
-        dropped: Events lost in this epoch so far, by event type.
+        dropped: Events lost in this epoch so far, by event type. They have no numbers.
+        first: Number of the first event in this batch; numbers begin at 1 and go on over the epoch. Of a batch without
+            events, the number that the next one will get.
+        is_last: Whether the epoch ends with this batch.
+        rung: How hard it is pressed: what it hands over waits in memory, on disk, or some of it is dropped.
     """
 
     format: int
@@ -40,6 +48,9 @@ class BatchHeader(Struct, frozen=True, array_like=True):
     epoch: bytes
     oldest_us: int
     dropped: dict[str, int]
+    first: int = 1
+    is_last: bool = False
+    rung: Rung = "normal"
 
 
 @dataclass(frozen=True, slots=True)

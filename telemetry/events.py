@@ -15,6 +15,8 @@ from msgspec import Struct
 
 Level = Literal["debug", "info", "warning", "error"]
 Source = Literal["api", "cli", "schedule", "chat", "command"]
+#: What an event is due to: a door, or the system itself.
+Origin = Literal["api", "cli", "schedule", "chat", "command", "weir"]
 #: How an execution was brought to its end that did not end by itself.
 Stoppage = Literal["before_start", "cooperatively", "interrupted", "killed"]
 #: Why an execution is run again.
@@ -63,7 +65,7 @@ class Scope(Struct, frozen=True, array_like=True):
 
     Attributes:
         correlation_id: 16 bytes; the same from the HTTP request to the last fragment.
-        request_source: The door it came through.
+        request_source: The door it came through; `weir` for what nobody asked for.
         user_id: Keyed hash of the user's name, 16 bytes (telemetry.privacy).
         space_id: 16 bytes; a row of `spaces`.
         execution_id: 16 bytes.
@@ -75,7 +77,7 @@ class Scope(Struct, frozen=True, array_like=True):
     """
 
     correlation_id: bytes
-    request_source: Source
+    request_source: Origin
     user_id: bytes | None = None
     space_id: bytes | None = None
     execution_id: bytes | None = None
@@ -487,6 +489,33 @@ class ScheduleSkipped(Event, frozen=True, tag="schedule.skipped"):
     ]
 
 
+class RecorderState(Event, frozen=True, tag="telemetry.recorder.state"):
+    """How hard a recorder is pressed: told when its rung changes, and once a minute while that is not normal.
+
+    Also told when events were lost; and always only when there is somewhere to tell it: the stream, or the disk. Its
+    correlation id is the recorder's epoch.
+
+    Attributes:
+        rung: `normal`; `spooling`: events wait on disk; `dropping`: there is no room for all of them.
+        handed_over_count: Events that the stream took from it.
+        waiting_count: Events in its memory.
+        spooled_count: Events that it has on disk.
+        spooled_bytes: What they take there.
+        dropped_count: Events that it lost.
+        failures_count: Times that the stream took nothing.
+    """
+
+    component: ClassVar[str] = "telemetry"
+
+    rung: Literal["normal", "spooling", "dropping"]
+    handed_over_count: int
+    waiting_count: int
+    spooled_count: int
+    spooled_bytes: int
+    dropped_count: int
+    failures_count: int
+
+
 #: Every event type there is, in the order of the reference page.
 CATALOGUE: tuple[type[Event], ...] = (
     HttpRequestCompleted,
@@ -506,6 +535,7 @@ CATALOGUE: tuple[type[Event], ...] = (
     ScheduleTriggered,
     ScheduleMissed,
     ScheduleSkipped,
+    RecorderState,
 )
 
 

@@ -1,8 +1,16 @@
 """Recording events: never slow, never in the way, and every loss counted.
 
 `record` encodes the event and appends it to a bounded buffer; a thread takes the buffer to the stream, many events an
-entry. With the stream gone the buffer fills, and what no longer fits is dropped and counted by type; when it returns,
-what was kept is sent. While there is nothing to do the thread sleeps without polling.
+entry. Under pressure it goes down a ladder, and says on which rung it is:
+
+    normal     the stream takes what is recorded
+    spooling   it does not: batches wait on disk (telemetry/spool.py), and go before all others when it does again
+    dropping   nor is there room on disk: the buffer fills, and what tells of progress goes before errors and ends
+
+While there is nothing to do the thread sleeps. Before the first event there is no thread, unless a process that is gone
+left something on disk.
+
+The file is long because both sides of the buffer, the callers' and the thread's, are right only together.
 """
 
 from __future__ import annotations
@@ -13,49 +21,38 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import islice
 from typing import Final, Protocol
 
 import msgspec
 import structlog
 
-from telemetry.batch import FORMAT, Batch, BatchHeader, Limits, cut, encode_batch
+from telemetry.batch import Rung
 from telemetry.clock import Clock
-from telemetry.errors import StreamUnavailable
-from telemetry.events import CATALOGUE, Event, event_type
+from telemetry.events import CATALOGUE, Event, RecorderState, Scope, event_type
 from telemetry.forks import renew_in_children
 from telemetry.ids import mint
+from telemetry.outbox import Outbox, Stream
 from telemetry.settings import TelemetrySettings
+from telemetry.shedding import PROGRESS, is_progress, type_of_encoded
+from telemetry.spool import Spool
 from telemetry.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 
 _TYPES: Final = frozenset(CATALOGUE)
+#: What is kept for longer than progress.
+_KEPT: Final = _TYPES - PROGRESS
 #: A mark that no buffer reaches: the thread is at work and need not be woken.
 _NEVER: Final = 1 << 60
-#: How often the stream is asked how long it is, at most, in microseconds.
-_LENGTH_CHECK_US: Final = 1_000_000
-#: What an event is taken to weigh before some were seen, in bytes.
-_TYPICAL_BYTES: Final = 200
+#: Room that errors and ends have beyond everybody's: one part in so many of it.
+_RESERVE: Final = 8
+#: Events taken out of the buffer, or put back, between two looks at how many there are.
+_AT_ONCE: Final = 100
+#: How often the recorder tells of itself while it is pressed, in microseconds.
+_STATE_US: Final = 60_000_000
 FLUSH_TIMEOUT: Final = timedelta(seconds=5)
 CLOSE_TIMEOUT: Final = timedelta(seconds=2)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-
-class Stream(Protocol):
-    """Where a recorder hands over: `telemetry.stream.StreamWriter`."""
-
-    def append(self, data: bytes) -> None:
-        """Append one entry, or raise `StreamUnavailable`."""
-        ...
-
-    def length(self) -> int:
-        """How many entries it holds, or raise `StreamUnavailable`."""
-        ...
-
-    def close(self) -> None:
-        """Close its connections."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +62,14 @@ class RecorderStats:
     Attributes:
         handed_over: Events that the stream has (synchronously: the store).
         batches: Entries they made.
-        waiting: Events in the buffer.
+        waiting: Events in memory.
         dropped: Events lost, by type.
         failures: Times that stream or store did not take what it was given.
         is_reachable: Whether the last attempt succeeded; true before the first.
+        rung: How hard it is pressed.
+        spooled: Events on disk.
+        spooled_bytes: What they take there.
+        adopted: Events of processes that are gone, handed over for them.
     """
 
     handed_over: int = 0
@@ -77,6 +78,10 @@ class RecorderStats:
     dropped: Mapping[str, int] = field(default_factory=dict)
     failures: int = 0
     is_reachable: bool = True
+    rung: Rung = "normal"
+    spooled: int = 0
+    spooled_bytes: int = 0
+    adopted: int = 0
 
 
 class Recorder(Protocol):
@@ -97,7 +102,11 @@ class Recorder(Protocol):
         ...
 
     def close(self, timeout: timedelta = CLOSE_TIMEOUT) -> None:
-        """Flush and stop. What is not handed over by then is dropped and counted, as is what comes later."""
+        """Flush and stop; idempotent.
+
+        What is not handed over by then stays on disk for whoever comes after, or is dropped and counted, as is what
+        comes later.
+        """
         ...
 
     def stats(self) -> RecorderStats:
@@ -132,8 +141,9 @@ class BufferedRecorder:
     """Records through the stream. One for each process; after a fork the child's is empty and of a new epoch.
 
     The thread is woken by a bell, and `_ring_at` is how full the buffer must be for `record` to ring it: 1 while the
-    thread sleeps, a full batch while it lets one ripen, never while it works. The thread sets the mark before it looks
-    at the buffer, `record` appends before it looks at the mark; so one of the two sees the other.
+    thread sleeps, a full batch while it lets one ripen, never while it works or has nowhere to put anything. The
+    thread sets the mark before it looks at the buffer, `record` appends before it looks at the mark; so one of the two
+    sees the other.
     """
 
     enabled = True
@@ -145,41 +155,64 @@ class BufferedRecorder:
         self._stream_factory = stream_factory
         self._name = name
         self._clock = clock
-        age_us = settings.flush_interval // _MICROSECOND
-        self._limits = Limits(settings.batch_size, settings.batch_max_bytes, age_us)
         self._encode = msgspec.msgpack.Encoder().encode
-        self.renew()
+        self._begin()
         renew_in_children(self)
+        if self._outbox.has_orphans():
+            self._ring()
 
     def renew(self) -> None:
-        """Begin a new epoch with nothing in it: at the start, and in the child after a fork."""
-        self._producer = f"{self._name}-{os.getpid()}"
+        """In the child after a fork: begin a new epoch with nothing in it."""
+        self._outbox.abandon()
+        self._begin()
+
+    def _begin(self) -> None:
         self._epoch = mint(self._clock.unix_us())
         self._bound = self._settings.buffer_max_events
+        self._last_bound = self._bound + self._bound // _RESERVE
+        #: How full the buffer is, its reserve included, when progress has to make room.
+        self._shed_at = (self._bound + self._last_bound) // 2
         self._buffer: deque[bytes] = deque()
-        self._batches: deque[Batch] = deque()  # cut, not handed over
-        self._held = 0  # events in them
-        self._cut_at_us = 0
-        self._mean_bytes = _TYPICAL_BYTES
+        self._must_shed = False
+        self._is_pressed = False  # for want of room, since the last turn
+        self._rung: Rung = "normal"
         self._ring_at = 1
         self._bell = threading.Event()
         self._flushes: deque[threading.Event] = deque()
+        self._awaited: list[threading.Event] = []  # flushes that the thread has seen
         self._closing = False
+        self._close_by_us = 0
+        self._has_more = False  # of what others left
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._stream: Stream | None = None
-        self._length_due_us = 0
         self._dropped: Counter[str] = Counter()
         self._reported = 0  # of those dropped
-        self._handed_over = self._sent_batches = self._failures = 0
-        self._is_reachable = True
+        self._told: tuple[Rung, int] = ("normal", 0)  # rung and losses, as the last event of its own says
+        self._told_before: tuple[Rung, int] = self._told
+        self._tell_at_us = 0
+        self._own: bytes | None = None  # that event
         self._throttle = Throttle(self._clock)
+        self._outbox = Outbox(
+            self._settings,
+            self._stream_factory,
+            self._open_spool(),
+            producer=f"{self._name}-{os.getpid()}",
+            epoch=self._epoch,
+            clock=self._clock,
+            dropped=lambda: self._dropped,
+        )
+
+    def _open_spool(self) -> Spool | None:
+        folder = self._settings.spool_dir
+        if folder is None:
+            return None
+        return Spool(folder, self._epoch, max_bytes=self._settings.spool_max_bytes, clock=self._clock)
 
     def record(self, event: Event) -> None:
         try:
             buffer = self._buffer
-            if type(event) not in _TYPES or len(buffer) + self._held >= self._bound:
-                self._drop(event)
+            if type(event) not in _TYPES or len(buffer) + self._outbox.held >= self._bound:
+                self._squeeze(event)
                 return
             buffer.append(self._encode(event))
             if len(buffer) >= self._ring_at:
@@ -189,17 +222,18 @@ class BufferedRecorder:
 
     def flush(self, timeout: timedelta = FLUSH_TIMEOUT) -> bool:
         if self._closing:
-            return not (self._buffer or self._batches)
+            return not (self._buffer or self._outbox.held or self._outbox.spooled)
         done = threading.Event()
         self._flushes.append(done)
         self._ring()
         return done.wait(timeout.total_seconds())
 
     def close(self, timeout: timedelta = CLOSE_TIMEOUT) -> None:
-        self._bound = 0
+        self._bound = self._last_bound = 0
+        self._close_by_us = self._clock.monotonic_us() + timeout // _MICROSECOND // 2
         self._closing = True
         if self._thread is None:
-            self._work()
+            self._finish()
         else:
             self._bell.set()
             self._thread.join(timeout.total_seconds())
@@ -207,17 +241,36 @@ class BufferedRecorder:
                 log.warning("telemetry_recorder_not_stopped", waiting=self.stats().waiting)
                 return
         self._give_up()
-        self._close_stream()
+        self._outbox.close()
 
     def stats(self) -> RecorderStats:
+        outbox = self._outbox
         return RecorderStats(
-            handed_over=self._handed_over,
-            batches=self._sent_batches,
-            waiting=len(self._buffer) + self._held,
+            handed_over=outbox.handed_over,
+            batches=outbox.batches,
+            waiting=len(self._buffer) + outbox.held,
             dropped=dict(self._dropped),
-            failures=self._failures,
-            is_reachable=self._is_reachable,
+            failures=outbox.failures,
+            is_reachable=outbox.is_reachable,
+            rung=outbox.rung,
+            spooled=outbox.spooled,
+            spooled_bytes=outbox.spooled_bytes,
+            adopted=outbox.adopted,
         )
+
+    def _squeeze(self, event: Event) -> None:
+        """Without room: errors and ends have some of their own, and the thread makes more of it."""
+        filled = len(self._buffer) + self._outbox.held
+        if type(event) in _KEPT and filled < self._last_bound:
+            self._buffer.append(self._encode(event))
+            self._is_pressed = True
+            if filled >= self._shed_at:
+                self._shed_at = _NEVER
+                self._must_shed = True
+                self._ring()
+            return
+        self._is_pressed = self._is_pressed or type(event) in _TYPES
+        self._drop(event)
 
     def _drop(self, event: Event) -> None:
         with self._lock:
@@ -241,102 +294,172 @@ class BufferedRecorder:
     def _run(self) -> None:
         while not self._closing:
             self._sleep()
-            if not self._work():
-                self._pause()
-        self._work()
+            self._work()
+        self._finish()
 
     def _sleep(self) -> None:
-        """Until something was recorded, and then until it makes a batch: by count, bytes or age."""
+        """Until something was recorded, and then until it makes a batch: by count, bytes or age.
+
+        With nowhere to put it, until there may be. Not at all if more waits to be done; and no longer than until the
+        stream is to be tried, the disk to be synced, or a sign of life to be given.
+        """
         self._bell.clear()
+        if not self._outbox.takes():
+            if not self._is_called():
+                self._wait(self._outbox.due_in_us())
+            return
         self._ring_at = 1
-        if not (self._buffer or self._batches or self._flushes or self._closing):
-            self._bell.wait()
+        if not (self._buffer or self._is_called()):
+            self._wait(self._outbox.due_in_us())
         self._bell.clear()
-        self._ring_at = full = self._limits.events_of(self._mean_bytes)
-        if not (len(self._buffer) >= full or self._batches or self._flushes or self._closing):
-            self._bell.wait(self._limits.age_us / 1e6)
+        limits = self._outbox.limits
+        self._ring_at = full = limits.events_of(self._outbox.mean_bytes)
+        if self._buffer and not (len(self._buffer) >= full or self._is_called()):
+            self._wait(limits.age_us)
         self._ring_at = _NEVER
 
-    def _work(self) -> bool:
-        """Hand over what there is now; False if some of it is left."""
-        flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
-        self._cut()
-        while self._batches and self._hand_over(self._batches[0]):
-            batch = self._batches.popleft()
-            self._held -= len(batch.events)
-            self._handed_over += len(batch.events)
-            self._sent_batches += 1
+    def _is_called(self) -> bool:
+        """Whether the thread has something to do other than what is in the buffer."""
+        is_news = self._outbox.rung != self._told[0] and self._outbox.takes()
+        return bool(self._flushes) or self._closing or self._has_more or self._must_shed or is_news
+
+    def _wait(self, duration_us: int | None) -> None:
+        self._bell.wait(None if duration_us is None else duration_us / 1e6)
+
+    def _work(self) -> None:
+        """One turn: hand over what there is; what the stream does not take goes to disk, or stays."""
+        self._awaited += [self._flushes.popleft() for _ in range(len(self._flushes))]
+        is_done = self._hand_over()
+        if not is_done:
+            self._spill()
+        self._shed()
+        self._judge()
         self._report_losses()
-        if self._batches:
-            self._flushes.extendleft(flushes)
-            return False
-        for done in flushes:
-            done.set()
-        return True
+        if is_done:
+            for done in self._awaited:
+                done.set()
+            self._awaited.clear()
+        self._outbox.say_alive()
+        self._outbox.sync()
+        self._has_more = is_done and not self._closing and self._outbox.adopt()
 
-    def _cut(self) -> None:
-        """Cut what is in the buffer into batches."""
-        self._cut_at_us = self._clock.unix_us()
-        events = [self._buffer.popleft() for _ in range(len(self._buffer))]
-        self._held += len(events)
-        batches = list(cut(events, self._limits))
-        self._batches.extend(batches)
-        if events:
-            self._mean_bytes = sum(batch.size_bytes for batch in batches) // len(events)
+    def _hand_over(self) -> bool:
+        """Into the stream: what is on disk, then what is in memory. Whether nothing is left of it."""
+        outbox = self._outbox
+        if not outbox.reach():
+            return not (self._buffer or outbox.held or outbox.is_spooling)
+        while outbox.is_spooling:
+            if self._is_late() or not outbox.replay():
+                return False
+            if len(self._buffer) >= self._settings.buffer_max_events // 2:
+                self._spill()
+        self._fill()
+        return outbox.hand_over()
 
-    def _hand_over(self, batch: Batch) -> bool:
-        try:
-            if self._stream is None:
-                self._stream = self._stream_factory()
-            self._require_room(self._stream)
-            self._stream.append(encode_batch(self._header(), batch.events))
-        except Exception as error:  # noqa: BLE001 - the thread must outlive every fault; it is counted and logged
-            self._failures += 1
-            self._is_reachable = False
-            if self._throttle.allows("failure"):
-                log.warning("telemetry_stream_failed", error=type(error).__name__, waiting=self.stats().waiting)
-            return False
-        self._is_reachable = True
-        return True
+    def _is_late(self) -> bool:
+        """Whether the process ends, and cannot wait for what is on disk."""
+        return self._closing and self._clock.monotonic_us() >= self._close_by_us
 
-    def _header(self) -> BatchHeader:
-        """For the first of the batches: it says what the others still hold."""
-        rest = islice(self._batches, 1, None)
-        oldest_us = min([self._cut_at_us, *(batch.oldest_us for batch in rest)])
-        return BatchHeader(FORMAT, self._producer, self._epoch, oldest_us, dict(self._dropped))
+    def _fill(self) -> None:
+        """Take what is in the buffer, and what is to be told of this recorder."""
+        cut_at_us = self._clock.unix_us()
+        state = self._state()
+        events: list[bytes] = []
+        for _ in range(0, len(self._buffer), _AT_ONCE):
+            some = [self._buffer.popleft() for _ in range(min(_AT_ONCE, len(self._buffer)))]
+            self._outbox.held += len(some)
+            events += some
+        if state is not None:
+            self._own = self._encode(state)
+            self._outbox.held += 1
+            events.append(self._own)
+        self._outbox.add(events, cut_at_us)
 
-    def _require_room(self, stream: Stream) -> None:
-        now_us = self._clock.monotonic_us()
-        if now_us < self._length_due_us:
+    def _spill(self) -> None:
+        """To disk, what has room there; the rest goes back to the buffer. What was to be told is told later."""
+        if self._outbox.spill():
+            self._fill()
+            self._outbox.spill()
+        events = self._outbox.take_back()
+        if events and events[-1] is self._own:
+            events.pop()
+            self._outbox.held -= 1
+            self._told, self._tell_at_us = self._told_before, 0
+        self._put_back(events)
+
+    def _put_back(self, events: list[bytes]) -> None:
+        """To the front of the buffer, in order; `held` counts them until they are there."""
+        for end in range(len(events), 0, -_AT_ONCE):
+            some = events[max(0, end - _AT_ONCE) : end]
+            self._buffer.extendleft(reversed(some))
+            self._outbox.held -= len(some)
+
+    def _shed(self) -> None:
+        """Drop the oldest that tell of progress until errors and ends have their reserve again."""
+        self._must_shed = False
+        spare = len(self._buffer) + self._outbox.held - self._settings.buffer_max_events
+        self._shed_at = self._settings.buffer_max_events * (2 * _RESERVE + 1) // (2 * _RESERVE)
+        if spare <= 0 or self._closing:
             return
-        if stream.length() >= self._settings.stream_max_entries:
-            raise StreamUnavailable(f"the telemetry stream has its {self._settings.stream_max_entries} entries")
-        self._length_due_us = now_us + _LENGTH_CHECK_US
+        kept: list[bytes] = []
+        lost: list[bytes] = []
+        while self._buffer and len(lost) < spare:
+            event = self._buffer.popleft()
+            if is_progress(event):
+                lost.append(event)
+            else:
+                self._outbox.held += 1  # its place is not free meanwhile
+                kept.append(event)
+        self._put_back(kept)
+        if len(lost) < spare:
+            self._shed_at = _NEVER  # nothing more to be had; the next turn looks again
+        self._count_lost(lost)
 
-    def _pause(self) -> None:
-        """Leave a stream alone that failed. Only closing ends it early."""
-        until_us = self._clock.monotonic_us() + self._settings.breaker_pause // _MICROSECOND
-        while not self._closing and (left_us := until_us - self._clock.monotonic_us()) > 0:
-            self._bell.wait(left_us / 1e6)
-            self._bell.clear()
+    def _judge(self) -> None:
+        """Say on which rung this recorder is. One that has dropped stays there until it has room again."""
+        is_pressed, self._is_pressed = self._is_pressed, False
+        filled = len(self._buffer) + self._outbox.held
+        is_full = filled >= self._settings.buffer_max_events * (_RESERVE - 1) // _RESERVE
+        before = self._rung
+        if is_pressed or (before == "dropping" and is_full):
+            self._rung = "dropping"
+        else:
+            self._rung = "spooling" if self._outbox.is_spooling else "normal"
+        self._outbox.rung = self._rung
+        if self._rung != before:
+            stats = self.stats()
+            say = log.info if self._rung == "normal" else log.warning
+            facts = {"waiting": stats.waiting, "spooled": stats.spooled, "dropped": sum(stats.dropped.values())}
+            say("telemetry_rung_changed", rung=self._rung, before=before, **facts)
+
+    def _state(self) -> RecorderState | None:
+        """What is to be told of this recorder, if it is time."""
+        outbox, dropped, now_us = self._outbox, self._dropped.total(), self._clock.monotonic_us()
+        is_worth_it = outbox.rung != "normal" or dropped > self._told[1]
+        if outbox.rung == self._told[0] and (not is_worth_it or now_us < self._tell_at_us):
+            return None
+        self._told_before, self._told = self._told, (outbox.rung, dropped)
+        self._tell_at_us = now_us + _STATE_US
+        at_us = self._clock.unix_us()
+        counts = (outbox.handed_over, len(self._buffer) + outbox.held, outbox.spooled, outbox.spooled_bytes)
+        scope = Scope(correlation_id=self._epoch, request_source="weir")
+        return RecorderState(mint(at_us), at_us, scope, outbox.rung, *counts, dropped, outbox.failures)
+
+    def _finish(self) -> None:
+        """The last turn: whatever can still go goes, and then the end of the epoch."""
+        self._outbox.hurry()
+        self._work()
+        self._outbox.end()
 
     def _give_up(self) -> None:
-        """Count as dropped what could not be handed over before the end."""
-        left = [event for batch in self._batches for event in batch.events] + list(self._buffer)
-        with self._lock:
-            self._dropped.update(str(msgspec.msgpack.decode(event)[0]) for event in left)
-        self._batches.clear()
+        """Count as dropped what could not be handed over before the end; what is told of ourselves is no loss."""
+        self._count_lost([event for event in (*self._outbox.give_up(), *self._buffer) if event is not self._own])
         self._buffer.clear()
-        self._held = 0
         self._report_losses()
 
-    def _close_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        try:
-            if stream is not None:
-                stream.close()
-        except Exception as error:  # noqa: BLE001 - a process that ends must not fail for its telemetry
-            log.warning("telemetry_stream_not_closed", error=type(error).__name__)
+    def _count_lost(self, events: list[bytes]) -> None:
+        with self._lock:
+            self._dropped.update(map(type_of_encoded, events))
 
     def _report_losses(self) -> None:
         lost = self._dropped.total()

@@ -93,7 +93,24 @@ class TelemetrySettings:
         maximum=timedelta(minutes=1),
     )
     buffer_max_events: int = setting(
-        50_000, "Events the recorder may hold; past it, new ones are dropped and counted.", minimum=100
+        50_000,
+        "Events the recorder may hold in memory; past it, those that tell of progress are dropped and counted. Errors"
+        " and ends have an eighth more room, and then take that of progress.",
+        minimum=100,
+    )
+    spool_dir: Path | None = setting(
+        None,
+        "Folder where events wait on disk while the stream takes nothing; by default `spool` in the home. Processes"
+        " that share it look after what one of them leaves behind.",
+    )
+    spool_max_bytes: int = setting(
+        268_435_456, "Bytes that waiting events may take on disk, all processes of a folder together.", minimum=65_536
+    )
+    alive_interval: timedelta = setting(
+        timedelta(seconds=5),
+        "How often a recorder that has recorded something, and has nothing to hand over, says that it is there.",
+        minimum=timedelta(milliseconds=10),
+        maximum=timedelta(seconds=20),
     )
     stream_timeout: timedelta = setting(
         timedelta(milliseconds=250), "How long one write to the stream may take.", minimum=timedelta(milliseconds=10)

@@ -31,10 +31,10 @@ from workers.alarm import Alarm
 from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
 from workers.bulk import BulkKeys
 from workers.flusher import Flusher
-from workers.health import Checks, answering
+from workers.health import answering
 from workers.idempotency import Idempotency
 from workers.leases import Heartbeat, Lease
-from workers.readiness import PATIENCE, look_at_loop, look_at_postgres, look_at_redis
+from workers.readiness import PATIENCE, look_at_loop, look_at_postgres, look_at_recorder, look_at_redis
 from workers.resources import Resources, open_resources, required, step_types_of
 from workers.retry_budget import RetryBudget
 from workers.runner import Runner
@@ -318,13 +318,13 @@ def _health(resources: Resources, process: str, pulse: Pulse, *, wait: timedelta
     """Answers for a process that works with `resources`, if the settings say where."""
     connection = partial(resources.pool.connection, timeout=PATIENCE.total_seconds())
     look = _look(connection, str(resources.servers.redis_url), pulse, wait=wait)
-    return answering(resources.servers.health_dir, process, look)
+    return answering(resources.servers.health_dir, process, lambda: look() | look_at_recorder(resources.recorder))
 
 
 def _look(
     connection: Callable[[], AbstractContextManager[psycopg.Connection]], redis_url: str, pulse: Pulse, wait: timedelta
-) -> Callable[[], Checks]:
-    def look() -> Checks:
+) -> Callable[[], dict[str, str]]:
+    def look() -> dict[str, str]:
         return look_at_loop(pulse, wait) | look_at_postgres(connection) | look_at_redis(redis_url)
 
     return look

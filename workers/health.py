@@ -35,8 +35,9 @@ _PAUSE_S = 0.1
 #: Questions that may wait.
 _BACKLOG = 8
 
-#: What was looked at, by name: `ok`, or what is wrong.
+#: What was looked at, by name: `ok`, or what is wrong; behind `WARNING`, what is wrong and keeps nobody from working.
 Checks: TypeAlias = Mapping[str, str]
+WARNING = "warning: "
 
 
 class HealthUnknown(WeirError):
@@ -49,6 +50,11 @@ class HealthTaken(WeirError):
     """Another process answers there already, or nothing can be opened there."""
 
     code = "health.taken"
+
+
+def is_well(state: str) -> bool:
+    """Whether a process of which this is said can work."""
+    return state == "ok" or state.startswith(WARNING)
 
 
 @contextmanager

@@ -5,6 +5,7 @@
       servers/             copies of their binaries, made only if the installed ones are out of that user's reach
       run/                 ports, connections, lock and status of the running stack
       logs/  commands/     log files; your own command files
+      spool/               events that wait on disk while the telemetry stream takes none
       secrets/             passwords and keys, made once
 
 As a plain user everything is 0700. As root the home is 0711, so that the unprivileged server user can pass through it,
@@ -36,7 +37,7 @@ PSEUDONYM_KEY = "pseudonym_key"
 SECRETS = (POSTGRES_PASSWORD, VALKEY_PASSWORD, PSEUDONYM_KEY)
 
 _OF_SERVERS = ("postgres", "valkey", "servers")
-_OF_WEIR = ("run", "logs", "commands", "secrets")
+_OF_WEIR = ("run", "logs", "commands", "secrets", "spool")
 #: Bytes of randomness in a secret.
 _SECRET_BYTES = 32
 
@@ -108,6 +109,10 @@ class Home:
     @property
     def secrets(self) -> Path:
         return self.root / "secrets"
+
+    @property
+    def spool(self) -> Path:
+        return self.root / "spool"
 
     def prepare(self, server_user: ServerUser | None = None) -> None:
         """Make the folders, their owners and permissions, and the secrets; idempotent. Call before any server's.

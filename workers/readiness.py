@@ -14,6 +14,8 @@ from migrations.runner import require_current
 from telemetry.connections import open_redis, waiting
 from telemetry.errors import SchemaOutOfDate, StoreUnavailable
 from telemetry.pulse import Pulse
+from telemetry.recorder import Recorder
+from workers.health import WARNING
 
 #: How long Redis and Postgres may take to answer, and a pool to hand out a connection.
 PATIENCE = timedelta(seconds=1)
@@ -60,3 +62,15 @@ def look_at_loop(pulse: Pulse, wait: timedelta) -> dict[str, str]:
     if age <= wait + SILENCE:
         return {"loop": "ok"}
     return {"loop": f"has not come round for {age // timedelta(seconds=1)} s"}
+
+
+def look_at_recorder(recorder: Recorder) -> dict[str, str]:
+    """Of what takes this process's events: `ok`, or a warning. Whatever it is, the process works as before."""
+    stats = recorder.stats()
+    if stats.rung == "dropping":
+        return {"recorder": f"{WARNING}has no room for all events, and has lost {sum(stats.dropped.values())} so far"}
+    if stats.rung == "spooling":
+        return {"recorder": f"{WARNING}keeps {stats.spooled} events on disk, for the telemetry stream takes none"}
+    if not stats.is_reachable:
+        return {"recorder": f"{WARNING}keeps {stats.waiting} events in memory, for the telemetry stream takes none"}
+    return {"recorder": "ok"}

@@ -11,7 +11,7 @@ from api.cli.output import item_format, print_json
 from api.cli.services import SERVICES
 from api.cli.terminal import clean
 from api.settings import load_settings
-from workers.health import PATIENCE, Checks, HealthUnknown, ask
+from workers.health import PATIENCE, Checks, HealthUnknown, ask, is_well
 
 if TYPE_CHECKING:
     from api.settings import ApiSettings
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 def health(name: str, form: str) -> None:
     """Ask one process, on this machine or in this container, whether it can work. Exits with 1 if not.
 
-    It can if its loop comes round, and its servers answer with the schema of this program. The API is asked over HTTP
-    (WEIR_API_HOST and WEIR_API_PORT), the others on their socket in WEIR_HEALTH_DIR. One that does not answer within a
-    few seconds stands still.
+    It can if its loop comes round, and its servers answer with the schema of this program. That its events wait,
+    because the telemetry stream takes none, is a warning and no more. The API is asked over HTTP (WEIR_API_HOST and
+    WEIR_API_PORT), the others on their socket in WEIR_HEALTH_DIR. One that does not answer within a few seconds stands
+    still.
     """
     settings = load_settings()
     if name == "api":
@@ -34,7 +35,7 @@ def health(name: str, form: str) -> None:
         raise click.UsageError("WEIR_HEALTH_DIR names no folder: set it for this command and for the process.")
     else:
         checks = ask(settings.servers.health_dir, name)
-    is_healthy = all(state == "ok" for state in checks.values())
+    is_healthy = all(map(is_well, checks.values()))
     if form == "json":
         print_json({"status": "ok" if is_healthy else "failing", "checks": dict(checks)})
     else:

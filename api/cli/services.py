@@ -27,7 +27,7 @@ _CONNECT_WITHIN = 0.5
 
 
 def complete(settings: Settings, home: Home, urls: ServerUrls) -> Settings:
-    """The settings with everything a service needs: home, addresses of the servers, the pseudonym key.
+    """The settings with everything a service needs: home, addresses of the servers, pseudonym key, folder of the spool.
 
     Without a key, given or in the home, there is none: services that need it say so, with whatever else they miss.
     """
@@ -41,6 +41,8 @@ def complete(settings: Settings, home: Home, urls: ServerUrls) -> Settings:
     telemetry = settings.telemetry
     if telemetry.pseudonym_key is None and home.secrets.is_dir():
         telemetry = replace(telemetry, pseudonym_key=home.secret(PSEUDONYM_KEY))
+    if telemetry.spool_dir is None:
+        telemetry = replace(telemetry, spool_dir=home.spool)
     workers = replace(settings.workers, dsl=replace(settings.dsl, telemetry=telemetry))
     return replace(settings, servers=servers, workers=workers)
 

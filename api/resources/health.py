@@ -12,7 +12,8 @@ from api.problems import NotReady
 from api.resources.answers import json_answer
 from api.resources.context import resources, settings
 from api.schemas.answers import HealthShape, ReadyShape
-from workers.readiness import PATIENCE, look_at_postgres, look_at_redis
+from workers.health import is_well
+from workers.readiness import PATIENCE, look_at_postgres, look_at_recorder, look_at_redis
 
 blueprint = Blueprint("health", __name__, description="Whether the process is alive, and whether it can work.")
 
@@ -36,7 +37,8 @@ class Readiness(MethodView):
     def get(self) -> Response:
         """Say whether Postgres, Redis and the schema are as they must be."""
         connection = partial(resources().pool.connection, timeout=PATIENCE.total_seconds())
-        checks = look_at_postgres(connection) | look_at_redis(settings().servers.redis_url or "")
-        if any(state != "ok" for state in checks.values()):
+        servers = look_at_postgres(connection) | look_at_redis(settings().servers.redis_url or "")
+        checks = servers | look_at_recorder(resources().recorder)
+        if not all(map(is_well, checks.values())):
             raise NotReady(checks)
         return json_answer({"status": "ok", "checks": checks})

@@ -23,9 +23,9 @@ from telemetry.events import (
     Event,
     FieldFault,
     Level,
+    Origin,
     Rule,
     Scope,
-    Source,
     event_type,
 )
 from telemetry.testing import NOON
@@ -45,6 +45,7 @@ _UNITS = {
     "_at_us": "microseconds since 1970",
     "_us": "microseconds",
     "_count": "count",
+    "_bytes": "bytes",
     "steps_": "count",
     "_id": "16 bytes",
     "_hash": "16 bytes",
@@ -83,6 +84,12 @@ _SAMPLES: dict[str, Any] = {
     "slowest_step": None,
     "slowest_step_type": None,
     "slowest_step_us": None,
+    "handed_over_count": 81_300,
+    "waiting_count": 0,
+    "spooled_count": 2400,
+    "spooled_bytes": 512_400,
+    "dropped_count": 0,
+    "failures_count": 3,
 }
 
 #: Events of executions that no worker has claimed.
@@ -101,6 +108,7 @@ _OWN_SAMPLES: dict[str, dict[str, Any]] = {
         "measures": {"faults": 1},
         "failed_fields": (FieldFault("rules[0]", "pattern"),),
     },
+    "telemetry.recorder.state": {"rung": "spooling"},
     "command.execution.failed": {
         "total_duration_us": 6_120_400,
         "elapsed_us": 6_123_900,
@@ -158,7 +166,7 @@ def _common() -> str:
 
 
 def _vocabulary() -> str:
-    words = {"level": Level, "request_source": Source, "error_category": Category, "rule": Rule}
+    words = {"level": Level, "request_source": Origin, "error_category": Category, "rule": Rule}
     rows = [(code(name), ", ".join(map(code, get_args(kind)))) for name, kind in words.items()]
     components = sorted({cls.component for cls in CATALOGUE})
     rows.append(("`component`", ", ".join(map(code, components))))
@@ -252,7 +260,9 @@ def _sample(kind: Any, name: str) -> Any:  # noqa: ANN401 - from and to any type
 
 
 def _scope(cls: type[Event]) -> Scope:
-    """An HTTP request knows no execution, a refused submission none yet."""
+    """An HTTP request knows no execution, a refused submission none yet; nobody asked for what is told of telemetry."""
+    if cls.component == "telemetry":
+        return Scope(correlation_id=_sample_id("correlation"), request_source="weir")
     has_execution = cls.component != "http" and event_type(cls) != "command.validation.failed"
     return Scope(
         correlation_id=_sample_id("correlation"),

@@ -225,14 +225,15 @@ def test_health_is_only_about_the_process(api: Api) -> None:
 
 
 def test_readiness_names_all_that_is_looked_at(api: Api) -> None:
-    assert api.get("/readyz").json == {"status": "ok", "checks": {"postgres": "ok", "redis": "ok", "schema": "ok"}}
+    checks = {"postgres": "ok", "redis": "ok", "schema": "ok", "recorder": "ok"}
+    assert api.get("/readyz").json == {"status": "ok", "checks": checks}
 
 
 def test_an_api_without_redis_is_not_ready_and_says_so(api_without_redis: Api) -> None:
     refused = problem(api_without_redis.get("/readyz"))
 
     assert refused["status"] == 503
-    assert refused["checks"] == {"postgres": "ok", "redis": "does not answer", "schema": "ok"}
+    assert refused["checks"] == {"postgres": "ok", "redis": "does not answer", "schema": "ok", "recorder": "ok"}
 
 
 def test_an_api_on_another_schema_is_not_ready_and_says_so(api: Api) -> None:

@@ -20,12 +20,13 @@ from redis import Redis
 
 from telemetry.connections import connect
 from telemetry.pipeline import open_sink
+from telemetry.recorder import NullRecorder, RecorderStats
 from telemetry.settings import TelemetrySettings
 from telemetry.testing import ManualClock
 from workers import health
 from workers.broker import BellBroker, BellConsumer
-from workers.health import HealthTaken, HealthUnknown, answering, ask
-from workers.readiness import look_at_postgres, look_at_redis
+from workers.health import HealthTaken, HealthUnknown, answering, ask, is_well
+from workers.readiness import look_at_postgres, look_at_recorder, look_at_redis
 from workers.scheduler import Leadership, Periodic, Scheduler
 
 SOON = timedelta(milliseconds=200)
@@ -129,6 +130,33 @@ def test_servers_are_looked_at_where_they_are(database_url: str, empty_database_
     assert away == {"postgres": "does not answer", "schema": "cannot be seen"}
 
 
+@pytest.mark.req("S-12")
+@pytest.mark.parametrize(
+    ("stats", "state"),
+    [
+        (RecorderStats(handed_over=9, dropped={"dsl.step.executed": 4}), "ok"),
+        (
+            RecorderStats(is_reachable=False, waiting=7),
+            "warning: keeps 7 events in memory, for the telemetry stream takes none",
+        ),
+        (
+            RecorderStats(rung="spooling", spooled=40, is_reachable=False),
+            "warning: keeps 40 events on disk, for the telemetry stream takes none",
+        ),
+        (
+            RecorderStats(rung="dropping", dropped={"dsl.step.executed": 4, "fragment.created": 1}),
+            "warning: has no room for all events, and has lost 5 so far",
+        ),
+    ],
+)
+def test_events_that_wait_or_are_lost_are_a_warning_and_no_reason_not_to_work(stats: RecorderStats, state: str) -> None:
+    recorder = NullRecorder()
+    recorder.stats = lambda: stats  # type: ignore[method-assign]
+
+    assert look_at_recorder(recorder) == {"recorder": state}
+    assert is_well(state)
+
+
 def test_the_loop_of_a_sink_comes_round_with_its_servers_and_not_without(
     database_url: str, redis: Redis, redis_url: str, clock: ManualClock
 ) -> None:
@@ -191,6 +219,9 @@ def test_the_command_says_what_the_process_says(
     with answering(open_folder, "worker", lambda: {"loop": "ok", "redis": "does not answer"}):
         typed = offline_weir("health", "worker")
         assert (typed.code, typed.out) == (1, "loop      ok\nredis     does not answer\n")
+    with answering(open_folder, "worker", lambda: {"loop": "ok", "recorder": "warning: loses events"}):
+        typed = offline_weir("health", "worker")
+        assert (typed.code, typed.out) == (0, "loop      ok\nrecorder  warning: loses events\n")
     with answering(open_folder, "worker", lambda: WELL):
         assert offline_weir("health", "worker").code == 0
         typed = offline_weir("health", "worker", "--format", "json")

@@ -24,7 +24,7 @@ from workers.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders to others")
-FOLDERS = ("postgres", "valkey", "servers", "run", "logs", "commands", "secrets")
+FOLDERS = ("postgres", "valkey", "servers", "run", "logs", "commands", "secrets", "spool")
 
 
 def mode(path: Path) -> int:

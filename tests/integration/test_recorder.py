@@ -17,6 +17,7 @@ import msgspec
 import psycopg
 import pytest
 from fixtures.samples import make_scope, make_step, one_of_each
+from fixtures.stacks import eventually
 from redis import Redis
 
 from telemetry.batch import BatchHeader, decode_batch
@@ -170,22 +171,24 @@ def test_a_header_says_what_is_still_held(make_recorder: MakeRecorder, redis: Re
 
 
 @pytest.mark.req("S-02")
-def test_an_idle_recorder_sleeps_until_it_is_woken(make_recorder: MakeRecorder) -> None:
-    """Its thread waits without a time-out: not one look at the buffer a second, let alone twenty."""
-    recorder = make_recorder(TelemetrySettings(flush_interval=timedelta(milliseconds=1)))
+def test_an_idle_recorder_sleeps_until_it_is_to_say_that_it_is_there(make_recorder: MakeRecorder) -> None:
+    """Its thread looks at nothing meanwhile: not once a second, let alone twenty times."""
+    recorder = make_recorder(
+        TelemetrySettings(flush_interval=timedelta(milliseconds=1), alive_interval=timedelta(seconds=20))
+    )
     recorder.record(make_step())
     assert recorder.flush()
 
-    def sleeps_for_ever() -> bool:
+    def sleeps_long() -> bool:
         frame = sys._current_frames().get(recorder._thread.ident or 0) if recorder._thread else None
         while frame is not None:
             if frame.f_code is threading.Event.wait.__code__ and frame.f_locals["self"] is recorder._bell:
-                return frame.f_locals["timeout"] is None
+                return bool(frame.f_locals["timeout"] > 15)
             frame = frame.f_back
         return False
 
     deadline = time.monotonic() + 10
-    while not sleeps_for_ever():
+    while not sleeps_long():
         assert time.monotonic() < deadline
         threading.Event().wait(0.001)
 
@@ -221,12 +224,15 @@ def test_when_the_stream_returns_what_was_kept_is_sent_and_losses_are_told(
     for event in events:
         recorder.record(event)
     assert not recorder.flush(timedelta(milliseconds=20))
+    eventually(lambda: recorder.stats().failures > 0)
 
     redis.delete(PATIENT.stream)
     assert recorder.flush()
 
-    found = [msgspec.msgpack.decode(data)[1] for _, data_of in batches(redis) for data in data_of]
-    assert found == [event.event_id for event in events[:150]]
+    found = [msgspec.msgpack.decode(data) for _, data_of in batches(redis) for data in data_of]
+    steps = [event_id for kind, event_id, *_ in found if kind == "dsl.step.executed"]
+    assert steps == [event.event_id for event in events[:150]]
+    assert {kind for kind, *_ in found} == {"dsl.step.executed", "telemetry.recorder.state"}
     assert all(header.dropped == {"dsl.step.executed": 50} for header, _ in batches(redis))
     assert recorder.stats().is_reachable
     assert recorder.stats().failures > 0
@@ -256,7 +262,9 @@ def test_closing_hands_over_what_waits_and_what_comes_later_is_counted(
     recorder.record(make_step())
     recorder.close()
 
-    assert len(batches(redis)) == 1
+    (header, events), (last, nothing) = batches(redis)
+    assert (len(events), header.is_last, header.first) == (1, False, 1)
+    assert (nothing, last.is_last, last.first) == ([], True, 2)
     assert recorder.stats().dropped == {"dsl.step.executed": 1}
     assert recorder.flush()
 

@@ -28,9 +28,10 @@ from telemetry.connections import connect
 from telemetry.errors import StreamUnavailable
 from telemetry.events import MEASURES, Scope, StepExecuted
 from telemetry.ids import mint, new_id
+from telemetry.outbox import Stream
 from telemetry.pipeline import open_writer
 from telemetry.privacy import Pseudonyms
-from telemetry.recorder import BufferedRecorder, NullRecorder, Recorder, Stream
+from telemetry.recorder import BufferedRecorder, NullRecorder, Recorder
 from telemetry.settings import TelemetrySettings
 from telemetry.synchronous import SynchronousRecorder
 from workers.executions import Executions, Submission

@@ -81,6 +81,13 @@ def test_anything_else_is_refused_without_being_quoted(entry: bytes) -> None:
 
 
 def test_a_header_that_says_more_than_we_know_is_read() -> None:
-    longer = msgspec.msgpack.encode([[FORMAT, "worker-1", bytes(16), 5, {}, "a later field"], [b"one"]])
+    known = [FORMAT, "worker-1", bytes(16), 5, {}, 7, False, "spooling"]
+    longer = msgspec.msgpack.encode([[*known, "a later field"], [b"one"]])
 
-    assert decode_batch(longer) == (BatchHeader(FORMAT, "worker-1", bytes(16), 5, {}), [b"one"])
+    assert decode_batch(longer) == (BatchHeader(FORMAT, "worker-1", bytes(16), 5, {}, 7, False, "spooling"), [b"one"])
+
+
+def test_a_header_of_before_there_were_numbers_is_read() -> None:
+    shorter = msgspec.msgpack.encode([[FORMAT, "worker-1", bytes(16), 5, {}], [b"one"]])
+
+    assert decode_batch(shorter) == (BatchHeader(FORMAT, "worker-1", bytes(16), 5, {}), [b"one"])

@@ -76,6 +76,7 @@ def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
         "ScheduleTriggered": b"triggered",
         "ScheduleMissed": b"missed",
         "ScheduleSkipped": b"skipped",
+        "RecorderState": b"state",
         "ExecutionCompleted": b"todo.add",
         "ExecutionFailed": b"todo.add",
         "ExecutionCancelled": b"todo.add",
@@ -127,6 +128,15 @@ def test_what_has_no_column_is_a_measure() -> None:
         "ScheduleTriggered": due | {"lateness_us": 4000, "punctuality": "fired", "origin": "calendar"},
         "ScheduleMissed": due | {"last_due_at_us": at_us + 60_000_000, "due_times": 2, "reason": "window"},
         "ScheduleSkipped": due | {"last_due_at_us": at_us, "due_times": 1, "reason": "overlap"},
+        "RecorderState": {
+            "rung": "spooling",
+            "handed_over_count": 1200,
+            "waiting_count": 3,
+            "spooled_count": 40,
+            "spooled_bytes": 9000,
+            "dropped_count": 7,
+            "failures_count": 2,
+        },
     }
 
 
