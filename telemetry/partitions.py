@@ -77,10 +77,15 @@ class Horizon:
     def __init__(self, partitions: Iterable[str]) -> None:
         matches = (_NAME.fullmatch(name) for name in partitions)
         self._days = frozenset(_day_number(match[1]) for match in matches if match is not None)
+        self._last_day = max(self._days, default=-1)
 
     def holds(self, unix_us: int) -> bool:
         """Whether what occurred at this instant has a partition to go to."""
         return unix_us // _DAY_US in self._days
+
+    def ends_before(self, unix_us: int) -> bool:
+        """Whether this instant is later than the last of its days; one that it does not hold is too old otherwise."""
+        return unix_us // _DAY_US > self._last_day
 
 
 def _day_number(text: str) -> int:

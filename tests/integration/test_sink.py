@@ -28,11 +28,12 @@ from telemetry.clock import SystemClock, from_unix_us
 from telemetry.connections import connect, open_redis
 from telemetry.errors import StoreUnavailable, StreamUnavailable
 from telemetry.events import CATALOGUE, Event
-from telemetry.intake import Intake
+from telemetry.intake import Delivery, Intake
 from telemetry.partitions import make_partitions
 from telemetry.pipeline import open_reader, open_sink
 from telemetry.settings import TelemetrySettings
-from telemetry.sink import Sink, SinkResult
+from telemetry.sink import Sink
+from telemetry.sink_figures import SinkResult
 from telemetry.stream import StreamWriter
 from telemetry.testing import ManualClock
 
@@ -132,7 +133,7 @@ def test_what_was_stored_but_not_acknowledged_is_recognised(
     assert (len(stored(connection)), pending(redis)) == (8, 1)
     writer.append(make_entry(*events))
 
-    assert sink.run_once() == SinkResult(entries=1, events=8, duplicates=8)
+    assert sink.run_once() == SinkResult(entries=1, events=8, skipped=8)
     assert sink.run_once() == SinkResult(entries=1, events=EACH, stored=EACH - 8, duplicates=8)
     assert stored(connection) == ids_of(events)
     assert pending(redis) == 0
@@ -157,7 +158,7 @@ def test_what_is_no_event_is_counted_and_skipped_and_the_rest_is_stored(
     with capture_logs() as lines:
         result = make_sink().run_once()
 
-    assert result == SinkResult(entries=3, events=EACH + 5, stored=EACH, malformed=7)
+    assert result == SinkResult(entries=3, events=EACH + 5, stored=EACH, malformed=7, quarantined=7)
     assert stored(connection) == ids_of(good)
     assert {line["event"] for line in lines} == {"telemetry_events_malformed", "telemetry_entries_malformed"}
     assert "hunter2" not in repr(lines)
@@ -172,7 +173,7 @@ def test_events_of_days_without_partition_are_counted_and_never_looped_on(
     outside = [make_step(at_us=now - 40 * DAY_US), make_step(at_us=now + 40 * DAY_US), make_step(at_us=0)]
     writer.append(make_entry(*inside, *outside))
 
-    assert make_sink().run_once() == SinkResult(entries=1, events=6, stored=3, outside=3)
+    assert make_sink().run_once() == SinkResult(entries=1, events=6, stored=3, too_old=2, too_new=1)
     assert stored(connection) == ids_of([*inside])
     assert pending(redis) == 0
 
@@ -187,7 +188,7 @@ def test_a_partition_that_goes_meanwhile_takes_nothing_with_it(
     connection.execute(f"drop table telemetry_events_p{from_unix_us(now - 30 * DAY_US):%Y%m%d}".encode())
     writer.append(make_entry(make_step(at_us=now), make_step(at_us=now - 30 * DAY_US)))
 
-    assert sink.run_once() == SinkResult(entries=1, events=2, stored=1, outside=1)
+    assert sink.run_once() == SinkResult(entries=1, events=2, stored=1, too_old=1)
 
 
 @pytest.mark.req("C-13")
@@ -199,7 +200,7 @@ def test_an_event_that_postgres_refuses_is_left_out_alone(
     good = [make_step(scope) for _ in range(5)]
     writer.append(make_entry(*good[:2], make_step(scope, step_path="poison"), *good[2:]))
 
-    assert make_sink().run_once() == SinkResult(entries=1, events=6, stored=5, malformed=1)
+    assert make_sink().run_once() == SinkResult(entries=1, events=6, stored=5, malformed=1, quarantined=1)
     assert stored(connection) == ids_of([*good])
 
 
@@ -416,7 +417,7 @@ def test_after_days_asleep_the_events_of_today_find_their_partition(
     intake.prepare()
     clock.set(clock.now() + timedelta(days=9))  # the wall clock moved on; the monotonic one stood still
 
-    tally = intake.store(encoded(make_step(at_us=clock.unix_us())))
+    tally = intake.store(Delivery(encoded(make_step(at_us=clock.unix_us()))))
 
     intake.close()
     assert (tally.stored, tally.outside) == (1, 0)
