@@ -43,6 +43,7 @@ class Tally:
         stored: Those of them that it did not have yet.
         too_old: Events of days whose partition is gone, or never was; skipped.
         too_new: Events of days that have no partition yet; skipped.
+        outside_at: Positions of both.
         misfits: Positions of events that cannot be stored, each with whether it was Postgres that refused it.
         malformed: Why those cannot, and how many for each reason. Reasons quote nothing.
         quarantined: What was kept of them, and of entries that are no batch.
@@ -53,6 +54,7 @@ class Tally:
     stored: int = 0
     too_old: int = 0
     too_new: int = 0
+    outside_at: set[int] = field(default_factory=set)
     misfits: dict[int, bool] = field(default_factory=dict)
     malformed: Counter[str] = field(default_factory=Counter)
     quarantined: int = 0
@@ -75,6 +77,7 @@ class Tally:
 
     def leave_outside(self, *, is_new: bool) -> None:
         """Leave an event out that has no partition to go to."""
+        self.outside_at.add(self.handled)
         self.too_new += is_new
         self.too_old += not is_new
 

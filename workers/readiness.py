@@ -14,6 +14,9 @@ from migrations.runner import require_current
 from telemetry.connections import open_redis, waiting
 from telemetry.errors import SchemaOutOfDate, StoreUnavailable
 from telemetry.pulse import Pulse
+from telemetry.settings import TelemetrySettings
+from telemetry.sink_figures import SinkFigures
+from workers.health import BUT
 
 #: How long Redis and Postgres may take to answer, and a pool to hand out a connection.
 PATIENCE = timedelta(seconds=1)
@@ -60,3 +63,15 @@ def look_at_loop(pulse: Pulse, wait: timedelta) -> dict[str, str]:
     if age <= wait + SILENCE:
         return {"loop": "ok"}
     return {"loop": f"has not come round for {age // timedelta(seconds=1)} s"}
+
+
+def look_at_stream(figures: SinkFigures, settings: TelemetrySettings) -> dict[str, str]:
+    """Of the telemetry stream's size, as the sink saw it last: `ok`, or what it nears, which the sink cannot help."""
+    backlog = figures.backlog
+    match figures.warning(settings):
+        case "stream_warn_bytes":
+            return {"stream": f"{BUT}it uses {backlog.size_bytes} bytes of Redis, and {backlog.waiting} entries wait"}
+        case "stream_max_entries":
+            return {"stream": f"{BUT}it holds {backlog.entries} of {settings.stream_max_entries} entries"}
+        case _:
+            return {"stream": "ok"}

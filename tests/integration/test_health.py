@@ -194,7 +194,7 @@ def test_the_command_says_what_the_process_says(
     with answering(open_folder, "worker", lambda: WELL):
         assert offline_weir("health", "worker").code == 0
         typed = offline_weir("health", "worker", "--format", "json")
-        assert (typed.code, typed.json) == (0, {"status": "ok", "checks": WELL})
+        assert (typed.code, typed.json) == (0, {"status": "ok", "checks": WELL, "figures": {}})
     assert "no worker answers" in offline_weir("health", "worker").err
 
 
