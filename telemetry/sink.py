@@ -264,7 +264,7 @@ class Sink:
         backlog = self.figures.backlog = self._reader.backlog()
         if (warning := self.figures.warning(self._settings)) and self._throttle.allows("stream"):
             log.warning(
-                "telemetry_stream_large", reason=warning, entries=backlog.entries, size_bytes=backlog.size_bytes
+                "telemetry_stream_large", setting=warning, entries=backlog.entries, size_bytes=backlog.size_bytes
             )
 
     def _nudge(self) -> None:
