@@ -81,22 +81,8 @@ class Quarantine:
             return 0
         self._room -= len(kept)
         rows = sorted(((self._id_of(reject), reject) for reject in kept), key=itemgetter(0))
-        origins = [reject.origin for _, reject in rows]
-        misfits = [reject.misfit for _, reject in rows]
-        connection.execute(
-            SQL["keep"],
-            {
-                "ids": [row_id for row_id, _ in rows],
-                "reasons": [misfit.reason for misfit in misfits],
-                "types": [misfit.event_type for misfit in misfits],
-                "events": [None if misfit.event_id is None else UUID(bytes=misfit.event_id) for misfit in misfits],
-                "epochs": [None if origin is None else UUID(bytes=origin.epoch) for origin in origins],
-                "numbers": [None if origin is None else origin.number for origin in origins],
-                "shapes": [_json.encode(misfit.shape).decode() for misfit in misfits],
-                "sizes": [misfit.size_bytes for misfit in misfits],
-                "payloads": [misfit.payload for misfit in misfits],
-            },
-        )
+        told = [{"id": row_id, **_told(reject)} for row_id, reject in rows]
+        connection.execute(SQL["keep"], {"rows": _json.encode(told).decode()})
         return len(kept)
 
     def _count(self, connection: Connection[Any], wanted: int) -> None:
@@ -119,6 +105,21 @@ class Quarantine:
         noise = int.from_bytes(hashlib.sha256(mark).digest()[:10]) & ~_FIXED
         unix_ms = min(int(entry_id.partition(b"-")[0]), _LATEST_MS)
         return UUID(int=unix_ms << 80 | noise | _VERSION_7)
+
+
+def _told(reject: Reject) -> dict[str, Any]:
+    """A row, as one statement takes many of them; bytes become base64."""
+    misfit, origin = reject.misfit, reject.origin
+    return {
+        "reason": misfit.reason,
+        "event_type": misfit.event_type,
+        "event_id": None if misfit.event_id is None else UUID(bytes=misfit.event_id),
+        "epoch": None if origin is None else UUID(bytes=origin.epoch),
+        "number": None if origin is None else origin.number,
+        "shape": misfit.shape,
+        "size_bytes": misfit.size_bytes,
+        "payload": misfit.payload,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,21 +6,23 @@ select count(*) from (select from telemetry_quarantine limit %(capacity)s) as he
 
 -- name: keep
 -- Put rows in; one that is there already stays as it is: by its id, or by epoch and number.
--- params, one element a row: ids, events, epochs: uuid[]; reasons, types: text[]; numbers: bigint[]; shapes: text[] of
--- jsonb; sizes: integer[]; payloads: bytea[]. Primary key, telemetry_quarantine_by_number.
+-- rows: text, a JSON array of them: id, reason, event_type, event_id, epoch, number, shape, size_bytes, payload in base64.
+-- Primary key, telemetry_quarantine_by_number.
 insert into telemetry_quarantine (id, reason, event_type, event_id, epoch, number, shape, size_bytes, payload)
-select told.id, told.reason, told.type, told.event, told.epoch, told.number, told.shape::jsonb, told.size, told.payload
-from unnest(
-    %(ids)s::uuid[],
-    %(reasons)s::text[],
-    %(types)s::text[],
-    %(events)s::uuid[],
-    %(epochs)s::uuid[],
-    %(numbers)s::bigint[],
-    %(shapes)s::text[],
-    %(sizes)s::integer[],
-    %(payloads)s::bytea[]
-) as told (id, reason, type, event, epoch, number, shape, size, payload)
+select
+    told.id, told.reason, told.event_type, told.event_id, told.epoch, told.number, told.shape, told.size_bytes,
+    decode(told.payload, 'base64')
+from jsonb_to_recordset(%(rows)s::text::jsonb) as told (
+    id uuid,
+    reason text,
+    event_type text,
+    event_id uuid,
+    epoch uuid,
+    number bigint,
+    shape jsonb,
+    size_bytes integer,
+    payload text
+)
 order by told.id
 on conflict do nothing;
 
