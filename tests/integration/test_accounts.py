@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 from fixtures.samples import encoded, make_scope, make_step, now_us, one_of_each
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from telemetry.batch import FORMAT, BatchHeader, BatchMalformed, Rung, encode_batch
@@ -204,7 +204,13 @@ EVENTS = [*encoded(*one_of_each(make_scope(), NOW_US)), b"\xc1", *encoded(make_s
 
 
 @pytest.mark.req("S-02", "C-13")
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    # Not shrunk: each example is dozens of transactions.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
 @given(st.lists(epochs(), min_size=1, max_size=3, unique_by=lambda made: made[1].epoch), st.data())
 def test_in_any_order_twice_and_through_two_sinks_the_account_is_the_same(
     intakes: tuple[Intake, Intake],

@@ -90,6 +90,20 @@ def test_what_cannot_be_stored_is_kept_with_where_it_came_from(intake: Intake, c
     assert b"hunter2".hex() not in repr(kept)
 
 
+def test_each_knows_its_own_batch_among_many(intake: Intake, connection: psycopg.Connection) -> None:
+    batches = [
+        arrival(*encoded(make_step(), make_step()), first=5),
+        arrival(first=9),
+        arrival(*encoded(make_step()), b"\xc1", first=20),
+        arrival(b"\xc1", *encoded(make_step()), first=30),
+        arrival(first=40),
+    ]
+    intake.store(delivery(*batches))
+
+    rows = {(row.epoch, row.number) for row in page(connection, Selection(), limit=10)}
+    assert rows == {(UUID(bytes=batches[2].header.epoch), 21), (UUID(bytes=batches[3].header.epoch), 30)}
+
+
 def test_what_comes_again_is_there_once(intake: Intake, connection: psycopg.Connection) -> None:
     batch, garbage = arrival(b"\xc1", newer()), [Garbage(b"5-1", b"no batch")]
     again = Arrival(b"9-9", batch.header, batch.events)  # appended twice: the answer was lost

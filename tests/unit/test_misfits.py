@@ -61,6 +61,8 @@ def test_an_event_with_more_fields_than_are_known_is_kept_whole() -> None:
     for event in one_of_each():
         newer = [*builtins(event), *([None] * (len(event.__struct_fields__) + 1 - len(builtins(event)))), "a.word", 7]
 
+        with pytest.raises(msgspec.ValidationError):
+            decode_event(encode(newer))
         misfit = EXAMINER.event(encode(newer))
 
         assert (misfit.reason, misfit.event_id) == ("newer_version", event.event_id)
@@ -73,6 +75,8 @@ def test_an_event_whose_scope_has_more_fields_is_kept_whole() -> None:
     newer = builtins(make_step())
     newer[3] = [*newer[3], b"8 bytes."]
 
+    with pytest.raises(msgspec.ValidationError):
+        decode_event(encode(newer))
     misfit = EXAMINER.event(encode(newer))
 
     assert misfit.reason == "newer_version"
