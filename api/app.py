@@ -25,6 +25,7 @@ from api.resources import (
     execution_events,
     fragments,
     health,
+    quarantine,
     queues,
     schedules,
     telemetry,
@@ -57,6 +58,7 @@ _BLUEPRINTS = tuple(
             queues,
             fragments,
             telemetry,
+            quarantine,
             health,
         )
     )

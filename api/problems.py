@@ -207,6 +207,10 @@ KINDS: tuple[Kind, ...] = (
          "Correct what `detail` names."),
     Kind("telemetry.trace_not_found", 404, "No such trace", "No stored event carries this id. Events are stored a"
          " moment after they happen, and kept for a limited time.", "Try again in a second; check the id."),
+    Kind("telemetry.quarantined_not_found", 404, "Not in quarantine", "Nothing in quarantine has this id: it was stored"
+         " or dropped, or never was there.", "`weir telemetry quarantine list` shows what is."),
+    Kind("telemetry.quarantine_changed", 409, "Quarantine has changed", "By now it would be another number than was"
+         " confirmed. Nothing was done.", "Preview it again."),
     Kind("telemetry", 500, "Telemetry failed", "Events could not be kept or read.", "See the log."),
     Kind("telemetry.stream_unavailable", 503, "Telemetry stream is away", "Redis did not answer.", _LATER),
     Kind("store.unavailable", 503, "Postgres is away", "Postgres did not answer. Nothing was accepted.", _LATER),

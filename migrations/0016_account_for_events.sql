@@ -49,6 +49,7 @@ create table telemetry_quarantine (
 );
 
 create index telemetry_quarantine_by_reason on telemetry_quarantine (reason, id desc);
+create unique index telemetry_quarantine_by_number on telemetry_quarantine (epoch, number) where epoch is not null;
 
 create table telemetry_reconciled (
     event_id uuid primary key,

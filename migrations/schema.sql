@@ -686,6 +686,7 @@ create table telemetry_quarantine (
 );
 
 create index telemetry_quarantine_by_reason on telemetry_quarantine (reason, id desc);
+create unique index telemetry_quarantine_by_number on telemetry_quarantine (epoch, number) where epoch is not null;
 
 -- Events that were made again from their ledger row, because the one that was recorded has never arrived.
 create table telemetry_reconciled (

@@ -8,7 +8,9 @@ WeirError
    |- StoreUnavailable    Postgres did not answer
    |  `- StoreTooSlow     it was at it for longer than a statement may take
    |- SchemaOutOfDate     the database is older or newer than this program
-   `- TraceNotFound
+   |- TraceNotFound
+   |- QuarantinedNotFound
+   `- QuarantineChanged    something came in or went since it was counted
 """
 
 from __future__ import annotations
@@ -94,3 +96,15 @@ class TraceNotFound(TelemetryError):
     """No stored event carries this correlation or execution id (yet)."""
 
     code = "telemetry.trace_not_found"
+
+
+class QuarantinedNotFound(TelemetryError):
+    """Nothing in quarantine has this id (any more)."""
+
+    code = "telemetry.quarantined_not_found"
+
+
+class QuarantineChanged(TelemetryError):
+    """There are more or fewer in quarantine than somebody was told."""
+
+    code = "telemetry.quarantine_changed"

@@ -2,7 +2,8 @@
 
 There is no field for text from a user, a model or a row: only ids, enums, numbers, hashes and names that are
 registered (command slugs and step ids of loaded command files, step types, routes). Events are msgspec structs encoded
-as arrays whose first element is the event type, so a field may only ever be appended, with a default.
+as arrays whose first element is the event type, so a field may only ever be appended, with a default. A program that
+does not know it yet keeps such an event aside until it does (telemetry.misfits), instead of losing the field.
 `docs/reference/events.md` is generated from here. It is one long file because it is one closed list.
 """
 
@@ -60,7 +61,7 @@ Rule = Literal[
 ]
 
 
-class Scope(Struct, frozen=True, array_like=True):
+class Scope(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Who caused it: what all events of one request or one attempt share. Built once, referred to by each event.
 
     Attributes:
@@ -88,7 +89,7 @@ class Scope(Struct, frozen=True, array_like=True):
     attempt: int = 0
 
 
-class ErrorFacts(Struct, frozen=True, array_like=True):
+class ErrorFacts(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What telemetry may know of an error: never its message.
 
     Attributes:
@@ -106,7 +107,7 @@ class ErrorFacts(Struct, frozen=True, array_like=True):
 MAX_FAILED_FIELDS, MAX_FIELD = 20, 100
 
 
-class FieldFault(Struct, frozen=True, array_like=True):
+class FieldFault(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A field that did not validate, and the rule it broke: never the value.
 
     Attributes:
@@ -119,7 +120,7 @@ class FieldFault(Struct, frozen=True, array_like=True):
     rule: Rule
 
 
-class Event(Struct, frozen=True, array_like=True):
+class Event(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What every event has.
 
     Class attributes:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeAlias, Union
+from typing import Any, Final, NoReturn, TypeAlias
 
-import msgspec
 import psycopg
 import structlog
 from psycopg import Connection
@@ -15,10 +14,13 @@ from psycopg.errors import CheckViolation, DataError, IntegrityError, LockNotAva
 
 from telemetry.clock import Clock
 from telemetry.errors import StoreUnavailable
-from telemetry.events import CATALOGUE, MEASURES, Event, Measures
+from telemetry.events import MEASURES, Measures
+from telemetry.misfits import UNDECODABLE, Examiner
 from telemetry.partitions import Horizon, list_partitions, make_partitions
-from telemetry.rows import MalformedEvent, RowEncoder
-from telemetry.store import insert_events, insert_new_events, prepare_session
+from telemetry.producers import Arrival, Origins, settle, settled
+from telemetry.quarantine import Quarantine, Reject
+from telemetry.rows import MalformedEvent, RowEncoder, decode_event
+from telemetry.store import append_batch, clear_staging, insert_events, insert_new_events, prepare_session
 from telemetry.throttle import Throttle
 
 log = structlog.get_logger(__name__)
@@ -26,10 +28,8 @@ log = structlog.get_logger(__name__)
 #: How often partitions are made and looked up, in microseconds.
 _HORIZON_US: Final = 60_000_000
 
-#: Decodes one event of any type, and refuses what is not exactly one.
-_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(
-    Union[CATALOGUE]  # noqa: UP007 - a union made of a tuple has no other spelling
-)
+#: Microseconds of a minute.
+_MINUTE_US: Final = 60_000_000
 
 Insert: TypeAlias = Callable[[Connection[Any], Iterable[bytes]], int]
 
@@ -41,19 +41,82 @@ class Tally:
     Attributes:
         rows: Events that were given to the store.
         stored: Those of them that it did not have yet.
-        outside: Events of days without partition; skipped.
-        malformed: Why others were skipped, and how many for each reason. Reasons quote nothing.
+        too_old: Events of days whose partition is gone, or never was; skipped.
+        too_new: Events of days that have no partition yet; skipped.
+        outside_at: Positions of both.
+        misfits: Positions of events that cannot be stored, each with whether it was Postgres that refused it.
+        malformed: Why those cannot, and how many for each reason. Reasons quote nothing.
+        quarantined: What was kept of them, and of entries that are no batch.
+        minutes: Minutes since 1970 that the events given to the store occurred in.
     """
 
     rows: int = 0
     stored: int = 0
-    outside: int = 0
+    too_old: int = 0
+    too_new: int = 0
+    outside_at: set[int] = field(default_factory=set)
+    misfits: dict[int, bool] = field(default_factory=dict)
     malformed: Counter[str] = field(default_factory=Counter)
+    quarantined: int = 0
+    minutes: set[int] = field(default_factory=set)
 
     @property
     def duplicates(self) -> int:
         """Events that the store had already."""
         return self.rows - self.stored
+
+    @property
+    def outside(self) -> int:
+        """Events of days without partition."""
+        return self.too_old + self.too_new
+
+    @property
+    def handled(self) -> int:
+        """Events that were looked at, so the position of the next one."""
+        return self.rows + self.outside + len(self.misfits)
+
+    def leave_outside(self, *, is_new: bool) -> None:
+        """Leave an event out that has no partition to go to."""
+        self.outside_at.add(self.handled)
+        self.too_new += is_new
+        self.too_old += not is_new
+
+    def skip(self, position: int, why: str, *, by_postgres: bool = False) -> None:
+        """Leave an event out that cannot be stored."""
+        self.misfits[position] = by_postgres
+        self.malformed[why] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """An entry of the stream that is no batch.
+
+    Attributes:
+        entry_id: Its place in the stream.
+        data: What is in it.
+    """
+
+    entry_id: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one transaction is to deal with.
+
+    Attributes:
+        events: Each encoded by itself.
+        arrivals: The batches they came in, in the same order; none if they did not come through the stream.
+        garbage: Entries that are no batch.
+        redelivered: Whether some events are likely stored already; only a matter of speed.
+        with_quarantine: Whether to keep what cannot be stored. Not of what is in quarantine already.
+    """
+
+    events: list[bytes]
+    arrivals: Sequence[Arrival] = ()
+    garbage: Sequence[Garbage] = ()
+    redelivered: bool = False
+    with_quarantine: bool = True
 
 
 class Intake:
@@ -81,6 +144,8 @@ class Intake:
         self._horizon: Horizon | None = None
         self._horizon_due_us = self._looked_at_us = 0
         self._rows = RowEncoder(measures)
+        self._examiner = Examiner(measures)
+        self._quarantine = Quarantine(clock)
         self._throttle = Throttle(clock)
 
     def prepare(self) -> None:
@@ -94,23 +159,34 @@ class Intake:
         except psycopg.Error as error:
             self._fail(error)
 
-    def store(self, events: list[bytes], *, redelivered: bool = False) -> Tally:
+    def store(self, delivery: Delivery) -> Tally:
         """Store what can be stored, in one transaction, committed on return.
 
-        Args:
-            events: Each encoded by itself.
-            redelivered: Whether some are likely stored already; only a matter of speed.
+        In it are the events, what cannot be stored (quarantine), one row of `telemetry_batches` if events were given to
+        the store, and last the accounts of their producers.
 
         Raises:
             StoreUnavailable: Nothing was stored, or it is not known whether it was; try again.
         """
         try:
             connection, horizon = self._ready()
-            tally = self._store(connection, horizon, events, redelivered=redelivered)
+            tally = self._store(connection, horizon, delivery)
         except psycopg.Error as error:
             self._fail(error)
         self._report(tally)
         return tally
+
+    def settled(self, arrivals: Sequence[Arrival]) -> list[bool]:
+        """Whether each of these batches was dealt with before: its numbers are in its producer's account.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        try:
+            connection, _ = self._ready()
+            return settled(connection, arrivals)
+        except psycopg.Error as error:
+            self._fail(error)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
@@ -118,11 +194,11 @@ class Intake:
             self._connection.close()
             self._connection = None
 
-    def _store(self, connection: Connection[Any], horizon: Horizon, events: list[bytes], *, redelivered: bool) -> Tally:
-        """The fast way, else the way that tolerates what is stored already, else one by one."""
-        if not redelivered:
+    def _store(self, connection: Connection[Any], horizon: Horizon, delivery: Delivery) -> Tally:
+        """The fast way, else the way that tolerates what is stored already, else without what Postgres refuses."""
+        if not delivery.redelivered:
             try:
-                return self._insert(connection, horizon, events, insert_events)
+                return self._insert(connection, horizon, delivery, insert_events)
             except UniqueViolation:
                 log.debug("telemetry_events_repeated")
             except CheckViolation:
@@ -131,45 +207,79 @@ class Intake:
             except (DataError, IntegrityError) as error:
                 log.debug("telemetry_batch_refused", error=type(error).__name__)
         try:
-            return self._insert(connection, horizon, events, insert_new_events)
+            return self._insert(connection, horizon, delivery, insert_new_events)
         except (DataError, IntegrityError) as error:
-            log.warning("telemetry_batch_refused", error=type(error).__name__, events=len(events))
-            return self._insert_singly(connection, horizon, events)
+            log.warning("telemetry_batch_refused", error=type(error).__name__, events=len(delivery.events))
+            return self._insert_by_halves(connection, horizon, delivery)
 
-    def _insert(self, connection: Connection[Any], horizon: Horizon, events: list[bytes], insert: Insert) -> Tally:
+    def _insert(self, connection: Connection[Any], horizon: Horizon, delivery: Delivery, insert: Insert) -> Tally:
         tally = Tally()
         with connection.transaction():
-            tally.stored = insert(connection, self._encode(events, horizon, tally))
+            if delivery.events:
+                tally.stored = insert(connection, self._encode(delivery.events, horizon, tally))
+            self._conclude(connection, delivery, tally)
         return tally
 
-    def _insert_singly(self, connection: Connection[Any], horizon: Horizon, events: list[bytes]) -> Tally:
-        """For a batch that Postgres refused although every event of it looked right: leave out only the culprits."""
+    def _insert_by_halves(self, connection: Connection[Any], horizon: Horizon, delivery: Delivery) -> Tally:
+        """For a batch that Postgres refused although every event of it looked right: leave out only the culprits.
+
+        What is refused is halved until it is a single row; so each culprit costs about log2 of the batch's size.
+        """
         tally = Tally()
         with connection.transaction():
-            for row in self._encode(events, horizon, tally):
+            # Each with its position: the last of those that were looked at when it came out.
+            parts = [[(tally.handled - 1, row) for row in self._encode(delivery.events, horizon, tally)]]
+            while parts:
+                part = parts.pop()
                 try:
                     with connection.transaction():
-                        tally.stored += insert_new_events(connection, (row,))
+                        tally.stored += insert_new_events(connection, (row for _, row in part))
+                        clear_staging(connection)
                 except (DataError, IntegrityError) as error:
-                    tally.rows -= 1
-                    tally.malformed[f"refused: {error.sqlstate}"] += 1
+                    if len(part) > 1:
+                        middle = len(part) // 2
+                        parts += [part[middle:], part[:middle]]
+                    else:
+                        tally.rows -= 1
+                        tally.skip(part[0][0], f"refused: {error.sqlstate}", by_postgres=True)
+            self._conclude(connection, delivery, tally)
         return tally
+
+    def _conclude(self, connection: Connection[Any], delivery: Delivery, tally: Tally) -> None:
+        """What goes along with the events in their transaction; the accounts, which others wait for, last."""
+        if delivery.with_quarantine and (tally.misfits or delivery.garbage):
+            tally.quarantined = self._quarantine.keep(connection, self._rejects(delivery, tally))
+        if tally.rows:
+            append_batch(connection, events=tally.stored, duplicates=tally.duplicates, minutes=tally.minutes)
+        settle(connection, delivery.arrivals)
+
+    def _rejects(self, delivery: Delivery, tally: Tally) -> list[Reject]:
+        origins, examine = Origins(delivery.arrivals), self._examiner
+        rejects = []
+        for position, by_postgres in tally.misfits.items():
+            data = delivery.events[position]
+            misfit = examine.refused(data) if by_postgres else examine.event(data)
+            rejects.append(Reject(misfit, origins.of(position)))
+        return rejects + [Reject(examine.entry(each.data), entry_id=each.entry_id) for each in delivery.garbage]
 
     def _encode(self, events: list[bytes], horizon: Horizon, tally: Tally) -> Iterator[bytes]:
         """Rows of those events that have one, each decoded and checked by itself. Counts into `tally`."""
-        decode, encode, holds = _decoder.decode, self._rows.encode, horizon.holds
+        encode, minutes = self._rows.encode, tally.minutes
         for data in events:
             try:
-                event = decode(data)
-                if not holds(event.occurred_at_us):
-                    tally.outside += 1
-                    continue
+                event = decode_event(data)
+                minute = event.occurred_at_us // _MINUTE_US
+                if minute not in minutes:
+                    if not horizon.holds(event.occurred_at_us):
+                        tally.leave_outside(is_new=horizon.ends_before(event.occurred_at_us))
+                        continue
+                    minutes.add(minute)
                 row = encode(event)
             except MalformedEvent as error:
-                tally.malformed[str(error)] += 1
+                tally.skip(tally.handled, str(error))
                 continue
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                tally.malformed["not of the catalogue"] += 1
+            except UNDECODABLE:
+                tally.skip(tally.handled, "not of the catalogue")
                 continue
             tally.rows += 1
             yield row
@@ -202,9 +312,11 @@ class Intake:
 
     def _report(self, tally: Tally) -> None:
         if tally.malformed and self._throttle.allows("malformed"):
-            log.warning("telemetry_events_malformed", count=tally.malformed.total(), reasons=dict(tally.malformed))
+            reasons, kept = dict(tally.malformed), tally.quarantined
+            count = tally.malformed.total()
+            log.warning("telemetry_events_malformed", count=count, reasons=reasons, quarantined=kept)
         if tally.outside and self._throttle.allows("outside"):
-            log.warning("telemetry_events_outside", count=tally.outside)
+            log.warning("telemetry_events_outside", too_old=tally.too_old, too_new=tally.too_new)
         if self._rows.dropped_measures and self._throttle.allows("measures"):
             log.warning("telemetry_measures_dropped", count=self._rows.dropped_measures)
             self._rows.dropped_measures = 0

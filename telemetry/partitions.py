@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from time import sleep
 from typing import Any, Final
 
 from psycopg import Connection, sql
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from telemetry.clock import to_unix_us
 from telemetry.ids import least_id_at
@@ -25,6 +28,11 @@ _LOCK_KEY: Final = 0x7765697270617274
 #: Longest wait for any lock; whoever calls tries again, today's partition was made a week ago.
 _LOCK_TIMEOUT: Final = "2s"
 
+#: The same for a drop, which stops everybody while it waits; and the pause before the next try, in seconds.
+_DROP_TIMEOUT: Final = "500ms"
+_DROP_PAUSE_S: Final = (0.2, 1.0)
+
+_DROP: Final = sql.SQL("drop table if exists {}")
 _CREATE: Final = sql.SQL("create table {} (like telemetry_events including all)")
 _ATTACH: Final = sql.SQL("alter table telemetry_events attach partition {} for values from ({}) to ({})")
 
@@ -61,6 +69,36 @@ def make_partitions(connection: Connection[Any], now: datetime, days_ahead: int)
     return made
 
 
+def drop_partition(connection: Connection[Any], name: str, *, tries: int = 10) -> bool:
+    """Drop a daily partition with all that is in it. Whether it is gone; false if somebody held it all the time.
+
+    Each try waits no longer than 500 ms for a lock, and whoever comes behind it waits no longer than that either. What
+    has to be kept of the day, and whether it may go at all, is the caller's to see to.
+
+    Args:
+        connection: In autocommit mode, or in a transaction that has used the table in no other way.
+        name: As `name_of` makes it.
+        tries: How often; between them there is a pause of up to a second.
+
+    Raises:
+        ValueError: That is no name of a daily partition.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is no daily partition")
+    for number in range(tries):
+        if number:
+            sleep(random.uniform(*_DROP_PAUSE_S))
+        try:
+            with connection.transaction():
+                connection.execute(SQL["limit_waiting"], {"timeout": _DROP_TIMEOUT})
+                connection.execute(SQL["lock_partitions"], {"key": _LOCK_KEY})
+                connection.execute(_DROP.format(sql.Identifier(name)))
+        except (LockNotAvailable, DeadlockDetected):
+            continue
+        return True
+    return False
+
+
 def list_partitions(connection: Connection[Any]) -> list[str]:
     """Names of the attached partitions, oldest day first."""
     return [name for (name,) in connection.execute(SQL["list_partitions"])]
@@ -77,10 +115,15 @@ class Horizon:
     def __init__(self, partitions: Iterable[str]) -> None:
         matches = (_NAME.fullmatch(name) for name in partitions)
         self._days = frozenset(_day_number(match[1]) for match in matches if match is not None)
+        self._last_day = max(self._days, default=-1)
 
     def holds(self, unix_us: int) -> bool:
         """Whether what occurred at this instant has a partition to go to."""
         return unix_us // _DAY_US in self._days
+
+    def ends_before(self, unix_us: int) -> bool:
+        """Whether this instant is later than the last of its days; one that it does not hold is too old otherwise."""
+        return unix_us // _DAY_US > self._last_day
 
 
 def _day_number(text: str) -> int:

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, Union
 from uuid import UUID
 
 import msgspec
@@ -66,15 +66,23 @@ _ID_BYTES: Final = 16
 _FINGERPRINT_BYTES: Final = 8
 
 #: Names that are registered somewhere: no blanks, so that a sentence is not one.
-_NAME: Final = re.compile(r"[A-Za-z0-9_.:/<>\[\]-]{1,1000}")
+NAME: Final = re.compile(r"[A-Za-z0-9_.:/<>\[\]-]{1,1000}")
 
 _json = msgspec.json.Encoder()
+
+_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(
+    Union[CATALOGUE]  # noqa: UP007 - a union made of a tuple has no other spelling
+)
 
 Encode: TypeAlias = Callable[[Any], bytes]
 
 
 class MalformedEvent(ValueError):
     """An event that is not a row. The message names its type and what is wrong, never a value."""
+
+
+#: Decodes one event of any type. Refuses what is not exactly one: also one with more fields than its type has here.
+decode_event: Final = _decoder.decode
 
 
 class RowEncoder:
@@ -261,7 +269,7 @@ def _scope(scope: Scope) -> bytes:
 
 @lru_cache(maxsize=16_384)
 def _name(name: str) -> bytes:
-    if _NAME.fullmatch(name) is None:
+    if NAME.fullmatch(name) is None:
         raise MalformedEvent("a name of another form than registered ones")
     encoded = name.encode()
     return len(encoded).to_bytes(4) + encoded

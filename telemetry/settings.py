@@ -84,6 +84,11 @@ class TelemetrySettings:
     stream_max_entries: int = setting(
         1_000_000, "Entries the stream may hold before the recorder stops adding to it.", minimum=1000
     )
+    stream_warn_bytes: int = setting(
+        536_870_912,
+        "Memory of the stream in Redis past which the sink warns, in its log and its health.",
+        minimum=1_048_576,
+    )
     batch_size: int = setting(100, "Events of one stream entry, at most.", minimum=1, maximum=10_000)
     batch_max_bytes: int = setting(262_144, "Encoded bytes of one stream entry, at most.", minimum=4096)
     flush_interval: timedelta = setting(

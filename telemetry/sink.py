@@ -17,14 +17,16 @@ from typing import Any, Final
 import structlog
 from psycopg import Connection
 
-from telemetry.batch import BatchMalformed, Limits, decode_batch
+from telemetry.batch import BatchMalformed, Limits
 from telemetry.clock import Clock
 from telemetry.errors import StoreUnavailable, StreamUnavailable
 from telemetry.events import MEASURES, Measures
-from telemetry.intake import Intake
+from telemetry.intake import Delivery, Garbage, Intake
+from telemetry.producers import Arrival, read_arrival
 from telemetry.pulse import Pulse
 from telemetry.settings import TelemetrySettings
-from telemetry.stream import Entry, StreamReader
+from telemetry.sink_figures import SinkFigures, SinkResult
+from telemetry.stream import Entry, StreamReader, appended_us
 from telemetry.throttle import Throttle
 
 log = structlog.get_logger(__name__)
@@ -34,6 +36,8 @@ CLAIM_IDLE: Final = timedelta(seconds=10)
 #: How often dead sinks are looked for, and acknowledged entries trimmed, at most, in microseconds.
 _CLAIM_US: Final = 5_000_000
 _TRIM_US: Final = 1_000_000
+#: How often the size of the stream is looked at, at most, in microseconds.
+_WATCH_US: Final = 5_000_000
 #: Encoded bytes of one transaction, at most (one entry more).
 _MAX_BYTES: Final = 16_777_216
 #: Shortest and longest wait before the next try when a server is away, in seconds.
@@ -45,55 +49,50 @@ _STOP_TIMEOUT: Final = timedelta(seconds=10)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class SinkResult:
-    """What one turn did.
-
-    Attributes:
-        entries: Entries of the stream that are acknowledged now.
-        events: Events that were in them.
-        stored: Events that are in the store because of this turn.
-        duplicates: Events that were there already.
-        malformed: Events that are none of the catalogue, and entries that are no batch; skipped.
-        outside: Events of days without partition; skipped.
-    """
-
-    entries: int = 0
-    events: int = 0
-    stored: int = 0
-    duplicates: int = 0
-    malformed: int = 0
-    outside: int = 0
-
-
 @dataclass(slots=True)
 class _Haul:
     """What one turn read.
 
     Attributes:
         ids: Entries to acknowledge.
-        events: Their events, each encoded by itself.
-        size_bytes: Of the events.
-        malformed: Entries that are no batch.
+        arrivals: The batches in them.
+        garbage: Entries that are no batch.
+        events: How many the batches hold.
+        size_bytes: Of the batches.
         redelivered: Whether the entries were delivered before.
     """
 
     ids: list[bytes] = field(default_factory=list)
-    events: list[bytes] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+    garbage: list[Garbage] = field(default_factory=list)
+    events: int = 0
     size_bytes: int = 0
-    malformed: int = 0
     redelivered: bool = False
 
     def add(self, entries: list[Entry]) -> None:
         for entry in entries:
             self.ids.append(entry.id)
+            data = entry.data or b""
             try:
-                _, events = decode_batch(entry.data or b"")
+                arrival = read_arrival(entry.id, data)
             except BatchMalformed:
-                self.malformed += 1
+                self.garbage.append(Garbage(entry.id, data))
             else:
-                self.events += events
-                self.size_bytes += len(entry.data or b"")
+                self.arrivals.append(arrival)
+                self.events += len(arrival.events)
+                self.size_bytes += len(data)
+
+    def leave_out(self, settled: list[bool]) -> int:
+        """Forget batches that were dealt with before; how many events that is."""
+        before = self.events
+        self.arrivals = [each for each, is_settled in zip(self.arrivals, settled, strict=True) if not is_settled]
+        self.events = sum(len(arrival.events) for arrival in self.arrivals)
+        return before - self.events
+
+    def delivery(self) -> Delivery:
+        """All of it, to be stored."""
+        events = [event for arrival in self.arrivals for event in arrival.events]
+        return Delivery(events, self.arrivals, self.garbage, redelivered=self.redelivered)
 
 
 class Sink:
@@ -109,6 +108,7 @@ class Sink:
 
     Attributes:
         pulse: Beats with each turn of `run` that both servers took part in.
+        figures: What it has done so far, and what waits; another thread may read them.
     """
 
     def __init__(  # noqa: PLR0913 - one collaborator or limit each
@@ -129,7 +129,7 @@ class Sink:
         self._limits = Limits(settings.sink_batch_size, _MAX_BYTES, settings.sink_flush_interval // _MICROSECOND)
         self._entries_at_once = max(1, settings.sink_batch_size // settings.batch_size)
         self._looks_back = True  # whether delivered entries may be unacknowledged
-        self._claim_due_us = self._trim_due_us = 0
+        self._claim_due_us = self._trim_due_us = self._watch_due_us = 0
         self._untrimmed = 0
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -137,6 +137,7 @@ class Sink:
         self._thread: threading.Thread | None = None
         self._throttle = Throttle(clock)
         self.pulse = Pulse(clock)
+        self.figures = SinkFigures()
 
     def run_once(self, block: timedelta = timedelta(0)) -> SinkResult:
         """One turn: at most about `sink_batch_size` events, waiting up to `block` for the first.
@@ -149,25 +150,34 @@ class Sink:
         try:
             haul = self._read(block)
             if not haul.ids:
+                self.figures.lag_us = 0
                 self._trim(idle=True)
+                self._watch()
                 return SinkResult()
-            tally = self._intake.store(haul.events, redelivered=haul.redelivered)
+            skipped = haul.leave_out(self._intake.settled(haul.arrivals)) if haul.redelivered else 0
+            tally = self._intake.store(haul.delivery())
             self._reader.acknowledge(haul.ids)
         except (StoreUnavailable, StreamUnavailable):
             self._looks_back = True
             raise
-        self._untrimmed += len(haul.ids)
-        self._trim(idle=False)
-        if haul.malformed and self._throttle.allows("malformed"):
-            log.warning("telemetry_entries_malformed", count=haul.malformed)
-        return SinkResult(
+        result = SinkResult(
             entries=len(haul.ids),
-            events=len(haul.events),
+            events=haul.events + skipped,
             stored=tally.stored,
             duplicates=tally.duplicates,
-            malformed=haul.malformed + tally.malformed.total(),
-            outside=tally.outside,
+            skipped=skipped,
+            malformed=len(haul.garbage) + tally.malformed.total(),
+            quarantined=tally.quarantined,
+            too_old=tally.too_old,
+            too_new=tally.too_new,
         )
+        self.figures.add(result, lag_us=self._clock.unix_us() - appended_us(haul.ids[0]))
+        if haul.garbage and self._throttle.allows("malformed"):
+            log.warning("telemetry_entries_malformed", count=len(haul.garbage))
+        self._untrimmed += len(haul.ids)
+        self._trim(idle=False)
+        self._watch()
+        return result
 
     def run(self) -> None:
         """Turn after turn until `stop`; servers that are away are waited for."""
@@ -227,7 +237,7 @@ class Sink:
         return haul
 
     def _is_full(self, haul: _Haul) -> bool:
-        return self._limits.are_reached(len(haul.events), haul.size_bytes, 0)
+        return self._limits.are_reached(haul.events, haul.size_bytes, 0)
 
     def _claim(self) -> None:
         now_us = self._clock.monotonic_us()
@@ -244,6 +254,18 @@ class Sink:
             self._trim_due_us = now_us + _TRIM_US
             self._reader.trim()
             self._untrimmed = 0
+
+    def _watch(self) -> None:
+        """See now and then how much waits, and how large the stream is."""
+        now_us = self._clock.monotonic_us()
+        if now_us < self._watch_due_us:
+            return
+        self._watch_due_us = now_us + _WATCH_US
+        backlog = self.figures.backlog = self._reader.backlog()
+        if (warning := self.figures.warning(self._settings)) and self._throttle.allows("stream"):
+            log.warning(
+                "telemetry_stream_large", setting=warning, entries=backlog.entries, size_bytes=backlog.size_bytes
+            )
 
     def _nudge(self) -> None:
         """Wake the loop out of its wait, also if it begins one just now."""

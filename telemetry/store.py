@@ -62,6 +62,24 @@ def insert_new_events(connection: Connection[Any], rows: Iterable[bytes]) -> int
     return connection.execute(SQL["insert_staged"]).rowcount
 
 
+def clear_staging(connection: Connection[Any]) -> None:
+    """Empty the staging table, for another part of the same transaction."""
+    connection.execute(SQL["clear_staging"])
+
+
+def append_batch(connection: Connection[Any], *, events: int, duplicates: int, minutes: Iterable[int]) -> None:
+    """Note what this transaction stored, for whoever follows the store. A row of its own, never changed.
+
+    Args:
+        connection: In the transaction that stores the events.
+        events: How many are new.
+        duplicates: How many were there.
+        minutes: Minutes since 1970 that they occurred in.
+    """
+    told = "{" + ",".join(f"[{minute},{minute + 1})" for minute in minutes) + "}"
+    connection.execute(SQL["append_batch"], {"events": events, "duplicates": duplicates, "minutes": told})
+
+
 def _copy(connection: Connection[Any], table: str, rows: Iterable[bytes]) -> int:
     with connection.cursor() as cursor:
         with cursor.copy(_COPY.format(sql.Identifier(table), _COLUMN_LIST)) as copy:

@@ -18,3 +18,13 @@ create temporary table if not exists telemetry_staging (like telemetry_events) o
 -- name: insert_staged
 -- Staged rows that are not stored yet. Primary key of telemetry_events.
 insert into telemetry_events select * from telemetry_staging on conflict (event_id) do nothing;
+
+-- name: clear_staging
+-- Forget what is staged.
+delete from telemetry_staging;
+
+-- name: append_batch
+-- What one transaction stored. Whoever must miss nothing reads these below pg_snapshot_xmin, in the order of written_by.
+-- params: events, duplicates: integer; minutes: text of int4multirange, minutes since 1970.
+insert into telemetry_batches (events, duplicates, minutes)
+values (%(events)s, %(duplicates)s, %(minutes)s::text::int4multirange);

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from telemetry.errors import StreamUnavailable
 
@@ -37,6 +37,21 @@ class Entry:
 
     id: bytes
     data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much the stream holds.
+
+    Attributes:
+        entries: All of them, read ones that are not trimmed yet included.
+        waiting: Those that are not acknowledged: delivered or not.
+        size_bytes: Memory that Redis uses for them, about.
+    """
+
+    entries: int = 0
+    waiting: int = 0
+    size_bytes: int = 0
 
 
 class StreamWriter:
@@ -200,6 +215,20 @@ class StreamReader:
         with _redis_errors():
             return int(self._commands.xlen(self._key))
 
+    def backlog(self) -> Backlog:
+        """How much the stream holds, and how much of it waits. Redis estimates its memory from a sample.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with _redis_errors():
+            entries = int(self._commands.xlen(self._key))
+            size_bytes, group = self._size_bytes(), self._group_facts()
+        # Without a group nothing was delivered; and Redis cannot tell the lag after entries were deleted by hand.
+        lag = None if group is None else group.get("lag")
+        waiting = entries if group is None or lag is None else int(group["pending"]) + int(lag)
+        return Backlog(entries, min(entries, waiting), size_bytes)
+
     def unblock(self) -> None:
         """End a `read_new` of another thread that is waiting; it returns nothing. Best effort, never raises."""
         blocked_id = self._blocked_id
@@ -243,16 +272,32 @@ class StreamReader:
         entries = found[0][1] if found else []
         return [Entry(entry_id, fields.get(_FIELD) if fields else None) for entry_id, fields in entries]
 
+    def _size_bytes(self) -> int:
+        """Memory of the stream; 0 where Redis keeps that from us."""
+        try:
+            return int(self._commands.memory_usage(self._key) or 0)
+        except NoPermissionError:
+            return 0
+
     def _last_delivered(self) -> bytes | None:
         """How far the group was delivered, or None if there is no group."""
+        group = self._group_facts()
+        return None if group is None else group["last-delivered-id"]
+
+    def _group_facts(self) -> dict[str, Any] | None:
+        """What Redis knows of the group, or None if there is no group."""
         try:
             groups: list[dict[str, Any]] = self._commands.xinfo_groups(self._key)
         except ResponseError as error:
             if "no such key" not in str(error):
                 raise
             return None
-        mine = [group["last-delivered-id"] for group in groups if group["name"] == self._group.encode()]
-        return mine[0] if mine else None
+        return next((group for group in groups if group["name"] == self._group.encode()), None)
+
+
+def appended_us(entry_id: bytes) -> int:
+    """When an entry was appended, by the clock of Redis: microseconds since 1970, to the millisecond."""
+    return _order(entry_id)[0] * 1000
 
 
 def _order(entry_id: bytes) -> tuple[int, int]:

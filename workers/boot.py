@@ -31,10 +31,17 @@ from workers.alarm import Alarm
 from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
 from workers.bulk import BulkKeys
 from workers.flusher import Flusher
-from workers.health import answering
+from workers.health import Answer, answering
 from workers.idempotency import Idempotency
 from workers.leases import Heartbeat, Lease
-from workers.readiness import PATIENCE, look_at_loop, look_at_postgres, look_at_recorder, look_at_redis
+from workers.readiness import (
+    PATIENCE,
+    look_at_loop,
+    look_at_postgres,
+    look_at_recorder,
+    look_at_redis,
+    look_at_stream,
+)
 from workers.resources import Resources, open_resources, required, step_types_of
 from workers.retry_budget import RetryBudget
 from workers.runner import Runner
@@ -236,7 +243,11 @@ def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
         sink.pulse,
         wait=telemetry.sink_idle_block,
     )
-    with answering(servers.health_dir, "sink", look):
+
+    def look_at_sink() -> Answer:
+        return look() | look_at_stream(sink.figures, telemetry) | sink.figures.shown()
+
+    with answering(servers.health_dir, "sink", look_at_sink):
         await_schema(database_url, stop)
         for number in _STOP_SIGNALS:
             signal.signal(number, lambda *_: sink.stop())

@@ -1,8 +1,9 @@
 """How a process without HTTP says how it is: on a Unix socket, when asked, and not before.
 
-A question is a connection, the answer one JSON object: what was looked at, and `ok` or what is wrong with it. A thread
-answers, so a process that is stopped, or gone, does not: whoever asks has patience for a few seconds. What the thread
-looks at includes the loop that does the work (`workers.readiness`), or it would vouch for a loop that hangs.
+A question is a connection, the answer one JSON object: what was looked at, and `ok` or what is wrong with it; and
+figures, which are numbers and never wrong. A thread answers, so a process that is stopped, or gone, does not: whoever
+asks has patience for a few seconds. What the thread looks at includes the loop that does the work
+(`workers.readiness`), or it would vouch for a loop that hangs.
 """
 
 from __future__ import annotations
@@ -35,9 +36,13 @@ _PAUSE_S = 0.1
 #: Questions that may wait.
 _BACKLOG = 8
 
-#: What was looked at, by name: `ok`, or what is wrong; behind `WARNING`, what is wrong and keeps nobody from working.
-Checks: TypeAlias = Mapping[str, str]
+#: How a state begins that needs somebody's eye, and keeps the process from nothing.
 WARNING = "warning: "
+
+#: What was looked at, by name: `ok`, a warning, or what is wrong.
+Checks: TypeAlias = Mapping[str, str]
+#: An answer: checks, and figures that the process tells along with them.
+Answer: TypeAlias = Mapping[str, str | int]
 
 
 class HealthUnknown(WeirError):
@@ -52,13 +57,13 @@ class HealthTaken(WeirError):
     code = "health.taken"
 
 
-def is_well(state: str) -> bool:
-    """Whether a process of which this is said can work."""
-    return state == "ok" or state.startswith(WARNING)
+def is_well(checks: Checks) -> bool:
+    """Whether nothing keeps the process from its work."""
+    return all(state == "ok" or state.startswith(WARNING) for state in checks.values())
 
 
 @contextmanager
-def answering(folder: Path | None, name: str, look: Callable[[], Checks]) -> Iterator[None]:
+def answering(folder: Path | None, name: str, look: Callable[[], Answer]) -> Iterator[None]:
     """Answer for this process meanwhile.
 
     Args:
@@ -85,7 +90,7 @@ def answering(folder: Path | None, name: str, look: Callable[[], Checks]) -> Ite
             thread.join(_STOP_PATIENCE_S)
 
 
-def ask(folder: Path, name: str, patience: timedelta = PATIENCE) -> Checks:
+def ask(folder: Path, name: str, patience: timedelta = PATIENCE) -> Answer:
     """What a process says of itself.
 
     Raises:
@@ -94,7 +99,7 @@ def ask(folder: Path, name: str, patience: timedelta = PATIENCE) -> Checks:
     path = _path(folder, name)
     try:
         with _connect(path, patience) as connection, connection.makefile("rb") as answer:
-            checks: Checks = json.loads(answer.read())
+            said: Answer = json.loads(answer.read())
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise HealthUnknown(
             f"no {name} answers at {path}", hint="It has not started, or has ended.", process=name
@@ -105,7 +110,7 @@ def ask(folder: Path, name: str, patience: timedelta = PATIENCE) -> Checks:
             hint="It is there and stands still, or a server it asks does.",
             process=name,
         ) from error
-    return checks
+    return said
 
 
 def _path(folder: Path, name: str) -> Path:
@@ -156,7 +161,7 @@ def _require_free(path: Path) -> None:
     )
 
 
-def _answer_all(listener: socket.socket, look: Callable[[], Checks]) -> None:
+def _answer_all(listener: socket.socket, look: Callable[[], Answer]) -> None:
     while True:
         try:
             connection, _ = listener.accept()
@@ -169,7 +174,7 @@ def _answer_all(listener: socket.socket, look: Callable[[], Checks]) -> None:
             connection.sendall(json.dumps(_look(look)).encode())
 
 
-def _look(look: Callable[[], Checks]) -> Checks:
+def _look(look: Callable[[], Answer]) -> Answer:
     try:
         return dict(look())
     except Exception as error:

@@ -15,6 +15,8 @@ from telemetry.connections import open_redis, waiting
 from telemetry.errors import SchemaOutOfDate, StoreUnavailable
 from telemetry.pulse import Pulse
 from telemetry.recorder import Recorder
+from telemetry.settings import TelemetrySettings
+from telemetry.sink_figures import SinkFigures
 from workers.health import WARNING
 
 #: How long Redis and Postgres may take to answer, and a pool to hand out a connection.
@@ -74,3 +76,15 @@ def look_at_recorder(recorder: Recorder) -> dict[str, str]:
     if not stats.is_reachable:
         return {"recorder": f"{WARNING}keeps {stats.waiting} events in memory, for the telemetry stream takes none"}
     return {"recorder": "ok"}
+
+
+def look_at_stream(figures: SinkFigures, settings: TelemetrySettings) -> dict[str, str]:
+    """Of the telemetry stream's size, as the sink saw it last: `ok`, or what it nears, which the sink cannot help."""
+    backlog = figures.backlog
+    match figures.warning(settings):
+        case "stream_warn_bytes":
+            return {"stream": f"{WARNING}it uses {backlog.size_bytes} bytes of Redis, and {backlog.waiting} entries wait"}
+        case "stream_max_entries":
+            return {"stream": f"{WARNING}it holds {backlog.entries} of {settings.stream_max_entries} entries"}
+        case _:
+            return {"stream": "ok"}

@@ -11,7 +11,7 @@ from api.cli.output import item_format, print_json
 from api.cli.services import SERVICES
 from api.cli.terminal import clean
 from api.settings import load_settings
-from workers.health import PATIENCE, Checks, HealthUnknown, ask, is_well
+from workers.health import PATIENCE, Answer, Checks, HealthUnknown, ask, is_well
 
 if TYPE_CHECKING:
     from api.settings import ApiSettings
@@ -26,21 +26,25 @@ def health(name: str, form: str) -> None:
     It can if its loop comes round, and its servers answer with the schema of this program. That its events wait,
     because the telemetry stream takes none, is a warning and no more. The API is asked over HTTP (WEIR_API_HOST and
     WEIR_API_PORT), the others on their socket in WEIR_HEALTH_DIR. One that does not answer within a few seconds stands
-    still.
+    still. The sink tells besides what it has stored and left out, and how much waits.
     """
     settings = load_settings()
     if name == "api":
-        checks = _ask_api(settings.api)
+        said: Answer = _ask_api(settings.api)
     elif settings.servers.health_dir is None:
         raise click.UsageError("WEIR_HEALTH_DIR names no folder: set it for this command and for the process.")
     else:
-        checks = ask(settings.servers.health_dir, name)
-    is_healthy = all(map(is_well, checks.values()))
+        said = ask(settings.servers.health_dir, name)
+    checks = {look: state for look, state in said.items() if isinstance(state, str)}
+    figures = {what: number for what, number in said.items() if not isinstance(number, str)}
+    is_healthy = is_well(checks)
     if form == "json":
-        print_json({"status": "ok" if is_healthy else "failing", "checks": dict(checks)})
+        print_json({"status": "ok" if is_healthy else "failing", "checks": checks, "figures": figures})
     else:
         for look, state in checks.items():
             click.echo(f"{look:<9} {clean(state)}")
+        for what, number in figures.items():
+            click.echo(f"{what:<15} {number:>12,}")
     if not is_healthy:
         raise click.exceptions.Exit(EXPECTED)
 

@@ -9,6 +9,7 @@ import click
 
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.output import item_format as trace_format
+from api.cli.quarantine import quarantine
 from api.cli.remarks import failed_fields, remarks
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, human_duration
@@ -32,6 +33,9 @@ _FIELDS = (
 @click.group(short_help="Look at traces and events.")
 def telemetry() -> None:
     """Look at traces and events."""
+
+
+telemetry.add_command(quarantine)
 
 
 @telemetry.command("trace", short_help="Draw what belongs to an execution id or correlation id.")

@@ -39,6 +39,6 @@ class Readiness(MethodView):
         connection = partial(resources().pool.connection, timeout=PATIENCE.total_seconds())
         servers = look_at_postgres(connection) | look_at_redis(settings().servers.redis_url or "")
         checks = servers | look_at_recorder(resources().recorder)
-        if not all(map(is_well, checks.values())):
+        if not is_well(checks):
             raise NotReady(checks)
         return json_answer({"status": "ok", "checks": checks})

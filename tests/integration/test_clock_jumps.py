@@ -13,7 +13,7 @@ from fixtures.samples import encoded, make_step
 from psycopg_pool import ConnectionPool
 
 from telemetry.connections import connect
-from telemetry.intake import Intake
+from telemetry.intake import Delivery, Intake
 from telemetry.testing import ManualClock
 from workers.scheduler import Leadership, Periodic, Scheduler
 from workers.testing import World
@@ -87,7 +87,7 @@ def test_events_find_their_partition_on_either_side_of_a_jump(
     before = make_step(at_us=clock.unix_us())
     clock.set(clock.now() + jump)
 
-    tally = intake.store(encoded(before, make_step(at_us=clock.unix_us())))
+    tally = intake.store(Delivery(encoded(before, make_step(at_us=clock.unix_us()))))
 
     intake.close()
     assert (tally.stored, tally.outside) == (2, 0)

@@ -154,7 +154,7 @@ def test_events_that_wait_or_are_lost_are_a_warning_and_no_reason_not_to_work(st
     recorder.stats = lambda: stats  # type: ignore[method-assign]
 
     assert look_at_recorder(recorder) == {"recorder": state}
-    assert is_well(state)
+    assert is_well({"recorder": state})
 
 
 def test_the_loop_of_a_sink_comes_round_with_its_servers_and_not_without(
@@ -225,7 +225,7 @@ def test_the_command_says_what_the_process_says(
     with answering(open_folder, "worker", lambda: WELL):
         assert offline_weir("health", "worker").code == 0
         typed = offline_weir("health", "worker", "--format", "json")
-        assert (typed.code, typed.json) == (0, {"status": "ok", "checks": WELL})
+        assert (typed.code, typed.json) == (0, {"status": "ok", "checks": WELL, "figures": {}})
     assert "no worker answers" in offline_weir("health", "worker").err
 
 

@@ -12,7 +12,7 @@ from psycopg.errors import CheckViolation, LockNotAvailable
 
 from telemetry.clock import to_unix_us
 from telemetry.connections import connect
-from telemetry.partitions import Horizon, list_partitions, make_partitions, name_of
+from telemetry.partitions import Horizon, drop_partition, list_partitions, make_partitions, name_of
 from telemetry.rows import RowEncoder
 from telemetry.store import insert_events
 
@@ -116,14 +116,35 @@ def test_a_lock_that_somebody_keeps_is_given_up_on(connection: psycopg.Connectio
             make_partitions(connection, NOW, 0)
 
 
+def test_a_day_is_dropped_once_nobody_holds_it(
+    connection: psycopg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_partitions(connection, NOW, 0)
+    pauses: list[float] = []
+    with connect(database_url, name="test") as busy:
+        busy.execute("select count(*) from telemetry_events")
+        monkeypatch.setattr("telemetry.partitions.sleep", pauses.append)
+        assert not drop_partition(connection, MADE[0], tries=2)
+        assert list_partitions(connection) == MADE[:2]
+
+        monkeypatch.setattr("telemetry.partitions.sleep", lambda _: busy.rollback())
+        assert drop_partition(connection, MADE[0], tries=2)
+    assert list_partitions(connection) == MADE[1:2]
+    assert len(pauses) == 1
+    assert drop_partition(connection, MADE[0])  # it is gone
+    with pytest.raises(ValueError, match="no daily partition"):
+        drop_partition(connection, "telemetry_events")
+
+
 def test_the_horizon_is_the_days_that_have_a_partition(connection: psycopg.Connection) -> None:
     make_partitions(connection, NOW, 0)
     horizon = Horizon([*list_partitions(connection), "telemetry_events_default"])
     day = timedelta(days=1)
 
-    held = [horizon.holds(to_unix_us(NOW + number * day)) for number in (-2, -1, 0, 1)]
+    instants = [to_unix_us(NOW + number * day) for number in (-2, -1, 0, 1)]
 
-    assert held == [False, True, True, False]
+    assert [horizon.holds(instant) for instant in instants] == [False, True, True, False]
+    assert [horizon.ends_before(instant) for instant in instants] == [False, False, False, True]
     with pytest.raises(CheckViolation):
         insert_events(connection, [RowEncoder().encode(make_step(at_us=to_unix_us(NOW + day)))])
     assert name_of(NOW + day) == MADE[2]

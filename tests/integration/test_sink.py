@@ -6,13 +6,16 @@ All of one loop.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 from typing import Any
 
@@ -28,13 +31,17 @@ from telemetry.clock import SystemClock, from_unix_us
 from telemetry.connections import connect, open_redis
 from telemetry.errors import StoreUnavailable, StreamUnavailable
 from telemetry.events import CATALOGUE, Event
-from telemetry.intake import Intake
+from telemetry.ids import mint
+from telemetry.intake import Delivery, Intake
 from telemetry.partitions import make_partitions
 from telemetry.pipeline import open_reader, open_sink
 from telemetry.settings import TelemetrySettings
-from telemetry.sink import Sink, SinkResult
+from telemetry.sink import Sink
+from telemetry.sink_figures import SinkResult
 from telemetry.stream import StreamWriter
 from telemetry.testing import ManualClock
+from workers.health import is_well
+from workers.readiness import look_at_stream
 
 CLOCK = SystemClock()
 SETTINGS = TelemetrySettings(sink_flush_interval=timedelta(milliseconds=1), partitions_ahead=1)
@@ -132,7 +139,7 @@ def test_what_was_stored_but_not_acknowledged_is_recognised(
     assert (len(stored(connection)), pending(redis)) == (8, 1)
     writer.append(make_entry(*events))
 
-    assert sink.run_once() == SinkResult(entries=1, events=8, duplicates=8)
+    assert sink.run_once() == SinkResult(entries=1, events=8, skipped=8)
     assert sink.run_once() == SinkResult(entries=1, events=EACH, stored=EACH - 8, duplicates=8)
     assert stored(connection) == ids_of(events)
     assert pending(redis) == 0
@@ -157,7 +164,7 @@ def test_what_is_no_event_is_counted_and_skipped_and_the_rest_is_stored(
     with capture_logs() as lines:
         result = make_sink().run_once()
 
-    assert result == SinkResult(entries=3, events=EACH + 5, stored=EACH, malformed=7)
+    assert result == SinkResult(entries=3, events=EACH + 5, stored=EACH, malformed=7, quarantined=7)
     assert stored(connection) == ids_of(good)
     assert {line["event"] for line in lines} == {"telemetry_events_malformed", "telemetry_entries_malformed"}
     assert "hunter2" not in repr(lines)
@@ -172,7 +179,7 @@ def test_events_of_days_without_partition_are_counted_and_never_looped_on(
     outside = [make_step(at_us=now - 40 * DAY_US), make_step(at_us=now + 40 * DAY_US), make_step(at_us=0)]
     writer.append(make_entry(*inside, *outside))
 
-    assert make_sink().run_once() == SinkResult(entries=1, events=6, stored=3, outside=3)
+    assert make_sink().run_once() == SinkResult(entries=1, events=6, stored=3, too_old=2, too_new=1)
     assert stored(connection) == ids_of([*inside])
     assert pending(redis) == 0
 
@@ -187,7 +194,7 @@ def test_a_partition_that_goes_meanwhile_takes_nothing_with_it(
     connection.execute(f"drop table telemetry_events_p{from_unix_us(now - 30 * DAY_US):%Y%m%d}".encode())
     writer.append(make_entry(make_step(at_us=now), make_step(at_us=now - 30 * DAY_US)))
 
-    assert sink.run_once() == SinkResult(entries=1, events=2, stored=1, outside=1)
+    assert sink.run_once() == SinkResult(entries=1, events=2, stored=1, too_old=1)
 
 
 @pytest.mark.req("C-13")
@@ -199,7 +206,7 @@ def test_an_event_that_postgres_refuses_is_left_out_alone(
     good = [make_step(scope) for _ in range(5)]
     writer.append(make_entry(*good[:2], make_step(scope, step_path="poison"), *good[2:]))
 
-    assert make_sink().run_once() == SinkResult(entries=1, events=6, stored=5, malformed=1)
+    assert make_sink().run_once() == SinkResult(entries=1, events=6, stored=5, malformed=1, quarantined=1)
     assert stored(connection) == ids_of([*good])
 
 
@@ -232,7 +239,10 @@ def test_a_connection_that_breaks_is_replaced_and_the_entries_come_again(
 ) -> None:
     sink, events = make_sink(), one_of_each()
     sink.run_once()
-    connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test sink'")
+    connection.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where application_name = 'test sink' and datname = current_database()"
+    )
     writer.append(make_entry(*events))
 
     with pytest.raises(StoreUnavailable):
@@ -278,6 +288,116 @@ def test_two_sinks_share_the_work_and_double_nothing(
     assert sum(result.stored for result in results) == len(events)
     assert sum(result.duplicates for result in results) == 0
     assert stored(connection) == ids_of([*events])
+
+
+def told(connection: psycopg.Connection) -> tuple[int, int]:
+    """Numbers in the accounts, and events in the notes of transactions."""
+    row = connection.execute(
+        "select (select coalesce(sum(upper(part) - lower(part)), 0)"
+        " from telemetry_producers, unnest(seen) as part)::bigint,"
+        " (select coalesce(sum(events), 0) from telemetry_batches)::bigint"
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def lose_answers(sink: Sink, chance: random.Random, share: float) -> None:
+    """Have the sink acknowledge only some of what it stored, as if it had died in between."""
+    acknowledge = sink._reader.acknowledge
+
+    def sometimes(ids: Sequence[bytes]) -> int:
+        return acknowledge([each for each in ids if chance.random() >= share])
+
+    sink._reader.acknowledge = sometimes  # type: ignore[method-assign]
+
+
+@pytest.mark.req("S-02", "C-13")
+def test_uneven_sinks_and_a_fifth_of_it_delivered_again_make_no_difference(
+    make_sink: MakeSink, writer: StreamWriter, connection: psycopg.Connection, redis: Redis
+) -> None:
+    scope, epoch, chance = make_scope(), mint(now_us()), random.Random(7)
+    events = [make_step(scope) for _ in range(3000)]
+    for first in range(0, len(events), 10):
+        writer.append(make_entry(*events[first : first + 10], epoch=epoch, first=first + 1))
+    results: list[SinkResult] = []
+
+    def drain(sink: Sink, at_once: int) -> None:
+        sink._entries_at_once = at_once
+        while (result := sink.run_once()).entries:
+            results.append(result)
+
+    for share in (0.2, 0.2, 0.0):
+        # None of them is idle for longer than nothing, so they take each other's entries while they are at them.
+        sinks = [make_sink(claim_idle=timedelta(0)) for _ in range(2)]
+        for sink in sinks:
+            lose_answers(sink, chance, share)
+        threads = [Thread(target=drain, args=(sink, 3 + 20 * place)) for place, sink in enumerate(sinks)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert pending(redis) == 0
+    assert stored(connection) == ids_of([*events])
+    assert sum(result.stored for result in results) == len(events)
+    assert told(connection) == (3000, 3000)
+    assert sum(result.skipped for result in results) > 0
+
+
+@pytest.mark.req("S-02")
+def test_entries_that_come_again_are_not_decoded_again(
+    make_sink: MakeSink, writer: StreamWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.append(make_entry(*one_of_each()))
+    sink = make_sink()
+    with monkeypatch.context() as patched:
+        patched.setattr(sink._reader, "acknowledge", lambda _: 0)
+        assert sink.run_once().stored == EACH
+    sink._looks_back = True
+
+    def fail(_: bytes) -> Event:
+        raise AssertionError
+
+    monkeypatch.setattr("telemetry.intake.decode_event", fail)
+    assert sink.run_once() == SinkResult(entries=1, events=EACH, skipped=EACH)
+
+
+@pytest.mark.req("S-12")
+def test_a_sink_knows_what_it_did_and_what_waits(make_sink: MakeSink, writer: StreamWriter) -> None:
+    sink = make_sink()
+    writer.append(make_entry(*one_of_each(), b"\xc1"))
+    sink.run_once()
+    for _ in range(3):
+        writer.append(make_entry(make_step(at_us=0)))
+    sink._watch_due_us = 0
+    sink._watch()
+
+    shown = sink.figures.shown()
+    assert (shown["stored"], shown["malformed"], shown["quarantined"], shown["too_old"]) == (EACH, 1, 1, 0)
+    assert (shown["stream_entries"], shown["stream_waiting"]) == (3, 3)  # the first one is trimmed
+    assert shown["stream_bytes"] > 0
+    assert 0 <= shown["lag_ms"] < 60_000
+    sink.run_once()
+    assert sink.figures.shown()["too_old"] == 3
+
+
+@pytest.mark.req("S-12")
+@pytest.mark.parametrize("setting", [{"stream_warn_bytes": 1}, {"stream_max_entries": 2}])
+def test_a_stream_that_grows_too_large_is_warned_of(
+    make_sink: MakeSink, writer: StreamWriter, setting: dict[str, Any]
+) -> None:
+    sink = make_sink()
+    sink._settings = replace(SETTINGS, **setting)
+    for _ in range(2):
+        writer.append(make_entry(make_step()))
+
+    assert look_at_stream(sink.figures, sink._settings) == {"stream": "ok"}
+    with capture_logs() as lines:
+        sink._watch()
+    assert [(line["event"], line["setting"]) for line in lines] == [("telemetry_stream_large", *setting)]
+    checks = look_at_stream(sink.figures, sink._settings)
+    assert checks["stream"].startswith("warning: it ")
+    assert is_well(checks)
 
 
 class KillAtLine:
@@ -333,6 +453,7 @@ def test_killed_at_any_line_a_sink_loses_nothing_and_doubles_nothing(
             pass
         heir._leave()
         assert stored(connection) == ids_of([*recorded]), f"killed at line {line}"
+        assert told(connection) == (len(recorded), len(recorded)), f"killed at line {line}"
         line += 5
 
     assert line > 200
@@ -416,7 +537,7 @@ def test_after_days_asleep_the_events_of_today_find_their_partition(
     intake.prepare()
     clock.set(clock.now() + timedelta(days=9))  # the wall clock moved on; the monotonic one stood still
 
-    tally = intake.store(encoded(make_step(at_us=clock.unix_us())))
+    tally = intake.store(Delivery(encoded(make_step(at_us=clock.unix_us()))))
 
     intake.close()
     assert (tally.stored, tally.outside) == (1, 0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -126,6 +128,41 @@ def test_only_what_is_acknowledged_is_trimmed(writer: StreamWriter, reader: Stre
     left: Any = redis.xrange(KEY)
     assert [fields[b"b"] for _, fields in left] == [b"undelivered"]
     assert data_of(reader.read_new(10)) == [b"undelivered"]
+
+
+@pytest.mark.req("S-02")
+def test_uneven_readers_that_come_and_go_never_lose_what_is_not_acknowledged(
+    writer: StreamWriter, make_reader: MakeReader, redis: Redis
+) -> None:
+    chance = random.Random(11)
+    held = dict[StreamReader, list[bytes]]()
+    make_reader("first").create_group()
+    names = (f"reader {number}" for number in count())
+    for _ in range(150):
+        append(writer, *(b"entry" for _ in range(chance.randrange(4))))
+        if len(held) < 3:
+            held[make_reader(next(names))] = []
+        reader = chance.choice(list(held))
+        held[reader] += ids_of(reader.read_new(chance.randrange(1, 4)))
+        done = [each for each in held[reader] if chance.random() < 0.5]
+        reader.acknowledge(done)
+        held[reader] = [each for each in held[reader] if each not in done]
+        if chance.random() < 0.1:  # dies, and another one takes over
+            dead = held.pop(reader)
+            heir = make_reader(next(names))
+            while heir.claim(timedelta(0), 100) == 100:
+                pass
+            held = {each: [] for each in held} | {heir: [entry for mine in held.values() for entry in mine] + dead}
+        chance.choice(list(held)).trim()
+
+        entries: Any = redis.xrange(KEY)
+        left = {entry_id for entry_id, _ in entries}
+        assert {each for mine in held.values() for each in mine} <= left
+
+    backlog = make_reader("last").backlog()
+    undelivered = len(make_reader("last").read_new(1000))
+    assert backlog.waiting == sum(map(len, held.values())) + undelivered
+    assert backlog.entries >= backlog.waiting
 
 
 @pytest.mark.req("S-02")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from telemetry.batch import FORMAT, BatchHeader, BatchMalformed, Limits, cut, decode_batch, encode_batch
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
-from telemetry.intake import Intake
+from telemetry.intake import Delivery, Intake
 from telemetry.measures import BUILT_IN
 
 HEADER = BatchHeader(FORMAT, "test-1", bytes(16), 0, {})
@@ -68,7 +68,7 @@ def mutilated_events(draw: st.DrawFn) -> bytes:
 )
 @given(st.lists(mutilated_events() | st.binary(max_size=50), min_size=1, max_size=40))
 def test_any_bytes_are_stored_or_counted_and_a_row_is_never_refused(intake: Intake, events: list[bytes]) -> None:
-    tally = intake.store(events)
+    tally = intake.store(Delivery(events))
 
     assert tally.rows + tally.outside + tally.malformed.total() == len(events)
     assert not [reason for reason in tally.malformed if reason.startswith("refused")]
