@@ -155,11 +155,10 @@ def missing_ranges(seen: Iterable[Range[int]], given: int) -> tuple[Numbers, ...
     """
     gaps, following = [], 1
     for numbers in seen:
-        if (numbers.lower or 0) > following:
-            gaps.append((following, min(given, (numbers.lower or 0) - 1)))
+        before = min((numbers.lower or 0) - 1, given)
+        if before >= following:
+            gaps.append((following, before))
         following = max(following, numbers.upper or 0)
-        if following > given:
-            break
     if following <= given:
         gaps.append((following, given))
     return tuple(gaps)
@@ -175,10 +174,10 @@ def settled(before: Iterable[Epoch], after: Iterable[Epoch]) -> Iterator[Epoch]:
         elif earlier is None:
             yield replace(epoch, missing=())
         else:
-            yield replace(epoch, missing=_both(earlier.missing, epoch.missing))
+            yield replace(epoch, missing=in_both(earlier.missing, epoch.missing))
 
 
-def _both(one: Sequence[Numbers], other: Sequence[Numbers]) -> tuple[Numbers, ...]:
+def in_both(one: Sequence[Numbers], other: Sequence[Numbers]) -> tuple[Numbers, ...]:
     """Numbers that are in ranges of both; each in order and apart."""
     found, mine, theirs = [], 0, 0
     while mine < len(one) and theirs < len(other):

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from fixtures.ledgers import Bookkeeper
 from psycopg import Connection
 
 from dsl.fragments import Change, Draft, Fragment
 from dsl.notes import Note
 from dsl.step import Effect, Step, StepContext, StepParams, StepResult
-from telemetry.events import Event, Scope
+from telemetry.events import CATALOGUE, CommandValidationFailed, Event, HttpRequestCompleted, Scope
 from telemetry.ids import new_id
 from workers.edits import Edits
 from workers.imports import Imports
@@ -95,6 +96,19 @@ def test_every_event_of_every_attempt_equals_what_its_row_says(world: World, con
 
     assert world.recorder.types.count("command.execution.retried") == 2
     assert {event.event_id: event for event in world.recorder.events} == rebuilt
+
+
+@pytest.mark.req("S-01", "C-03")
+def test_events_of_every_kind_equal_what_their_rows_say(bookkeeper: Bookkeeper, connection: Connection[Any]) -> None:
+    bookkeeper.work()
+
+    rebuilt = _rebuild(bookkeeper.world, connection)
+
+    assert {type(event) for event in bookkeeper.events} == set(CATALOGUE) - {
+        HttpRequestCompleted,
+        CommandValidationFailed,
+    }
+    assert {event.event_id: event for event in bookkeeper.events} == rebuilt
 
 
 @pytest.mark.req("C-03", "C-05")
