@@ -40,6 +40,11 @@ MAX_EXAMPLES: Final = 5
 #: Kinds of rows of the ledger that have events (`ledger_events`).
 KINDS: Final = ("queued", "claim", "retry", "step", "mutation", "final", "occurrence")
 _DAY: Final = timedelta(days=1)
+#: Before any event.
+_BEGINNING: Final = from_unix_us(0)
+
+#: How far the watermark, the stream and the comparison may be behind before that is told.
+BEHIND: Final = timedelta(minutes=2)
 
 
 @dataclass(slots=True)
@@ -156,6 +161,7 @@ def verify(
         StoreTooSlow: It took longer than `patience`, or a statement longer than it may.
         StoreUnavailable: Postgres did not answer.
     """
+    since = max(since, _BEGINNING)
     deadline = None if patience is None else monotonic() + patience.total_seconds()
     try:
         mark = watermark(connection)
@@ -212,6 +218,34 @@ def slices(
         following: UUID = end_id if cut is None else cut[0]
         yield first_id, following
         first_id = following
+
+
+def look_at_completeness(connection: Connection[Any]) -> dict[str, str]:
+    """How the account of events stands, at the cost of a few rows: `ok`, or what is wrong, by what was looked at.
+
+    `stream`: whether anything arrives; `watermark`: whether a producer holds back what is old; `producers`: whether
+    something is missing of one; `ledger`: whether rows are compared with what is stored.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    try:
+        mark = watermark(connection)
+        found = connection.execute(SQL["standing"]).fetchone()
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise StoreUnavailable(f"the account of events could not be read: {error}") from error
+    assert found is not None  # noqa: S101 - it has a row
+    now, gaps, place = found
+    return {
+        "stream": _late("nothing was heard of", now - mark.transport_at),
+        "watermark": _late(f"held back by {mark.held_by}", now - mark.at),
+        "producers": f"something is missing of {gaps}" if gaps else "ok",
+        "ledger": "never compared" if place is None else _late("not compared", mark.cutoff() - occurred_at(place)),
+    }
+
+
+def _late(what: str, behind: timedelta) -> str:
+    return "ok" if behind <= BEHIND else f"{what} for {behind // timedelta(seconds=1)} s"
 
 
 def kept_stretches(

@@ -41,3 +41,7 @@ select count(*) from telemetry_reconciled where event_id >= %(first_id)s and eve
 -- name: set_back
 -- Have the ledger compared again from an event id on. params: first_id. Primary key.
 update telemetry_comparison set compared_until = %(first_id)s, finished_at = null where compared_until > %(first_id)s;
+
+-- name: standing
+-- What time it is, of how many producers something is missing, and how far the ledger was compared. Few gaps; one row.
+select now(), (select count(*) from telemetry_gaps), (select compared_until from telemetry_comparison);

@@ -12,6 +12,7 @@ from api.cli.output import item_format as trace_format
 from api.cli.remarks import failed_fields, remarks
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, human_duration
+from api.cli.verify import verify
 from api.cli.waterfall import render, summary
 from api.client import ApiRefused, Client, segment
 
@@ -32,6 +33,9 @@ _FIELDS = (
 @click.group(short_help="Look at traces and events.")
 def telemetry() -> None:
     """Look at traces and events."""
+
+
+telemetry.add_command(verify)
 
 
 @telemetry.command("trace", short_help="Draw what belongs to an execution id or correlation id.")
