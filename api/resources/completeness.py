@@ -1,4 +1,4 @@
-"""`/api/telemetry/completeness` and `/api/telemetry/health`: what is missing of the events, and how their account stands."""
+"""`/api/telemetry/completeness`: what is missing of the events. `/api/telemetry/health`: how their account stands."""
 
 from __future__ import annotations
 
