@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,12 @@ from fixtures.ledgers import Bookkeeper
 from psycopg import Connection
 from psycopg.rows import dict_row
 
+from telemetry.clock import SystemClock
+from telemetry.completeness import kept_stretches
 from telemetry.connections import connect
 from telemetry.events import Scope, StepExecuted
 from telemetry.ids import mint, new_id
+from telemetry.partitions import make_partitions
 from workers.services import reconciler
 from workers.services.reconciler import Reconciler, ReconcileResult, is_wanted
 
@@ -103,6 +106,21 @@ def test_an_event_that_arrives_after_all_is_stored_once(
     bookkeeper.store(bookkeeper.events)
 
     assert bookkeeper.stored() == whole
+
+
+@pytest.mark.req("C-13")
+def test_a_round_ends_although_time_goes_on(
+    make_reconciler: MakeReconciler, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watermark moves while rows are compared: whoever ran after it would not arrive where steps take time."""
+    make_partitions(connection, SystemClock().now(), 1)
+
+    def slowly(connection: Connection[Any], *stretch: datetime) -> Any:  # noqa: ANN401 - as kept_stretches
+        connection.execute("select pg_sleep(0.01)")
+        return kept_stretches(connection, *stretch)
+
+    monkeypatch.setattr(reconciler, "kept_stretches", slowly)
+    assert make_reconciler().run_once(timedelta(seconds=2)) == ReconcileResult(is_done=True)
 
 
 @pytest.mark.req("C-13")

@@ -118,8 +118,10 @@ class Reconciler:
         result = ReconcileResult()
         with reaching_store(), closing(self._connect()) as connection:
             note_gaps(connection)
-            self._begin(connection)
-            while self._step(connection, result) and monotonic() < deadline:
+            # Fixed for this round: while it goes on, the watermark does too.
+            cutoff = watermark(connection).cutoff(self._grace)
+            self._begin(connection, cutoff)
+            while self._step(connection, cutoff, result) and monotonic() < deadline:
                 pass
         if result.given_back or result.impossible or result.healed:
             log.info(
@@ -130,8 +132,7 @@ class Reconciler:
             )
         return result
 
-    def _begin(self, connection: Connection[Any]) -> None:
-        cutoff = watermark(connection).cutoff(self._grace)
+    def _begin(self, connection: Connection[Any], cutoff: datetime) -> None:
         kept, _ = kept_stretches(connection, _BEGINNING, cutoff)
         first = kept[0][0] if kept else cutoff
         place = connection.cursor(row_factory=scalar_row).execute(SQL["place"]).fetchone()
@@ -144,12 +145,12 @@ class Reconciler:
         }
         connection.execute(SQL["begin"], parameters)
 
-    def _step(self, connection: Connection[Any], result: ReconcileResult) -> bool:
+    def _step(self, connection: Connection[Any], cutoff: datetime, result: ReconcileResult) -> bool:
         """One slice, whole or not at all; whether there may be more."""
         at_once = self._most
         while True:
             try:
-                return self._compare(connection, result, at_once)
+                return self._compare(connection, cutoff, result, at_once)
             except (DataError, IntegrityError) as error:
                 # One of them is what Postgres refuses: fewer, until it is alone, and then on behind it.
                 log.warning("reconciled_events_refused", error=type(error).__name__, at_most=at_once)
@@ -157,7 +158,7 @@ class Reconciler:
                     raise
                 at_once //= 2
 
-    def _compare(self, connection: Connection[Any], result: ReconcileResult, at_once: int) -> bool:
+    def _compare(self, connection: Connection[Any], cutoff: datetime, result: ReconcileResult, at_once: int) -> bool:
         """One transaction; with `at_once` 0 the first that is missing is passed over.
 
         1. Take the place, and hold it alone. 2. See what is missing in the slice from there on. 3. Make, store and mark
@@ -168,7 +169,6 @@ class Reconciler:
             if place is None:
                 result.is_done = True  # somebody else has just come to the end
                 return False
-            cutoff = watermark(connection).cutoff(self._grace)
             kept, _ = kept_stretches(connection, occurred_at(place), cutoff)
             if place >= _least(cutoff) or not kept:
                 result.healed += self._finish(connection, max(place, _least(cutoff)))
