@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,9 +19,10 @@ from psycopg.rows import dict_row
 from telemetry.clock import SystemClock
 from telemetry.completeness import kept_stretches
 from telemetry.connections import connect
-from telemetry.events import Scope, StepExecuted
+from telemetry.events import Event, Scope, StepExecuted
 from telemetry.ids import mint, new_id
 from telemetry.partitions import make_partitions
+from workers.ledger_events import make_events
 from workers.services import reconciler
 from workers.services.reconciler import Reconciler, ReconcileResult, is_wanted
 
@@ -105,6 +106,28 @@ def test_an_event_that_arrives_after_all_is_stored_once(
 
     bookkeeper.store(bookkeeper.events)
 
+    assert bookkeeper.stored() == whole
+
+
+@pytest.mark.req("C-13")
+def test_an_event_that_comes_just_then_is_not_called_reconciled(
+    bookkeeper: Bookkeeper,
+    make_reconciler: MakeReconciler,
+    connection: Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, lost = lose_some(bookkeeper)
+    late = min(lost)
+
+    def meanwhile(*args: Any) -> Iterator[Event]:  # noqa: ANN401 - as make_events
+        bookkeeper.store(event for event in bookkeeper.events if event.event_id == late.bytes)
+        yield from make_events(*args)
+
+    monkeypatch.setattr(reconciler, "make_events", meanwhile)
+    result = make_reconciler().run_once()
+
+    assert result.given_back == len(lost) - 1
+    assert reconciled(connection) == lost - {late}
     assert bookkeeper.stored() == whole
 
 
