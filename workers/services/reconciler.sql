@@ -87,15 +87,22 @@ from unnest(%(minutes)s::int[]) as minute;
 update telemetry_comparison set compared_until = %(end_id)s;
 
 -- name: finish
--- The ledger was compared up to the watermark. Producers whose gap was seen before that have it healed. params: until.
--- Primary key; few gaps.
+-- The ledger was compared up to the watermark. Producers whose gap was seen before that have it healed; they are locked in
+-- the order of epochs, as sinks do, so that nobody waits in a circle. params: until. Primary key; few gaps.
 with finished as (
     update telemetry_comparison set finished_at = now()
 ), closed as (
     delete from telemetry_gaps where seen_at <= %(until)s returning *
+), held as (
+    select p.epoch
+    from telemetry_producers as p
+    join closed on closed.epoch = p.epoch
+    order by p.epoch
+    for no key update of p
 )
 update telemetry_producers as p
 set healed_at = closed.seen_at, healed_given = closed.given, healed_dropped = closed.dropped
 from closed
+join held on held.epoch = closed.epoch
 where p.epoch = closed.epoch
 returning p.producer;
