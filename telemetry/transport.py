@@ -28,7 +28,7 @@ SILENCE: Final = timedelta(seconds=30)
 GRACE: Final = timedelta(seconds=30)
 
 #: How types begin whose every event has a row behind it: it can be made again.
-_HAVE_ROWS: Final = ("command.execution.", "dsl.step.", "fragment.", "schedule.")
+HAVE_ROWS: Final = ("command.execution.", "dsl.step.", "fragment.", "schedule.")
 
 #: Whole numbers, both ends included.
 Numbers = tuple[int, int]
@@ -102,7 +102,7 @@ class Epoch:
     @property
     def lost(self) -> dict[str, int]:
         """What was dropped and cannot be made again: it has no row."""
-        return {kind: count for kind, count in self.dropped.items() if not kind.startswith(_HAVE_ROWS)}
+        return {kind: count for kind, count in self.dropped.items() if not kind.startswith(HAVE_ROWS)}
 
     @property
     def is_healed(self) -> bool:
