@@ -18,6 +18,7 @@ from api import access, parsing, problems, tracing
 from api.resources import (
     bulk,
     commands,
+    completeness,
     context,
     dead_letters,
     documents,
@@ -44,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 _CLOSE = "weir.close"
 
-#: Each once: several modules add their operations to that of executions.
+#: Each once: several modules add their operations to those of executions and of telemetry.
 _BLUEPRINTS = tuple(
     dict.fromkeys(
         module.blueprint
@@ -59,6 +60,7 @@ _BLUEPRINTS = tuple(
             fragments,
             telemetry,
             quarantine,
+            completeness,
             health,
         )
     )

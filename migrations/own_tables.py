@@ -11,11 +11,11 @@ _FOLDER = Path(__file__).parent
 #: Made by the runner, not by a migration.
 _OF_THE_RUNNER = frozenset({"schema_migrations"})
 
-_CREATE_TABLE = re.compile(r"^\s*create\s+table\s+(?:if\s+not\s+exists\s+)?(\w+)", re.IGNORECASE | re.MULTILINE)
+_CREATE = re.compile(r"^\s*create\s+(?:table|view)\s+(?:if\s+not\s+exists\s+)?(\w+)", re.IGNORECASE | re.MULTILINE)
 
 
 @cache
 def own_tables() -> frozenset[str]:
-    """Names of all tables that the migrations make; partitions that are made later are not among them."""
+    """Names of all tables and views that the migrations make; partitions that are made later are not among them."""
     texts = (path.read_text(encoding="utf-8") for path in _FOLDER.glob("[0-9]*.sql"))
-    return _OF_THE_RUNNER.union(*(_CREATE_TABLE.findall(text) for text in texts))
+    return _OF_THE_RUNNER.union(*(_CREATE.findall(text) for text in texts))

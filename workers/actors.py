@@ -11,8 +11,9 @@ from workers.broker import MAINTENANCE_QUEUE, BellBroker, queue_of
 from workers.hints import RUN_LANE, lane_hint
 from workers.runner import Runner
 
-#: Name of the actor that does one round of maintenance.
+#: Names of the actors that do one round of maintenance, and of giving back lost events.
 MAINTAIN = "maintain"
+RECONCILE = "reconcile"
 
 
 def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:
@@ -25,9 +26,13 @@ def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:
     broker.own_hints[queue_of(lane)] = partial(lane_hint, lane)
 
 
-def declare_maintenance(broker: BellBroker, maintain: Callable[[], None]) -> None:
-    """Let this process do maintenance."""
+def declare_maintenance(broker: BellBroker, maintain: Callable[[], None], reconcile: Callable[[], None]) -> None:
+    """Let this process do maintenance, and give back lost events."""
 
     @dramatiq.actor(broker=broker, actor_name=MAINTAIN, queue_name=MAINTENANCE_QUEUE)
     def run_maintenance() -> None:
         maintain()
+
+    @dramatiq.actor(broker=broker, actor_name=RECONCILE, queue_name=MAINTENANCE_QUEUE)
+    def run_reconciler() -> None:
+        reconcile()

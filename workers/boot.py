@@ -21,15 +21,17 @@ from dsl.tables import Tables
 from migrations.runner import require_current
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
-from telemetry.errors import StoreUnavailable
+from telemetry.errors import StoreUnavailable, WeirError
 from telemetry.logs import configure_logs
 from telemetry.partitions import make_partitions
 from telemetry.pipeline import open_sink
 from telemetry.pulse import Pulse
-from workers.actors import MAINTAIN, declare_lane, declare_maintenance
+from telemetry.store import STATEMENT_TIMEOUT
+from workers.actors import MAINTAIN, RECONCILE, declare_lane, declare_maintenance
 from workers.alarm import Alarm
 from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
 from workers.bulk import BulkKeys
+from workers.executions import reaching_store
 from workers.flusher import Flusher
 from workers.health import Answer, answering
 from workers.idempotency import Idempotency
@@ -48,6 +50,7 @@ from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
 from workers.services.declarer import Declarer
 from workers.services.reaper import Reaper
+from workers.services.reconciler import Reconciler, is_wanted
 from workers.services.sweeper import Sweeper
 from workers.services.ticker import Ticker
 from workers.settings import ServerSettings, WorkerSettings
@@ -60,6 +63,9 @@ log = structlog.get_logger(__name__)
 
 #: Between two looks for a Postgres that does not answer yet.
 SCHEMA_PATIENCE = timedelta(seconds=1)
+
+#: How often the scheduler looks whether lost events are to be given back.
+GAPS_INTERVAL = timedelta(seconds=5)
 
 #: How long a stopping worker waits for runs that it has interrupted.
 INTERRUPT_PATIENCE = timedelta(seconds=2)
@@ -211,7 +217,8 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
     stop = _stop_on_signal()
     with open_resources(servers, workers, "maintenance") as resources, _consumer_health(resources, "maintenance"):
         await_schema(str(servers.database_url), stop)
-        declare_maintenance(resources.broker, partial(maintain, resources))
+        reconciler = make_reconciler(resources)
+        declare_maintenance(resources.broker, partial(maintain, resources), partial(reconcile, reconciler))
         _consume(resources.broker, workers, stop, threads=1)
 
 
@@ -227,6 +234,28 @@ def maintain(resources: Resources) -> None:
         log.exception("maintenance_failed")
         return
     log.info("maintenance_finished", partitions_made=len(made), keys_forgotten=forgotten)
+
+
+def make_reconciler(resources: Resources) -> Reconciler:
+    """What gives back lost events."""
+    connecting = partial(
+        connect,
+        str(resources.servers.database_url),
+        name="weir reconciler",
+        autocommit=True,
+        statement_timeout=STATEMENT_TIMEOUT,
+    )
+    return Reconciler(connecting, resources.pseudonyms.user, measures=resources.step_types.measures)
+
+
+def reconcile(reconciler: Reconciler) -> None:
+    """One round of giving back lost events. Never raises; the scheduler asks again."""
+    try:
+        reconciler.run_once()
+    except WeirError as error:
+        log.warning("reconciliation_failed", reason=error.code)
+    except Exception:
+        log.exception("reconciliation_failed")
 
 
 def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
@@ -283,7 +312,8 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("stop", workers.sweep_interval, stops.heed),
             Periodic("expire", workers.sweep_interval, stops.expire),
             Periodic("reap", workers.sweep_interval, reaper.run_once),
-            Periodic("maintenance", workers.maintenance_interval, partial(ask_for_maintenance, resources.broker)),
+            Periodic("maintenance", workers.maintenance_interval, partial(ask_for, resources.broker, MAINTAIN)),
+            Periodic("reconcile", GAPS_INTERVAL, partial(ask_for_reconciliation, resources)),
         ]
         scheduler = Scheduler(Leadership(database_url), work, resources.clock)
         with _health(resources, "scheduler", scheduler.pulse, wait=workers.sweep_interval):
@@ -291,16 +321,28 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             scheduler.run(stop)
 
 
-def ask_for_maintenance(broker: BellBroker) -> None:
-    """Send the maintenance worker one message, unless one waits already."""
+def ask_for(broker: BellBroker, actor: str) -> None:
+    """Send the maintenance worker one message, unless as many wait as there are things to ask for."""
     message: dramatiq.Message[None] = dramatiq.Message(
-        queue_name=MAINTENANCE_QUEUE, actor_name=MAINTAIN, args=(), kwargs={}, options={}
+        queue_name=MAINTENANCE_QUEUE, actor_name=actor, args=(), kwargs={}, options={}
     )
     try:
-        if broker.depth(MAINTENANCE_QUEUE) == 0:
+        if broker.depth(MAINTENANCE_QUEUE) < len((MAINTAIN, RECONCILE)):
             broker.enqueue(message)
     except redis.RedisError as error:
-        log.warning("maintenance_not_asked", reason=type(error).__name__)
+        log.warning("maintenance_not_asked", actor=actor, reason=type(error).__name__)
+
+
+def ask_for_reconciliation(resources: Resources) -> None:
+    """Ask for lost events to be given back, if it is time for that, or some are known to be missing.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with reaching_store(), resources.pool.connection() as connection:
+        if not is_wanted(connection, resources.workers.reconcile_interval):
+            return
+    ask_for(resources.broker, RECONCILE)
 
 
 def _consume(

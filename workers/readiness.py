@@ -83,7 +83,8 @@ def look_at_stream(figures: SinkFigures, settings: TelemetrySettings) -> dict[st
     backlog = figures.backlog
     match figures.warning(settings):
         case "stream_warn_bytes":
-            return {"stream": f"{WARNING}it uses {backlog.size_bytes} bytes of Redis, and {backlog.waiting} entries wait"}
+            state = f"{WARNING}it uses {backlog.size_bytes} bytes of Redis, and {backlog.waiting} entries wait"
+            return {"stream": state}
         case "stream_max_entries":
             return {"stream": f"{WARNING}it holds {backlog.entries} of {settings.stream_max_entries} entries"}
         case _:

@@ -83,6 +83,11 @@ class WorkerSettings:
     maintenance_interval: timedelta = setting(
         timedelta(minutes=5), "How often maintenance runs (partitions made ahead).", minimum=timedelta(seconds=1)
     )
+    reconcile_interval: timedelta = setting(
+        timedelta(minutes=1),
+        "How often rows are compared with the events that are stored; sooner when one is known to be missing.",
+        minimum=timedelta(seconds=1),
+    )
 
 
 @dataclass(frozen=True)

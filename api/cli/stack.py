@@ -42,7 +42,8 @@ class _Folder(click.Path):
         return super().convert(value, param, ctx)
 
 
-def _home_option(command: F) -> F:
+def home_option(command: F) -> F:
+    """`--home DIR`."""
     return click.option(
         "--home",
         "folder",
@@ -52,7 +53,8 @@ def _home_option(command: F) -> F:
     )(command)
 
 
-def _load(folder: Path | None) -> tuple[Settings, Home]:
+def load_home(folder: Path | None) -> tuple[Settings, Home]:
+    """The settings, and the home they name, unless it is this folder."""
     settings = load_settings()
     if folder is not None:
         settings = replace(settings, servers=replace(settings.servers, home=folder))
@@ -62,14 +64,14 @@ def _load(folder: Path | None) -> tuple[Settings, Home]:
 @click.command(short_help="Start everything on this machine.")
 @click.option("--detach", is_flag=True, help="Return when everything runs, and leave it running.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port of the API; 0 picks a free one.")
-@_home_option
+@home_option
 def up(detach: bool, port: int | None, folder: Path | None) -> None:
     """Start Postgres, Valkey and all of Weir's processes, and start again what ends.
 
     Postgres and Valkey are those that come with Weir, unless WEIR_DATABASE_URL and WEIR_REDIS_URL name others. Runs
     until Ctrl-C, or until `weir down`.
     """
-    settings, home = _load(folder)
+    settings, home = load_home(folder)
     if port is not None:
         settings = replace(settings, api=replace(settings.api, port=port))
     from api.cli.local_stack import run_detached, run_in_foreground
@@ -96,12 +98,12 @@ def up(detach: bool, port: int | None, folder: Path | None) -> None:
     metavar="SECONDS",
     help="How long running work may go on before it is interrupted; by default WEIR_WORKER_SHUTDOWN_TIMEOUT.",
 )
-@_home_option
+@home_option
 def down(timeout_s: float | None, folder: Path | None) -> None:
     """Stop everything that `weir up` started, and wait until it is gone."""
     from workers.stack.control import stop_stack
 
-    settings, home = _load(folder)
+    settings, home = load_home(folder)
     if timeout_s is None:
         timeout_s = settings.workers.shutdown_timeout.total_seconds() + _REST_OF_STOP_S
     if stop_stack(home.run, timeout_s):
@@ -112,10 +114,10 @@ def down(timeout_s: float | None, folder: Path | None) -> None:
 
 @click.command(short_help="Show what runs, since when, and where.")
 @item_format
-@_home_option
+@home_option
 def status(form: str, folder: Path | None) -> None:
     """Show what runs, since when, and where. Exits with 1 when something that should run does not."""
-    settings, home = _load(folder)
+    settings, home = load_home(folder)
     found = read_status(home.run)
     if form == "json":
         commands_dir = str(settings.servers.commands_dir.resolve())
@@ -131,7 +133,7 @@ def status(form: str, folder: Path | None) -> None:
 @click.command(short_help="Bring the database's schema up to date.")
 @click.option("--status", "only_status", is_flag=True, help="Show what was applied, and change nothing.")
 @list_format
-@_home_option
+@home_option
 def migrate(only_status: bool, form: str, folder: Path | None) -> None:
     """Apply what is missing of the schema to the database of WEIR_DATABASE_URL, or of the running stack.
 
@@ -139,8 +141,8 @@ def migrate(only_status: bool, form: str, folder: Path | None) -> None:
     """
     from migrations import runner
 
-    settings, home = _load(folder)
-    url = settings.servers.database_url or _running_urls(home)["database"]
+    settings, home = load_home(folder)
+    url = settings.servers.database_url or running_urls(home)["database"]
     if only_status:
         standing = runner.status(url)
         items = [
@@ -161,7 +163,7 @@ def migrate(only_status: bool, form: str, folder: Path | None) -> None:
 
 @click.command(short_help="Run one process of the stack, for a supervisor of your own.")
 @click.argument("name", type=click.Choice(SERVICES))
-@_home_option
+@home_option
 def serve(name: str, folder: Path | None) -> None:
     """Run one process of the stack in the foreground until SIGTERM: in a container, or beside a running stack.
 
@@ -176,10 +178,10 @@ def serve(name: str, folder: Path | None) -> None:
     from telemetry.logs import configure_logs
     from workers.embedded import ServerUrls
 
-    settings, home = _load(folder)
+    settings, home = load_home(folder)
     servers = settings.servers
     if servers.database_url is None or servers.redis_url is None:
-        running = _running_urls(home)
+        running = running_urls(home)
         urls = ServerUrls(servers.database_url or running["database"], servers.redis_url or running["redis"])
     else:
         urls = ServerUrls(servers.database_url, servers.redis_url)
@@ -197,7 +199,12 @@ def serve(name: str, folder: Path | None) -> None:
         run_service(name, settings, listener)
 
 
-def _running_urls(home: Home) -> dict[str, str]:
+def running_urls(home: Home) -> dict[str, str]:
+    """Addresses of the servers of the stack that runs in a home.
+
+    Raises:
+        StackStopped: None does.
+    """
     found = read_status(home.run)
     if found is None or "database" not in found.urls:
         raise _nothing_is_up(home)

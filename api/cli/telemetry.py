@@ -13,6 +13,7 @@ from api.cli.quarantine import quarantine
 from api.cli.remarks import failed_fields, remarks
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, human_duration
+from api.cli.verify import verify
 from api.cli.waterfall import render, summary
 from api.client import ApiRefused, Client, segment
 
@@ -36,6 +37,7 @@ def telemetry() -> None:
 
 
 telemetry.add_command(quarantine)
+telemetry.add_command(verify)
 
 
 @telemetry.command("trace", short_help="Draw what belongs to an execution id or correlation id.")

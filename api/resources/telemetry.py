@@ -27,7 +27,7 @@ from workers.executions import reaching_store
 blueprint = Blueprint("telemetry", __name__, url_prefix="/api/telemetry", description="Traces and events, to read.")
 
 #: Instants that ids and Postgres both know; what is asked beyond them means everything on that side.
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
@@ -116,9 +116,9 @@ def _period(query: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]
         try:
             start = resources().clock.now() - parse_duration(time_range)
         except OverflowError:
-            start = _EARLIEST
+            start = EARLIEST
     return _bounded(start), _bounded(end)
 
 
 def _bounded(instant: datetime | None) -> datetime | None:
-    return None if instant is None else min(max(instant, _EARLIEST), _LATEST)
+    return None if instant is None else min(max(instant, EARLIEST), _LATEST)

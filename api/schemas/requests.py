@@ -364,6 +364,18 @@ class AuthorQuery(Shape):
     user = user_field()
 
 
+def time_range_field(text: str, **options: Any) -> fields.String:  # noqa: ANN401 - as marshmallow's
+    """How far back from now."""
+    return fields.String(
+        validate=WholePattern(
+            r"^[0-9]{1,9}(\.[0-9]{1,6})?(us|ms|s|m|h|d)$",
+            error="Expected a number and a unit (us, ms, s, m, h, d), such as 15m.",
+        ),
+        metadata={"description": text},
+        **options,
+    )
+
+
 class EventQuery(QueryShape):
     """Which events."""
 
@@ -377,13 +389,7 @@ class EventQuery(QueryShape):
     user = fields.String(metadata={"description": "The plain name; its hash is looked for."})
     space = fields.String(metadata={"description": "Name of the space."})
     outcome = fields.String(validate=validate.OneOf(_OUTCOMES))
-    time_range = fields.String(
-        validate=WholePattern(
-            r"^[0-9]{1,9}(\.[0-9]{1,6})?(us|ms|s|m|h|d)$",
-            error="Expected a number and a unit (us, ms, s, m, h, d), such as 15m.",
-        ),
-        metadata={"description": "As far back as this: `15m`, `1h`, `90d`."},
-    )
+    time_range = time_range_field("As far back as this: `15m`, `1h`, `90d`.")
     start = fields.AwareDateTime(
         format="iso", metadata={"description": "From this instant; not together with time_range."}
     )

@@ -14,7 +14,7 @@ _CONSTRAINT = re.compile(r"constraint (?P<name>\w+) (?P<rule>.*)", re.DOTALL)
 _COLUMN = re.compile(r"(?P<name>\w+) (?P<type>[a-z]+(?:\[\])?)(?P<rule>.*)", re.DOTALL)
 
 #: Statements about rows or other objects than tables: nothing for this page.
-_OTHER = ("insert ", "create function ")
+_OTHER = ("insert ", "create function ", "create view ")
 
 
 class UnreadableSchema(Exception):

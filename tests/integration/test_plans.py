@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,10 +13,17 @@ from fixtures.statements import PLACEHOLDER, PREPARABLE, numbered
 from psycopg import ClientCursor, sql
 
 from benchmarks.seeding import seed
+from telemetry.clock import to_unix_us
+from telemetry.completeness import SQL as COMPLETENESS
+from telemetry.ids import least_id_at
+from telemetry.partitions import make_partitions
 from telemetry.sql import parse
 from workers.executions import SQL as EXECUTIONS
+from workers.services.reconciler import SQL as RECONCILER
 
 ROOT = Path(__file__).parents[2]
+#: Within what is seeded, and within what has partitions.
+NOW = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)  # noqa: TID251 - as Postgres's own clock
 #: Tables that grow with every execution.
 GROWING = frozenset(
     {
@@ -25,14 +33,14 @@ GROWING = frozenset(
 )
 #: Enough for Postgres to prefer an index wherever there is one.
 STORED = 20_000
-#: A statement whose plan depends on which filter is set, which is tried below; and one that asks for a thousand keys at
-#: once of the few that are kept for a day: reading all of those may be the cheapest.
-EXCEPTED = {"executions.sql: page", "bulk.sql: taken"}
+#: A statement whose plan depends on which filter is set, which is tried below; and such as ask for a thousand keys at
+#: once of a table that is small here: reading all of it may be the cheapest.
+EXCEPTED = {"executions.sql: page", "bulk.sql: taken", "ledger_events.sql: occurrence"}
 NO_FILTER = dict.fromkeys(("before", "state", "slug", "correlation_id", "slow"))
 
 STATEMENTS = {
     f"{twin.name}: {name}": statement
-    for twin in sorted((ROOT / "workers").rglob("*.sql"))
+    for twin in (*sorted((ROOT / "workers").rglob("*.sql")), ROOT / "telemetry" / "completeness.sql")
     for name, statement in parse(twin.read_text(encoding="utf-8"), twin.name).items()
     if PREPARABLE.match(statement)
 }
@@ -102,6 +110,33 @@ def test_a_page_is_read_in_the_order_of_an_index(seeded: psycopg.Connection) -> 
 
         assert "Index Scan" in kinds, given
         assert "Sort" not in kinds, given
+
+
+def test_the_ledger_is_compared_day_by_day_in_the_order_of_its_ids(seeded: psycopg.Connection) -> None:
+    seeded.execute(
+        "update command_steps set event_id = overlay("
+        "execution_id::text placing lpad(to_hex(ordinal), 3, '0') from 16 for 3)::uuid"
+    )
+    make_partitions(seeded, NOW, 7)
+    seeded.execute("analyze command_steps")
+    cursor = ClientCursor(seeded)
+    minute = {"first_id": least_id_at(to_unix_us(NOW)), "end_id": least_id_at(to_unix_us(NOW + timedelta(minutes=1)))}
+    statements = [
+        (RECONCILER["missing"], {**minute, "limit": 1000}),
+        (COMPLETENESS["compare"], {**minute, "examples": 5}),
+        (COMPLETENESS["slice_end"], {**minute, "rows": 20_000}),
+    ]
+    for statement, given in statements:
+        found = list(nodes(explained(seeded, sql.SQL(cursor.mogrify(statement, given)))))
+
+        read = {node["Relation Name"] for node in found if "Relation Name" in node}
+        assert GROWING & read == {
+            *("command_executions", "command_attempts", "command_steps", "mutations", "schedule_occurrences")
+        }
+        assert {name for name in read if name.startswith("telemetry_events")} <= {f"telemetry_events_p{NOW:%Y%m%d}"}
+        assert all(
+            node.get("Index Name", "").endswith("_events") for node in found if node.get("Relation Name") in GROWING
+        )
 
 
 def test_vacuum_never_passes_over_the_index_of_what_is_due(seeded: psycopg.Connection) -> None:

@@ -33,7 +33,7 @@ def faults(connection: Connection, declared: Table) -> list[str]:
 
 def test_the_list_of_weirs_own_tables_is_that_of_the_database(connection: Connection) -> None:
     rows = connection.execute(
-        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')"
         " and not relispartition"
     )
     assert {name for (name,) in rows} == own_tables()

@@ -1,0 +1,55 @@
+"""`/api/telemetry/completeness`: what is missing of the events. `/api/telemetry/health`: how their account stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from flask import Response
+from flask.views import MethodView
+
+from api.resources.answers import json_answer
+from api.resources.context import resources
+from api.resources.telemetry import EARLIEST, blueprint
+from api.schemas.completeness import CompletenessQuery, CompletenessShape, TelemetryHealthShape
+from telemetry.completeness import look_at_completeness, verify
+from telemetry.settings import parse_duration
+from workers.executions import reaching_store
+
+#: How long one answer may take; for longer stretches of time there is `weir telemetry verify`.
+PATIENCE = timedelta(seconds=20)
+_UNLESS_GIVEN = "24h"
+
+
+@blueprint.route("/completeness")
+class Completeness(MethodView):
+    """What is missing."""
+
+    @blueprint.arguments(CompletenessQuery, location="query")
+    @blueprint.response(200, CompletenessShape)
+    @blueprint.refuses(503)
+    def get(self, query: Mapping[str, Any]) -> Response:
+        """Say whether any event is missing, and if so which."""
+        until = resources().clock.now()
+        try:
+            since = until - parse_duration(query["time_range"] or _UNLESS_GIVEN)
+        except OverflowError:
+            since = EARLIEST
+        with reaching_store(), resources().pool.connection() as connection:
+            found = verify(connection, since, until, patience=PATIENCE)
+        return json_answer(found.public())
+
+
+@blueprint.route("/health")
+class TelemetryHealth(MethodView):
+    """How telemetry stands."""
+
+    @blueprint.response(200, TelemetryHealthShape)
+    @blueprint.refuses(503)
+    def get(self) -> Response:
+        """Say how the account of events stands: whether they arrive, and whether some are known to be missing."""
+        with reaching_store(), resources().pool.connection() as connection:
+            checks = look_at_completeness(connection)
+        is_well = all(state == "ok" for state in checks.values())
+        return json_answer({"status": "ok" if is_well else "degraded", "checks": checks})
