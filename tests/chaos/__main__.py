@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nall data and logs are in {root}")
     else:
         remove(root)
-    print("\nNothing was lost, and nothing was done twice.")
+    kept = "but the events named above" if report.lost else "and nothing was done twice"
+    print(f"\nNothing was lost {kept}.")
     return 0
 
 

@@ -7,6 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
+
+from telemetry.clock import SystemClock
+from telemetry.ids import new_id
 
 #: Seconds that an answer may take: longer than a request waits for a Postgres that is silent.
 _PATIENCE = 15.0
@@ -33,10 +37,16 @@ class Answer:
 
 
 class Client:
-    """Asks the API on a port of loopback."""
+    """Asks the API on a port of loopback.
+
+    Attributes:
+        answered_at: When requests were answered, in Unix seconds, by correlation id: each leaves an event.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self._clock = SystemClock()
+        self.answered_at: dict[UUID, float] = {}
 
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """One request.
@@ -44,10 +54,11 @@ class Client:
         Raises:
             NoAnswer: Ask again.
         """
+        correlation_id = new_id(self._clock.unix_us())
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE)
         try:
             data = None if body is None else json.dumps(body).encode()
-            connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
+            connection.request(method, path, data, _headers(correlation_id) | dict(headers or {}))
             response = connection.getresponse()
             content = response.read()
             answer = Answer(
@@ -59,6 +70,11 @@ class Client:
             raise NoAnswer(type(error).__name__) from error
         finally:
             connection.close()
+        self.answered_at[correlation_id] = self._clock.unix_us() / 1e6
         if answer.status in _BUSY:
             raise NoAnswer(str(answer.status))
         return answer
+
+
+def _headers(correlation_id: UUID) -> dict[str, str]:
+    return {"Content-Type": "application/json", "X-Correlation-ID": str(correlation_id)}
