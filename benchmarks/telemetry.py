@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -67,12 +67,8 @@ class Cost:
 
 def _measure_recording(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
     count, rounds = (2000, 3) if quick else (20_000, 9)
-    redis_url = servers.logical_redis(3)
     with ExitStack() as stack:
-        recorder = open_recorder(
-            _SETTINGS, name="bench", database_url=servers.database_url, redis_url=redis_url, clock=_CLOCK
-        )
-        stack.callback(recorder.close)
+        recorder = stack.enter_context(running_recorder(servers))
         nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         costs = {
             "record": partial(record_steps, recorder, count),
@@ -80,8 +76,6 @@ def _measure_recording(servers: Servers, *, quick: bool) -> Mapping[str, Measure
         }
         interleave(costs, 1)  # warms up
         found = interleave(costs, rounds)
-        if recorder.stats().dropped:
-            raise BenchmarkFailed(f"the recorder dropped {recorder.stats().dropped}")
     recording, lines = found["record"], found["line"]
     return {
         "record_us_p50": Measured(
@@ -89,6 +83,25 @@ def _measure_recording(servers: Servers, *, quick: bool) -> Mapping[str, Measure
         ),
         "record_us_cpu": Measured(median(cost.cpu_us for cost in recording), median(cost.cpu_us for cost in lines)),
     }
+
+
+@contextmanager
+def running_recorder(servers: Servers) -> Iterator[Recorder]:
+    """A recorder of this process, on a stream that nobody reads.
+
+    Raises:
+        BenchmarkFailed: It dropped some of what it was given.
+    """
+    redis_url = servers.logical_redis(3)
+    recorder = open_recorder(
+        _SETTINGS, name="bench", database_url=servers.database_url, redis_url=redis_url, clock=_CLOCK
+    )
+    try:
+        yield recorder
+        if recorder.stats().dropped:
+            raise BenchmarkFailed(f"the recorder dropped {recorder.stats().dropped}")
+    finally:
+        recorder.close()
 
 
 def record_steps(recorder: Recorder, count: int) -> Cost:
