@@ -36,17 +36,30 @@ class Answer:
         return self.status < 300
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that was answered: it leaves an event.
+
+    Attributes:
+        at: When the answer was here, in Unix seconds.
+        what: Method, path and status.
+    """
+
+    at: float
+    what: str
+
+
 class Client:
     """Asks the API on a port of loopback.
 
     Attributes:
-        answered_at: When requests were answered, in Unix seconds, by correlation id: each leaves an event.
+        answered: Every request that was, by its correlation id.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._clock = SystemClock()
-        self.answered_at: dict[UUID, float] = {}
+        self.answered: dict[UUID, Answered] = {}
 
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
         """One request.
@@ -70,7 +83,7 @@ class Client:
             raise NoAnswer(type(error).__name__) from error
         finally:
             connection.close()
-        self.answered_at[correlation_id] = self._clock.unix_us() / 1e6
+        self.answered[correlation_id] = Answered(self._clock.unix_us() / 1e6, f"{method} {path} {answer.status}")
         if answer.status in _BUSY:
             raise NoAnswer(str(answer.status))
         return answer

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from chaos.client import Answered
 from chaos.completeness import LOSSES_ARE_EXPECTED, Verdict
 from chaos.differences import Difference
 from chaos.event_facts import EventFacts
@@ -14,6 +15,8 @@ from chaos.event_facts import EventFacts
 #: An event of a request, which has no row, may go with the process that answered: this many seconds before its end. A
 #: recorder flushes after 50 ms; the rest is what it waits for a stream that hangs, and what it may have been stopped.
 TAIL_S = 6.0
+#: Who is killed through his supervisor, or by a signal that is on its way, may answer for so many seconds more.
+AFTER_S = 1.0
 _REQUEST = "http.request.completed"
 
 
@@ -22,23 +25,24 @@ class Requests:
     """Requests that were answered.
 
     Attributes:
-        answered_at: Unix seconds, by correlation id.
+        answered: By correlation id.
         killed_at: When processes that answer were killed, in Unix seconds.
     """
 
-    answered_at: Mapping[UUID, float] = field(default_factory=dict)
+    answered: Mapping[UUID, Answered] = field(default_factory=dict)
     killed_at: Sequence[float] = ()
 
-    def missing(self, events: EventFacts) -> list[UUID]:
+    def missing(self, events: EventFacts) -> list[Answered]:
         """Those whose events are not stored."""
-        return [each for each in self.answered_at if each not in events.requests]
+        return [answered for each, answered in self.answered.items() if each not in events.requests]
 
-    def unexplained(self, events: EventFacts) -> int:
+    def unexplained(self, events: EventFacts) -> list[Answered]:
         """Those of them that were answered when nobody was about to be killed."""
-        return sum(
-            not any(0 <= killed - self.answered_at[each] <= TAIL_S for killed in self.killed_at)
+        return [
+            each
             for each in self.missing(events)
-        )
+            if not any(-AFTER_S <= killed - each.at <= TAIL_S for killed in self.killed_at)
+        ]
 
 
 def judge_events(events: EventFacts, verdict: Verdict | None, requests: Requests) -> Iterator[Difference]:
@@ -56,7 +60,7 @@ def judge_events(events: EventFacts, verdict: Verdict | None, requests: Requests
         yield Difference("nothing is malformed", "telemetry_quarantine", 0, events.quarantined)
     yield from _judge_account(events, verdict)
     unexplained, dropped = requests.unexplained(events), events.dropped[_REQUEST]
-    if unexplained > dropped and not LOSSES_ARE_EXPECTED:
+    if len(unexplained) > dropped and not LOSSES_ARE_EXPECTED:
         yield Difference("requests are stored, or said to be lost", _REQUEST, f"at most {dropped}", unexplained)
 
 

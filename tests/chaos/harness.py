@@ -163,7 +163,7 @@ class Harness:
                 finally:
                     load.abandon()
             self._conclude(report, load, facts, faults, monitor, stack)
-            requests = Requests(client.answered_at, faults.tally.api_killed_at)
+            requests = Requests(client.answered, faults.tally.api_killed_at)
             report.differences += judge_events(facts.events, verdict, requests)
             tally_up_events(report, facts.events, requests, redelivery, stack.disk)
         return report

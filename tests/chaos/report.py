@@ -170,7 +170,7 @@ def tally_up_events(
     report.spooled_bytes = 0 if disk is None else disk.most_bytes
     report.dropped, report.gaps = dict(events.dropped), events.gaps
     report.lost, report.unknown_tails = dict(events.lost), events.unknown_tails
-    report.lost_requests = (len(requests.missing(events)), requests.unexplained(events), len(requests.answered_at))
+    report.lost_requests = (len(requests.missing(events)), len(requests.unexplained(events)), len(requests.answered))
 
 
 def recoveries(facts: Facts, process_of: Mapping[str, int], killed_at: Mapping[int, int]) -> list[float]:

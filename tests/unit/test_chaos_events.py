@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from chaos import events as judging
+from chaos.client import Answered
 from chaos.completeness import Verdict
 from chaos.event_facts import EventFact, EventFacts, ProducerFact
 from chaos.events import TAIL_S, Requests, judge_events
@@ -32,7 +33,7 @@ def as_it_must_be() -> EventFacts:
 
 
 def requests(*killed_at: float) -> Requests:
-    return Requests({ANSWERED: 100.0, LATER: 200.0}, killed_at)
+    return Requests({ANSWERED: Answered(100.0, "GET / 200"), LATER: Answered(200.0, "GET / 200")}, killed_at)
 
 
 def test_a_store_that_is_as_it_must_be_has_no_differences() -> None:
@@ -98,7 +99,7 @@ def test_a_request_may_be_lost_with_whoever_answered_it_and_no_earlier() -> None
     events = as_it_must_be()
     lose_a_request(events)
     assert list(judge_events(events, COMPLETE, requests(200.0 + TAIL_S / 2))) == []
-    assert list(judge_events(events, COMPLETE, requests(199.0, 200.0 + 2 * TAIL_S)))
+    assert list(judge_events(events, COMPLETE, requests(198.0, 200.0 + 2 * TAIL_S)))
 
 
 def test_a_request_may_be_lost_if_it_was_counted() -> None:
