@@ -76,5 +76,9 @@ def _judge_account(events: EventFacts, verdict: Verdict | None) -> Iterator[Diff
     said = Counter(dict(verdict.missing))
     if events.lost.total() != said.total():
         yield Difference("verify names what is missing", "ledger", dict(events.lost), dict(said))
+    if not verdict.is_final and not LOSSES_ARE_EXPECTED:
+        yield Difference(
+            "verify comes to an end", "weir telemetry verify", "complete, or what has no row is gone", verdict
+        )
     if verdict.is_complete and events.missing:
         yield Difference("verify sees that something is missing", "ledger", "not complete", dict(events.lost))

@@ -12,7 +12,7 @@ from threading import Event
 
 from chaos import facts as reading
 from chaos.client import Client, NoAnswer
-from chaos.completeness import LOSSES_ARE_EXPECTED, verify
+from chaos.completeness import LOSSES_ARE_EXPECTED, Verdict, verify
 from chaos.differences import Difference
 from chaos.disk import spools
 from chaos.due_times import fired
@@ -155,7 +155,7 @@ class Harness:
                 redelivery.stop()
                 report.drained_s = self._drain(stack, client, load, monitor)
                 report.stored_s = self._store(stack)
-                verdict = verify(stack)
+                verdict = self._verify(stack)
                 facts = self._read(stack)
             finally:
                 try:
@@ -166,6 +166,7 @@ class Harness:
             requests = Requests(client.answered, faults.tally.api_killed_at)
             report.differences += judge_events(facts.events, verdict, requests)
             tally_up_events(report, facts.events, requests, redelivery, stack.disk)
+            report.verdict = verdict
         return report
 
     def _make_schedules(self, client: Client) -> None:
@@ -252,6 +253,13 @@ class Harness:
                     self._say(f"{missing} rows are without their event; the stream is {'' if is_read else 'not '}read")
                     return now - began
                 self._pause.wait(_DRAIN_LOOK)
+
+    def _verify(self, stack: Stack) -> Verdict | None:
+        """What Weir says, once it is what it will always say, or after a while."""
+        until = time.monotonic() + _UNCHANGED
+        while (verdict := verify(stack)) is not None and not verdict.is_final and time.monotonic() < until:
+            self._pause.wait(_SAY_EVERY / 2)
+        return verdict
 
     def _waiting(self, stack: Stack) -> int:
         """Occurrences that wait for their turn, and leases that lapsed."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from chaos.completeness import Verdict
 from chaos.differences import Difference
 from chaos.disk import Disk
 from chaos.event_facts import EventFacts
@@ -47,6 +48,7 @@ class Report:
         gaps: Numbers of events that did not arrive.
         lost: Rows whose event is not stored, by kind.
         unknown_tails: Epochs of which nobody knows how they ended.
+        verdict: What `weir telemetry verify` said.
         lost_requests: Answered requests whose event is not stored; and those of them that no kill explains.
     """
 
@@ -81,6 +83,7 @@ class Report:
     lost: dict[str, int] = field(default_factory=dict)
     unknown_tails: int = 0
     lost_requests: tuple[int, int, int] = (0, 0, 0)
+    verdict: Verdict | None = None
     loud: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
 
@@ -125,6 +128,7 @@ class Report:
             ("dropped", f"{_list(self.dropped)}; {self.gaps} numbers did not arrive"),
             ("lost", f"{sum(self.lost.values())}: {_list(self.lost)}"),
             ("tails unknown", str(self.unknown_tails)),
+            ("verify", "not asked" if self.verdict is None else _said(self.verdict)),
             ("requests lost", f"{missing} of {answered}, {unexplained} of them with nobody killed"),
         ]
 
@@ -192,6 +196,11 @@ def recoveries(facts: Facts, process_of: Mapping[str, int], killed_at: Mapping[i
 def count_lines(report: Report, said: Counter[str], loud: Counter[str]) -> None:
     """What the logs say."""
     report.fenced_writes, report.zombies, report.loud = said[FENCED], said[ZOMBIE], dict(loud)
+
+
+def _said(verdict: Verdict) -> str:
+    word = "complete" if verdict.is_complete else "not complete"
+    return f"{word}; missing: {_list(verdict.missing)}; gone for good: {_list(verdict.gone)}"
 
 
 def _list(numbers: Mapping[str, Any]) -> str:

@@ -90,6 +90,9 @@ def test_a_verdict_that_names_too_much_too_little_or_nothing_at_all_is_noticed()
     events = as_it_must_be()
     assert list(judge_events(events, Verdict(is_complete=False, missing={"step": 1}), requests()))
     assert list(judge_events(events, None, requests()))
+    assert list(judge_events(events, Verdict(is_complete=False, missing={}), requests()))
+    gone = Verdict(is_complete=False, missing={}, gone={"http.request.completed": 1})
+    assert list(judge_events(events, gone, requests())) == []
     events.missing = [LOST]
     found = list(judge_events(events, COMPLETE, requests()))
     assert {each.check for each in found} >= {"verify names what is missing", "verify sees that something is missing"}
