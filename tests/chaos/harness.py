@@ -237,7 +237,7 @@ class Harness:
     def _store(self, stack: Stack) -> float:
         """Wait until the stream is stored and no row is without its event, or nothing changes any more; seconds."""
         began = since = time.monotonic()
-        last: tuple[int, int] | None = None
+        last = -1
         with (
             connect(stack.database_url, name="weir chaos", autocommit=True) as connection,
             open_redis(stack.stream_url) as redis,
@@ -247,8 +247,8 @@ class Harness:
                 now = time.monotonic()
                 if is_read and not missing and now - began > _FLUSHED_AFTER:
                     return now - began
-                if (seen := (missing, int(is_read))) != last:
-                    last, since = seen, now
+                if missing != last:
+                    last, since = missing, now
                 if now - since > (_UNCHANGED_LOST if LOSSES_ARE_EXPECTED and is_read else _UNCHANGED):
                     self._say(f"{missing} rows are without their event; the stream is {'' if is_read else 'not '}read")
                     return now - began
