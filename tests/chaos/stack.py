@@ -26,11 +26,13 @@ from fixtures.step_packages import install_module
 from api.cli.services import SERVICES
 from migrations.runner import migrate
 from telemetry.connections import connect
+from telemetry.settings import settings_of
 from workers.embedded.places import read_port
 from workers.embedded.postgres import EmbeddedPostgres
 from workers.embedded.valkey import EmbeddedValkey
 from workers.home import POSTGRES_PASSWORD, VALKEY_PASSWORD, Home
 from workers.processes import SERVER_ENVIRONMENT, EmbeddedServer, Launch, find_server_user, spawn
+from workers.settings import WorkerSettings
 from workers.stack.lock import find_holder
 from workers.stack.status import StackStatus, read_status
 
@@ -60,6 +62,9 @@ _SETTINGS = {
 
 #: Settings of recorders that have a spool: little memory, so that disk and drops have their turn too.
 _SPOOLING = {"WEIR_TELEMETRY_BUFFER_MAX_EVENTS": "300"}
+
+#: Settings of the reconciler, where there is one.
+_RECONCILING = {"WEIR_WORKER_RECONCILE_INTERVAL": "2s"}
 
 #: What runs beside `weir up` unless a run says otherwise.
 _BESIDE = {"worker-2": "worker", "scheduler-2": "scheduler", "sink-2": "sink"}
@@ -302,6 +307,7 @@ class Stack:
             "WEIR_TELEMETRY_REDIS_URL": f"redis://:{of_stream}@127.0.0.1:{stream}/0",
             **_SETTINGS,
             **({} if self.disk is None else {**_SPOOLING, **self.disk.settings()}),
+            **(_RECONCILING if reconciles() else {}),
             **self._tempo.settings(),
         }
 
@@ -324,6 +330,11 @@ class Stack:
         except subprocess.TimeoutExpired:
             up.kill()
             up.wait()
+
+
+def reconciles() -> bool:
+    """Whether events are made again from their rows at all."""
+    return "reconcile_interval" in {spec.name for spec in settings_of(WorkerSettings)}
 
 
 def remove(root: Path) -> None:
