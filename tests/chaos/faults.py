@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chaos.plan import BESIDE, Fault
+from chaos.plan import BESIDE, WITH_DISK, Fault
 from chaos.processes import Gone, Handle, family, handle
 from chaos.proxy import CUTS, Links
 from chaos.stack import Stack
@@ -145,7 +145,16 @@ class Faults:
         if disk is None:
             raise Gone("disk")
         disk.fill()
-        return disk.empty
+        links = [self._stack.links[name] for name in WITH_DISK if name in self._stack.links]
+        for link in links:
+            self._links.begin(link, "refuse")
+
+        def make_room() -> None:
+            disk.empty()
+            for link in links:
+                self._links.mend(link)
+
+        return make_room
 
     def _kill_backend(self) -> None:
         """One of Postgres's own processes: it ends all sessions then, and recovers."""

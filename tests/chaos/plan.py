@@ -9,8 +9,8 @@ from typing import Literal
 
 from chaos.proxy import CUTS
 
-#: `kill` is SIGKILL. `stop` is SIGSTOP, and SIGCONT after a while. `fill` leaves no room on the disk. The others cut a
-#: link (`chaos.proxy.Cut`).
+#: `kill` is SIGKILL. `stop` is SIGSTOP, and SIGCONT after a while. `fill` leaves no room on the disk, and
+#: refuses the stream meanwhile, so that the disk is needed. The others cut a link (`chaos.proxy.Cut`).
 Kind = Literal["kill", "stop", "fill", "refuse", "hang", "deaf", "reset"]
 
 #: What `weir up` supervises.
@@ -23,8 +23,9 @@ SERVERS = ("postgres", "valkey", "stream")
 OTHERS = (*SERVERS, "backend", "supervisor")
 #: Who is behind which link: what `weir up` runs, what the harness runs beside it.
 LINKS = tuple(f"{server}-link{ending}" for ending in ("", "-2") for server in SERVERS)
-#: Where recorders keep what the stream does not take.
+#: Where recorders keep what the stream does not take; and all that a fault of it takes along.
 DISK = "disk"
+WITH_DISK = (DISK, "stream-link", "stream-link-2")
 
 #: How often each combination is in the deck; those that are not named are there once.
 _WEIGHTS = {
@@ -77,7 +78,7 @@ def make_plan(seed: int, seconds: float, *, lease: float, mean_gap: float, has_d
     while (at := at + chance.uniform(0.2, 1.8) * mean_gap) < seconds:
         kind, target = _draw(deck, held, {name for name, until in busy_until.items() if until > at})
         lasts = round(min(_duration(chance, kind, target, lease), seconds - at), 3)
-        busy_until[target] = at + lasts
+        busy_until.update(dict.fromkeys(touched(target), at + lasts))
         plan.append(Fault(round(at, 3), kind, target, lasts))
     return plan
 
@@ -104,6 +105,11 @@ def combinations(*, has_disk: bool = False) -> list[tuple[Kind, str]]:
     return found
 
 
+def touched(target: str) -> tuple[str, ...]:
+    """What a fault of this target is a fault of."""
+    return WITH_DISK if target == DISK else (target,)
+
+
 def _decks(chance: random.Random, combined: Sequence[tuple[Kind, str]]) -> Iterator[tuple[Kind, str]]:
     cards = [card for card in combined for _ in range(_WEIGHTS.get(card, 1))]
     while True:
@@ -114,10 +120,10 @@ def _decks(chance: random.Random, combined: Sequence[tuple[Kind, str]]) -> Itera
 def _draw(deck: Iterator[tuple[Kind, str]], held: list[tuple[Kind, str]], busy: set[str]) -> tuple[Kind, str]:
     """The next card whose target has nothing else going on; those passed over come first the next time."""
     for number, card in enumerate(held):
-        if card[1] not in busy:
+        if busy.isdisjoint(touched(card[1])):
             return held.pop(number)
     for card in deck:
-        if card[1] not in busy:
+        if busy.isdisjoint(touched(card[1])):
             return card
         held.append(card)
     raise AssertionError("a deck without an end has ended")
