@@ -94,7 +94,7 @@ class Run:
 def mixed(seed: int, seconds: float) -> Run:
     """Everything at once: all recipes, all faults."""
     tempo = Tempo(lease=1.5, threads=6)
-    return Run(seed, seconds, 0, tempo, ALL, clients=4, per_second=12.0, in_flight=80, mean_gap=1.0, redelivered=0.2)
+    return Run(seed, seconds, 0, tempo, ALL, clients=4, per_second=12.0, in_flight=80, mean_gap=1.2, redelivered=0.2)
 
 
 def points(seed: int, seconds: float, number: int) -> Run:
