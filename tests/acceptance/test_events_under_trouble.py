@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from chaos.proxy import Cut
 from chaos.redelivery import Redelivery, is_settled
-from fixtures.installations import Installation, awaited, make_installation
+from fixtures.installations import PATIENCE, Installation, awaited, make_installation
 from fixtures.links import LinkedValkey, make_linked_valkey
 from fixtures.loads import load_on, wait_succeeded
 
@@ -100,7 +100,7 @@ def test_with_the_stream_cut_off_commands_run_on_and_their_events_are_stored_onc
 
     assert load.refused == 0
     wait_succeeded(apart, load.accepted)
-    apart.wait_stored(load.accepted)
+    awaited(lambda: not apart.missing_events(load.accepted), within=PATIENCE + CUT_SECONDS)
     wait_settled(valkey)
     assert apart.stored_events(load.accepted) == apart.ledger_events(load.accepted)
 
