@@ -81,7 +81,7 @@ demo: $(STAMP)  ## the whole thing once: start it, import notes, run every comma
 bench: $(STAMP)  ## measure; prints a table and writes benchmarks/results.json
 	@$(BIN)/python -m benchmarks
 
-bench-peers: $(STAMP)  ## measure beside DBOS and Celery, which are installed apart in .venv-peers; two to five minutes
+bench-peers: $(STAMP)  ## measure beside DBOS, Celery and OpenTelemetry, installed apart in .venv-peers; two to five minutes
 	@$(BIN)/python -m benchmarks.peers
 
 docs: $(STAMP)  ## write the generated pages of docs/

@@ -69,6 +69,11 @@ FIGURES: tuple[Figure, ...] = (
     Figure("sink_events_per_s", "1/s", "stream to Postgres, one sink", "pre-encoded binary COPY", at_least=100_000),
     Figure("sink_share_of_copy", "", "the same, as a share of pre-encoded COPY", "all of it", at_least=0.6),
     Figure("bytes_per_event", "B", "heap and indexes of a stored event", "the event as JSON text", 360),
+    Figure("malformed_rate", "x", "one malformed event in 1,000, events/s", "none", at_least=0.9),
+    Figure("lag_ms_p50", "ms", "event to stored row, at 5,000 events/s", "at 100 events/s", 200),
+    Figure("lag_ms_p99", "ms", "the same, 99th percentile", "at 100 events/s", 500),
+    Figure("sink_cpu_percent", "%", "CPU of the sink at 5,000 events/s, of one core", "at 100 events/s", 25),
+    Figure("stream_cut_command", "x", "a 5-step command while the stream is silent", "before", 1.1),
     Figure(
         "executions_per_s", "1/s", "5 light steps, 2 workers, events stored", "bare Dramatiq, 2 commits", at_least=800
     ),

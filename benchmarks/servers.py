@@ -91,6 +91,17 @@ def running_servers() -> Iterator[Servers]:
 
 
 @contextmanager
+def running_valkey(servers: Servers, name: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """One more Valkey, in a home of its own beside that of the servers: its URL, and its process."""
+    home = Home(servers.home.root.parent / name)
+    home.prepare(find_server_user())
+    valkey = EmbeddedValkey(home)
+    with ExitStack() as stack:
+        process = _start_server(stack, valkey, home.logs / f"{name}.log")
+        yield valkey.url, process
+
+
+@contextmanager
 def running_process(
     home: Home, name: str, arguments: Sequence[str], environment: Mapping[str, str], python: str = sys.executable
 ) -> Iterator[subprocess.Popen[bytes]]:
@@ -154,13 +165,14 @@ def wait_until(
         pause.wait(interval_s)
 
 
-def _start_server(stack: ExitStack, server: EmbeddedServer, log: Path) -> None:
+def _start_server(stack: ExitStack, server: EmbeddedServer, log: Path) -> subprocess.Popen[bytes]:
     server.prepare()
     launch = server.launch()
     with log.open("ab") as output:
         process = spawn(launch, stdout=output, stderr=output)
     stack.callback(_stop, process, launch.stop_signal)
     wait_until(server.is_ready, f"{server.name} answers")
+    return process
 
 
 def _stop(process: subprocess.Popen[bytes], stop_signal: int) -> None:

@@ -8,8 +8,7 @@
   the same table, in transactions of the same size. `sink_share_of_copy`: the median of the ratio, round by round.
 - `bytes_per_event`: heap and indexes of the partitions, divided by rows. Reference: the event as the API shows it.
 
-Events are those of executions as they are: per execution one HTTP request, queued, started, five steps, two fragments,
-completed.
+What is stored is `benchmarks.event_load`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -26,42 +25,31 @@ from statistics import median
 from time import perf_counter, perf_counter_ns, process_time_ns
 from typing import Any
 
-import msgspec
 import structlog
 from psycopg import Connection
 
+from benchmarks.event_load import drain, new_scope, realistic_events
 from benchmarks.figures import Measured
 from benchmarks.rounds import interleave
 from benchmarks.servers import BenchmarkFailed, Servers
-from telemetry.batch import FORMAT, BatchHeader, encode_batch
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
 from telemetry.events import (
-    Event,
-    ExecutionCompleted,
-    ExecutionQueued,
-    ExecutionStarted,
-    FragmentCreated,
-    HttpRequestCompleted,
-    Scope,
     StepExecuted,
 )
 from telemetry.ids import mint
 from telemetry.partitions import make_partitions
-from telemetry.pipeline import open_recorder, open_sink, open_writer
+from telemetry.pipeline import open_recorder, open_sink
 from telemetry.query import EventFilters, event_json, events
 from telemetry.recorder import Recorder
 from telemetry.rows import RowEncoder
 from telemetry.settings import TelemetrySettings
-from telemetry.sink import Sink
 from telemetry.store import insert_events, prepare_session
 
 _CLOCK = SystemClock()
 _SETTINGS = TelemetrySettings()
 #: Events that are timed together, so that reading the clock does not count.
 _BURST = 10
-_SLUGS = ("todo.add", "note.add", "inbox.triage", "digest.daily")
-_STEPS = (("create", "fragment.create"), ("find", "fragment.query"), ("text", "transform"), ("answer", "respond"))
 
 
 def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
@@ -70,7 +58,7 @@ def measure(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cost:
+class Cost:
     """Microseconds an event: of the median burst on the caller, and of CPU in all threads."""
 
     caller_us: float
@@ -79,21 +67,15 @@ class _Cost:
 
 def _measure_recording(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
     count, rounds = (2000, 3) if quick else (20_000, 9)
-    redis_url = servers.logical_redis(3)
     with ExitStack() as stack:
-        recorder = open_recorder(
-            _SETTINGS, name="bench", database_url=servers.database_url, redis_url=redis_url, clock=_CLOCK
-        )
-        stack.callback(recorder.close)
+        recorder = stack.enter_context(running_recorder(servers))
         nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         costs = {
-            "record": partial(_record, recorder, count),
+            "record": partial(record_steps, recorder, count),
             "line": partial(_write_lines, structlog.WriteLogger(nowhere), count),
         }
         interleave(costs, 1)  # warms up
         found = interleave(costs, rounds)
-        if recorder.stats().dropped:
-            raise BenchmarkFailed(f"the recorder dropped {recorder.stats().dropped}")
     recording, lines = found["record"], found["line"]
     return {
         "record_us_p50": Measured(
@@ -103,8 +85,32 @@ def _measure_recording(servers: Servers, *, quick: bool) -> Mapping[str, Measure
     }
 
 
-def _record(recorder: Recorder, count: int) -> _Cost:
-    scope = _new_scope("todo.add")
+@contextmanager
+def running_recorder(servers: Servers) -> Iterator[Recorder]:
+    """A recorder of this process, on a stream that nobody reads.
+
+    Raises:
+        BenchmarkFailed: It dropped some of what it was given.
+    """
+    redis_url = servers.logical_redis(3)
+    recorder = open_recorder(
+        _SETTINGS, name="bench", database_url=servers.database_url, redis_url=redis_url, clock=_CLOCK
+    )
+    try:
+        yield recorder
+        if recorder.stats().dropped:
+            raise BenchmarkFailed(f"the recorder dropped {recorder.stats().dropped}")
+    finally:
+        recorder.close()
+
+
+def record_steps(recorder: Recorder, count: int) -> Cost:
+    """Build and record so many events of steps, in bursts, and hand them over.
+
+    Raises:
+        BenchmarkFailed: They could not be handed over.
+    """
+    scope = new_scope("todo.add")
     measures: dict[str, int | float | str] = {"rows": 3}
     bursts = []
     cpu_ns = process_time_ns()
@@ -119,10 +125,10 @@ def _record(recorder: Recorder, count: int) -> _Cost:
         bursts.append(perf_counter_ns() - begun)
     if not recorder.flush():
         raise BenchmarkFailed("the recorder could not hand over its events")
-    return _Cost(median(bursts) / _BURST / 1000, (process_time_ns() - cpu_ns) / count / 1000)
+    return Cost(median(bursts) / _BURST / 1000, (process_time_ns() - cpu_ns) / count / 1000)
 
 
-def _write_lines(logger: structlog.WriteLogger, count: int) -> _Cost:
+def _write_lines(logger: structlog.WriteLogger, count: int) -> Cost:
     processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -138,7 +144,7 @@ def _write_lines(logger: structlog.WriteLogger, count: int) -> _Cost:
         for _ in range(_BURST):
             log.info("step_executed", path="triage[17].note", type="transform", duration_us=1234, tries=1, rows=3)
         bursts.append(perf_counter_ns() - begun)
-    return _Cost(median(bursts) / _BURST / 1000, (process_time_ns() - cpu_ns) / count / 1000)
+    return Cost(median(bursts) / _BURST / 1000, (process_time_ns() - cpu_ns) / count / 1000)
 
 
 def _measure_storing(servers: Servers, *, quick: bool) -> Mapping[str, Measured]:
@@ -153,7 +159,7 @@ def _measure_storing(servers: Servers, *, quick: bool) -> Mapping[str, Measured]
         stack.callback(sink.stop)
         ways = {
             "copy": partial(_copy, connection, count),
-            "sink": partial(_drain, connection, sink, redis_url, count),
+            "sink": partial(drain, connection, sink, redis_url, count),
         }
         interleave(ways, 1)  # warms up
         found = interleave(ways, rounds)
@@ -169,31 +175,12 @@ def _measure_storing(servers: Servers, *, quick: bool) -> Mapping[str, Measured]
 def _copy(connection: Connection[Any], count: int) -> float:
     """Events a second: rows that are there already, into an empty table."""
     encode = RowEncoder().encode
-    rows = [encode(event) for event in islice(_events(), count)]
+    rows = [encode(event) for event in islice(realistic_events(), count)]
     connection.execute("truncate telemetry_events")
     begun = perf_counter()
     for at in range(0, count, _SETTINGS.sink_batch_size):
         with connection.transaction():
             insert_events(connection, rows[at : at + _SETTINGS.sink_batch_size])
-    return count / (perf_counter() - begun)
-
-
-def _drain(connection: Connection[Any], sink: Sink, redis_url: str, count: int) -> float:
-    """Events a second: from a stream that holds them all, into an empty table."""
-    encode, writer = msgspec.msgpack.Encoder().encode, open_writer(_SETTINGS, redis_url)
-    header = BatchHeader(FORMAT, "bench-1", bytes(16), 0, {})
-    source = islice(_events(), count)
-    while batch := [encode(event) for event in islice(source, _SETTINGS.batch_size)]:
-        writer.append(encode_batch(header, batch))
-    writer.close()
-    connection.execute("truncate telemetry_events")
-    stored = 0
-    begun = perf_counter()
-    while stored < count:
-        result = sink.run_once()
-        if not result.stored:
-            raise BenchmarkFailed(f"the sink stored {stored} of {count} events, then {result}")
-        stored += result.stored
     return count / (perf_counter() - begun)
 
 
@@ -203,30 +190,3 @@ def _sizes(connection: Connection[Any], count: int) -> tuple[float, float]:
     (size,) = connection.execute(on_disk).fetchone() or (0,)
     shown = [len(json.dumps(event_json(event))) for event in events(connection, EventFilters(), limit=1000).items]
     return float(size) / count, sum(shown) / len(shown)
-
-
-def _events() -> Iterator[Event]:
-    """Events of one execution after the other, ten each, for ever."""
-    number = 0
-    while True:
-        scope = _new_scope(_SLUGS[number % len(_SLUGS)])
-        number += 1
-        yield HttpRequestCompleted(*_head(scope), "/api/commands/<slug>/executions", "POST", 202, 1800, "succeeded")
-        yield ExecutionQueued(*_head(scope), 5)
-        yield ExecutionStarted(*_head(scope), 2000 + number)
-        for step_id, step_type in _STEPS:
-            yield StepExecuted(*_head(scope), step_id, step_type, 900 + number, measures={"rows": number % 10})
-        yield StepExecuted(*_head(scope), f"each[{number % 20}].note", "transform", 50 + number % 100)
-        for _ in range(2):
-            yield FragmentCreated(*_head(scope), mint(_CLOCK.unix_us()), "create")
-        yield ExecutionCompleted(*_head(scope), 9000 + number, 2000, 12_000, 5, 5, 0, 0, 2)
-
-
-def _head(scope: Scope) -> tuple[bytes, int, Scope]:
-    now_us = _CLOCK.unix_us()
-    return mint(now_us), now_us, scope
-
-
-def _new_scope(slug: str) -> Scope:
-    now_us = _CLOCK.unix_us()
-    return Scope(mint(now_us), "api", bytes(16), bytes(16), mint(now_us), None, slug, bytes(16), False, 1)

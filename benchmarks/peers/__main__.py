@@ -25,7 +25,9 @@ _EXPECTED, _INTERRUPTED = 1, 130
 
 def main(arguments: Sequence[str]) -> int:
     """Compare. The exit code: 0; 1 when something went wrong; 130 when interrupted."""
-    parser = argparse.ArgumentParser(prog="make bench-peers", description="Measure Weir beside DBOS and Celery.")
+    parser = argparse.ArgumentParser(
+        prog="make bench-peers", description="Measure Weir beside DBOS, Celery and OpenTelemetry."
+    )
     parser.add_argument(
         "--quick", action="store_true", help="one round of little: whether it works, not how fast it is"
     )

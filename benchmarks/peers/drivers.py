@@ -13,7 +13,7 @@ from benchmarks.servers import CHECKOUT, BenchmarkFailed, Servers, running_proce
 from benchmarks.throughput import WORKERS
 from telemetry.connections import connect
 
-_DBOS, _CELERY = "benchmarks.peers.dbos", "benchmarks.peers.celery"
+_DBOS, _CELERY, _OTEL = "benchmarks.peers.dbos", "benchmarks.peers.celery", "benchmarks.peers.otel"
 _SPACE = "insert into spaces (id, name) values (gen_random_uuid(), 'bench')"
 _STOP_S = 30
 
@@ -41,6 +41,15 @@ class Driver:
             BenchmarkFailed: They could not be measured.
         """
         return [float(value) for value in self._ask("latency", count)]
+
+    def costs(self, count: int) -> tuple[float, float]:
+        """Microseconds of each thing that is recorded, of `count`: on the caller, and of CPU in all threads.
+
+        Raises:
+            BenchmarkFailed: They could not be measured.
+        """
+        caller_us, cpu_us = self._ask("record", count)
+        return float(caller_us), float(cpu_us)
 
     def _ask(self, measure: str, count: int) -> Any:  # noqa: ANN401 - JSON
         _pipe(self._process.stdin).write(json.dumps({"measure": measure, "count": count}) + "\n")
@@ -89,6 +98,13 @@ def running_celery(servers: Servers, python: Path) -> Iterator[Driver]:
         _running_driver(servers, "celery", python, ["-m", f"{_CELERY}_driver"], environment) as process,
     ):
         yield Driver("Celery", process)
+
+
+@contextmanager
+def running_opentelemetry(servers: Servers, python: Path) -> Iterator[Driver]:
+    """OpenTelemetry's SDK in a process of its own, which exports to another."""
+    with _running_driver(servers, "opentelemetry", python, ["-m", f"{_OTEL}_driver"], {}) as process:
+        yield Driver("OpenTelemetry", process)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 ENVIRONMENT = CHECKOUT / ".venv-peers"
 #: In it: the hash of what was installed, once all of it was.
 _STAMP = ".installed"
-_VERSIONS = "from importlib.metadata import version; print(version('dbos'), version('celery'))"
+_PACKAGES = {"DBOS": "dbos", "Celery": "celery", "OpenTelemetry": "opentelemetry-sdk"}
+_VERSIONS = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
 
 
 def installed_python() -> Path:
@@ -30,12 +31,12 @@ def installed_python() -> Path:
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text(encoding="ascii") == wanted and python.exists():
         return python
-    print(f"Installing DBOS and Celery into {ENVIRONMENT.name} ...", file=sys.stderr, flush=True)
+    print(f"Installing DBOS, Celery and OpenTelemetry into {ENVIRONMENT.name} ...", file=sys.stderr, flush=True)
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     if not (_installed_by_uv(python) or _installed_by_pip(python)):
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         raise BenchmarkFailed(
-            "DBOS and Celery could not be installed (see above). Once, pip has to reach what "
+            "DBOS, Celery and OpenTelemetry could not be installed (see above). Once, pip has to reach what "
             f"{REQUIREMENTS.relative_to(CHECKOUT)} names; from then on no network is needed. "
             "`make bench` measures Weir without them."
         )
@@ -45,9 +46,9 @@ def installed_python() -> Path:
 
 def installed_versions(python: Path) -> dict[str, str]:
     """What is installed there: `{"DBOS": "3.4.0", ...}`."""
-    done = subprocess.run([python, "-c", _VERSIONS], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - ours
-    dbos, celery = done.stdout.split()
-    return {"DBOS": dbos, "Celery": celery}
+    asked: list[str | Path] = [python, "-c", _VERSIONS, *_PACKAGES.values()]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - ours
+    return dict(zip(_PACKAGES, done.stdout.split(), strict=True))
 
 
 def _installed_by_uv(python: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Weir, bare Dramatiq, DBOS and Celery in turn: rounds of all of them, and the medians.
+"""Weir, bare Dramatiq, DBOS and Celery in turn: rounds of all of them, and the medians; then OpenTelemetry.
 
 All of them have 2 worker processes, the same Postgres and the same Valkey, durable and on disk; whoever is not measured
 is idle. What each does:
@@ -11,6 +11,8 @@ is idle. What each does:
   Weir's `fragments`, with the same indexes. It writes no mutation records and no telemetry.
 - **Celery**: its prefork pool; a chain of 5 tasks, and one task that calls 5 functions; `acks_late`. Not durable: what
   is lost with Redis is gone, and a chain cannot be resumed from a database. No results are kept.
+- **OpenTelemetry**: its SDK records spans with the facts of Weir's event, and exports all of them (`otel_driver`).
+  Weir's `record()` is measured in this process, as for `record_us_p50`, until the stream has every event.
 
 Rates count from the moment when everything is there to be taken. Latencies are one at a time on idle workers, submitted
 by each one's own Python client (no HTTP), until another connection sees the end; it looks twice a millisecond.
@@ -28,16 +30,19 @@ from statistics import median
 from time import perf_counter_ns, sleep
 
 from benchmarks.commands import database_command, inline_worker, light_command
-from benchmarks.peers.drivers import running_celery, running_dbos
+from benchmarks.peers.drivers import running_celery, running_dbos, running_opentelemetry
 from benchmarks.peers.figures import WEIR, Comparison
 from benchmarks.rounds import interleave, percentile
 from benchmarks.servers import BenchmarkFailed, Servers, running_service
+from benchmarks.telemetry import record_steps, running_recorder
 from benchmarks.throughput import AROUND, STEPS, WORKERS, BareWorkers, WeirWorkers
 from telemetry.connections import connect
+from telemetry.recorder import Recorder
 from workers.settings import WorkerSettings
 
 #: As they are shown.
 BARE, DBOS, CHAIN, TASK = "bare Dramatiq", "DBOS", "Celery, chain", "Celery, one task"
+OTEL = "OpenTelemetry"
 _GIVE_UP_S = 10
 
 
@@ -49,6 +54,40 @@ def measure(servers: Servers, python: Path, *, quick: bool) -> list[Comparison]:
         python: Of the peers' environment.
         quick: Few rounds of little: whether it works.
     """
+    return [*_compare_running(servers, python, quick=quick), *_compare_recording(servers, python, quick=quick)]
+
+
+def _compare_recording(servers: Servers, python: Path, *, quick: bool) -> list[Comparison]:
+    """What one event costs, and what one span."""
+    count, rounds = (2000, 2) if quick else (20_000, 7)
+    with ExitStack() as stack:
+        driver = stack.enter_context(running_opentelemetry(servers, python))
+        recorder = stack.enter_context(running_recorder(servers))
+        ways: dict[str, Callable[[], tuple[float, float]]] = {
+            WEIR: partial(_record, recorder, count),
+            OTEL: partial(driver.costs, count),
+        }
+        interleave(ways, 1)  # warms up
+        found = interleave(ways, rounds)
+    names = ("record_us_p50", "record_us_cpu")
+    return [
+        Comparison(
+            name,
+            "us",
+            {who: median(each[place] for each in costs) for who, costs in found.items()},
+            more_is_better=False,
+        )
+        for place, name in enumerate(names)
+    ]
+
+
+def _record(recorder: Recorder, count: int) -> tuple[float, float]:
+    cost = record_steps(recorder, count)
+    return cost.caller_us, cost.cpu_us
+
+
+def _compare_running(servers: Servers, python: Path, *, quick: bool) -> list[Comparison]:
+    """Executions."""
     rounds, scale = (1, 10) if quick else (3, 1)
     threads = WorkerSettings().threads
     with ExitStack() as stack:

@@ -24,13 +24,16 @@ def carried_out(run: Run) -> Report:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.req("D-01", "D-04", "S-13", "C-11")
+@pytest.mark.req("D-01", "D-04", "S-13", "C-11", "C-13", "S-02")
 def test_whatever_is_killed_stopped_or_cut_off_nothing_is_lost_and_nothing_done_twice() -> None:
     report = carried_out(mixed(seed=11, seconds=SHORT))
 
     assert report.differences == [], report.diff()
     assert report.faults
     assert report.mutations == report.effects > 0
+    assert sum(report.events.values()) > 0
+    again, set_back, _ = report.redelivered
+    assert min(again, set_back) > 0
 
 
 @pytest.mark.timeout(900)

@@ -2,85 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Event
 
 import pytest
 from fixtures.installations import Installation, awaited
+from fixtures.loads import load_on, wait_succeeded
 
 #: Key of the queue that wakes the worker, and prefix of all keys of the queue.
 QUEUE, QUEUE_KEYS = "weir:queue:lane.default", "weir:queue:*"
 
 #: Submissions before and after something is killed.
 BEFORE, AFTER = 20, 20
-
-
-class Load:
-    """Submissions one after the other, from several clients, for as long as a test wants.
-
-    Attributes:
-        accepted: Ids of executions that were answered with 202.
-        refused: Submissions that were answered otherwise, or not at all: nobody promised anything for those.
-    """
-
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
-        self._stop = Event()
-        self.accepted: list[str] = []
-        self.refused = 0
-
-    def submit_until_stopped(self) -> None:
-        while not self._stop.is_set():
-            try:
-                answer = self._installation.request(
-                    "POST", "/api/commands/todo.add/executions", {"inputs": {"body": "under load"}}
-                )
-            except (OSError, http.client.HTTPException):
-                self.refused += 1
-                continue
-            if answer.status == 202:
-                self.accepted.append(str(answer.json["id"]))
-            else:
-                self.refused += 1
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def wait_for(self, more: int) -> None:
-        """Until that many more were accepted."""
-        wanted = len(self.accepted) + more
-        awaited(lambda: len(self.accepted) >= wanted)
-
-
-@contextmanager
-def load_on(installation: Installation, clients: int = 2) -> Iterator[Load]:
-    """Submissions go on meanwhile."""
-    load = Load(installation)
-    with ThreadPoolExecutor(clients) as clients_at_work:
-        working = [clients_at_work.submit(load.submit_until_stopped) for _ in range(clients)]
-        try:
-            yield load
-        finally:
-            load.stop()
-    for client in working:
-        client.result()
-
-
-def wait_succeeded(installation: Installation, executions: list[str]) -> None:
-    """Until all of them did."""
-
-    def unfinished() -> list[tuple[str, int]]:
-        return installation.rows(
-            "select state, count(*) from command_executions "
-            "where id = any(%(ids)s) and state <> 'succeeded' group by state",
-            ids=executions,
-        )
-
-    awaited(lambda: not unfinished())
 
 
 @pytest.mark.req("D-01")

@@ -81,7 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nall data and logs are in {root}")
     else:
         remove(root)
-    print("\nNothing was lost, and nothing was done twice.")
+    if report.lost:
+        print("\nNothing was done twice, and nothing was lost but the events that are named above.")
+    else:
+        print("\nNothing was lost, and nothing was done twice.")
     return 0
 
 

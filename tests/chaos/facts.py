@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from chaos.event_facts import EventFacts, read_events
 from psycopg import Connection
 from psycopg.rows import class_row
 
@@ -113,6 +114,7 @@ class Facts:
         crowds: Command, how many ran, how many may: whenever more did.
         lapsed_leases: Rows of workers that are gone.
         final_events: By execution, how many final events are stored.
+        events: Ledger and store, compared.
     """
 
     executions: Sequence[ExecutionFact] = ()
@@ -129,6 +131,7 @@ class Facts:
     crowds: Sequence[tuple[str, int, int]] = ()
     lapsed_leases: int = 0
     final_events: dict[str, int] = field(default_factory=dict)
+    events: EventFacts = field(default_factory=EventFacts)
 
 
 def read(connection: Connection[Any]) -> Facts:
@@ -146,6 +149,7 @@ def read(connection: Connection[Any]) -> Facts:
             crowds=connection.execute(_CROWDS).fetchall(),
             lapsed_leases=(connection.execute(_LAPSED).fetchone() or (0,))[0],
             final_events=dict(connection.execute(_FINAL_EVENTS).fetchall()),
+            events=read_events(connection),
         )
         for execution, *step in connection.execute(_STEPS):
             facts.steps.setdefault(execution, []).append((step[0], step[1], step[2], step[3]))

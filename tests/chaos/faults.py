@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chaos.plan import BESIDE, Fault
+from chaos.plan import BESIDE, WITH_DISK, Fault
 from chaos.processes import Gone, Handle, family, handle
 from chaos.proxy import CUTS, Links
 from chaos.stack import Stack
@@ -25,11 +25,13 @@ class Tally:
         done: How often, by kind and target.
         missed: Faults whose target was not there: the supervisor had not started it again yet.
         killed_at: When each process was killed, by its id; Unix microseconds.
+        api_killed_at: When one that answers requests was, in Unix seconds.
     """
 
     done: Counter[tuple[str, str]] = field(default_factory=Counter)
     missed: int = 0
     killed_at: dict[int, int] = field(default_factory=dict)
+    api_killed_at: list[float] = field(default_factory=list)
 
 
 class Faults:
@@ -71,6 +73,10 @@ class Faults:
             self._number += 1
             heapq.heappush(self._repairs, (fault.at + fault.lasts, self._number, repair))
 
+    def note_api_killed(self) -> None:
+        """What answers requests is being killed now."""
+        self.tally.api_killed_at.append(self._clock.unix_us() / 1e6)
+
     def repair(self, until: float) -> None:
         """Put right what is to be by then."""
         while self._repairs and self._repairs[0][0] <= until:
@@ -81,12 +87,16 @@ class Faults:
         self.repair(float("inf"))
         for link in self._stack.links.values():
             self._links.mend(link)
+        if self._stack.disk is not None:
+            self._stack.disk.empty()
 
     def _begin(self, fault: Fault) -> Callable[[], None] | None:
         if fault.kind in CUTS:
             link = self._stack.links[fault.target]
             self._links.begin(link, fault.kind)
             return lambda: self._links.mend(link)
+        if fault.kind == "fill":
+            return self._fill()
         if fault.kind == "stop":
             return self._stop(fault.target)
         return self._kill(fault.target)
@@ -95,6 +105,8 @@ class Faults:
         if target == "backend":
             self._kill_backend()
             return None
+        if target in ("api", "supervisor"):
+            self.note_api_killed()
         for pid in self._pids(target):
             with handle(pid, self._stack.root) as process:
                 self.tally.killed_at[pid] = self._clock.unix_us()
@@ -127,6 +139,22 @@ class Faults:
                 process.close()
 
         return go_on
+
+    def _fill(self) -> Callable[[], None]:
+        disk = self._stack.disk
+        if disk is None:
+            raise Gone("disk")
+        disk.fill()
+        links = [self._stack.links[name] for name in WITH_DISK if name in self._stack.links]
+        for link in links:
+            self._links.begin(link, "refuse")
+
+        def make_room() -> None:
+            disk.empty()
+            for link in links:
+                self._links.mend(link)
+
+        return make_room
 
     def _kill_backend(self) -> None:
         """One of Postgres's own processes: it ends all sessions then, and recovers."""

@@ -12,8 +12,12 @@ from threading import Event
 
 from chaos import facts as reading
 from chaos.client import Client, NoAnswer
+from chaos.completeness import LOSSES_ARE_EXPECTED, Verdict, verify
 from chaos.differences import Difference
+from chaos.disk import spools
 from chaos.due_times import fired
+from chaos.event_facts import count_missing
+from chaos.events import Requests, judge_events
 from chaos.facts import Facts
 from chaos.faults import Faults
 from chaos.load import Load
@@ -23,15 +27,19 @@ from chaos.orders import stream
 from chaos.plan import Fault, make_kills, make_plan
 from chaos.proxy import Links
 from chaos.recipes import ALL, SIX, Recipe, files, never
-from chaos.report import Report, count_lines, recoveries, tally_up
+from chaos.redelivery import Redelivery, is_settled
+from chaos.report import Report, count_lines, recoveries, tally_up, tally_up_events
 from chaos.schedules import WANTED
 from chaos.servers import NeverHappened, wait_until
 from chaos.stack import Stack, Tempo
 from chaos.truth import CHECKS, judge
 
 from telemetry.clock import SystemClock
-from telemetry.connections import connect
+from telemetry.connections import connect, open_redis
+from telemetry.settings import TelemetrySettings
 
+#: Key of the telemetry stream.
+STREAM = TelemetrySettings().stream
 #: Seconds between two lines that say how it goes.
 _SAY_EVERY = 10.0
 #: Seconds that an order, once everything is well again, may take to be answered.
@@ -40,6 +48,11 @@ _ANSWER_WITHIN = 120.0
 #: off for minutes.
 _STUCK_AFTER = 400.0
 _DRAIN_LOOK = 0.2
+#: Seconds in which every recorder hands over what it has, once the stream is there.
+_FLUSHED_AFTER = 2.0
+#: Seconds without any change after which a row whose event is not stored will never have it: what a dead sink had is
+#: taken over after 10, and what is lost is made again now and then.
+_UNCHANGED, _UNCHANGED_LOST = 120.0, 8.0
 #: The most that the main thread waits at a time: what ended by itself is looked after in between.
 _TURN = 0.25
 
@@ -58,6 +71,7 @@ class Run:
         per_second: Orders of each, at most.
         in_flight: Executions that may be going on at a time.
         mean_gap: Mean seconds between two faults.
+        redelivered: Share of the stream's entries that come twice.
     """
 
     seed: int
@@ -69,6 +83,7 @@ class Run:
     per_second: float
     in_flight: int
     mean_gap: float
+    redelivered: float = 0.0
 
     @property
     def has_schedules(self) -> bool:
@@ -78,9 +93,8 @@ class Run:
 
 def mixed(seed: int, seconds: float) -> Run:
     """Everything at once: all recipes, all faults."""
-    return Run(
-        seed, seconds, 0, Tempo(lease=1.5, threads=6), ALL, clients=4, per_second=12.0, in_flight=80, mean_gap=1.2
-    )
+    tempo = Tempo(lease=1.5, threads=6)
+    return Run(seed, seconds, 0, tempo, ALL, clients=4, per_second=12.0, in_flight=80, mean_gap=1.2, redelivered=0.2)
 
 
 def points(seed: int, seconds: float, number: int) -> Run:
@@ -120,6 +134,7 @@ class Harness:
             Links() as links,
             Stack(self._root, links, run.tempo, commands) as stack,
             Monitor(stack.database_url) as monitor,
+            Redelivery(stack.stream_url, STREAM, share=run.redelivered, seed=run.seed) as redelivery,
         ):
             client = Client(stack.port)
             if run.has_schedules:
@@ -137,7 +152,10 @@ class Harness:
                 self._go_wrong(stack, load, faults, monitor)
                 load.stop()
                 self._put_right(stack, faults)
+                redelivery.stop()
                 report.drained_s = self._drain(stack, client, load, monitor)
+                report.stored_s = self._store(stack)
+                verdict = self._verify(stack)
                 facts = self._read(stack)
             finally:
                 try:
@@ -145,6 +163,10 @@ class Harness:
                 finally:
                     load.abandon()
             self._conclude(report, load, facts, faults, monitor, stack)
+            requests = Requests(client.answered, faults.tally.api_killed_at)
+            report.differences += judge_events(facts.events, verdict, requests)
+            tally_up_events(report, facts.events, requests, redelivery, stack.disk)
+            report.verdict = verdict
         return report
 
     def _make_schedules(self, client: Client) -> None:
@@ -160,7 +182,8 @@ class Harness:
             targets = [name for name, service in run.tempo.beside.items() if service == "worker"]
             kills = make_kills(run.seed, targets, mean_gap=run.mean_gap)
             return takewhile(lambda fault: fault.at < run.seconds, kills)
-        return iter(make_plan(run.seed, run.seconds, lease=run.tempo.lease, mean_gap=run.mean_gap))
+        plan = make_plan(run.seed, run.seconds, lease=run.tempo.lease, mean_gap=run.mean_gap, has_disk=spools())
+        return iter(plan)
 
     def _go_wrong(self, stack: Stack, load: Load, faults: Faults, monitor: Monitor) -> None:
         """The plan, until it is over, or enough points were met."""
@@ -174,6 +197,8 @@ class Harness:
                 return
             faults.repair(now)
             stack.tend()
+            if stack.disk is not None:
+                stack.disk.look()
             if following is not None and following.at <= now:
                 faults.begin(following)
                 following = next(plan, None)
@@ -185,6 +210,7 @@ class Harness:
         self._say("putting everything right")
         faults.repair_all()
         stack.start_servers()
+        faults.note_api_killed()
         stack.restart_up()
 
     def _drain(self, stack: Stack, client: Client, load: Load, monitor: Monitor) -> float:
@@ -207,6 +233,33 @@ class Harness:
                 return time.monotonic() - began
             self._tell("drains", load, None, monitor)
             self._pause.wait(_DRAIN_LOOK)
+
+    def _store(self, stack: Stack) -> float:
+        """Wait until the stream is stored and no row is without its event, or nothing changes any more; seconds."""
+        began = since = time.monotonic()
+        last = -1
+        with (
+            connect(stack.database_url, name="weir chaos", autocommit=True) as connection,
+            open_redis(stack.stream_url) as redis,
+        ):
+            while True:
+                missing, is_read = count_missing(connection), is_settled(redis, STREAM)
+                now = time.monotonic()
+                if is_read and not missing and now - began > _FLUSHED_AFTER:
+                    return now - began
+                if missing != last:
+                    last, since = missing, now
+                if now - since > (_UNCHANGED_LOST if LOSSES_ARE_EXPECTED and is_read else _UNCHANGED):
+                    self._say(f"{missing} rows are without their event; the stream is {'' if is_read else 'not '}read")
+                    return now - began
+                self._pause.wait(_DRAIN_LOOK)
+
+    def _verify(self, stack: Stack) -> Verdict | None:
+        """What Weir says, once it is what it will always say, or after a while."""
+        until = time.monotonic() + _UNCHANGED
+        while (verdict := verify(stack)) is not None and not verdict.is_final and time.monotonic() < until:
+            self._pause.wait(_SAY_EVERY / 2)
+        return verdict
 
     def _waiting(self, stack: Stack) -> int:
         """Occurrences that wait for their turn, and leases that lapsed."""

@@ -11,11 +11,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from chaos.completeness import Verdict
 from chaos.differences import Difference
+from chaos.disk import Disk
+from chaos.event_facts import EventFacts
+from chaos.events import Requests
 from chaos.facts import Facts
 from chaos.faults import Tally
 from chaos.logbook import FENCED, ZOMBIE
 from chaos.orders import Order
+from chaos.redelivery import Redelivery
 
 _MICRO = 1_000_000
 #: Differences that are printed; all of them are in the JSON.
@@ -31,6 +36,20 @@ class Report:
             are put off on purpose.
         points: Attempts that lost their worker: each is a moment of an execution at which it was killed.
         loud: Log lines of errors nobody expected, by event.
+        replays: Submissions that were sent again and were the same execution.
+        kills: By process; whatever a supervisor took along is not counted again.
+        asked_events: Rows of the ledger that have an event.
+        events: Stored ones, by type.
+        redelivered: Entries of the stream that came again, and of how many.
+        duplicates_dropped: Events that sinks were given and had already.
+        reconciled: Events that were made again from their rows.
+        spooled_bytes: The most that waited on disk at a time.
+        dropped: Events that producers dropped and counted, by type.
+        gaps: Numbers of events that did not arrive.
+        lost: Rows whose event is not stored, by kind.
+        unknown_tails: Epochs of which nobody knows how they ended.
+        verdict: What `weir telemetry verify` said.
+        lost_requests: Answered requests whose event is not stored; and those of them that no kill explains.
     """
 
     seed: int
@@ -40,7 +59,7 @@ class Report:
     executions: dict[str, int] = field(default_factory=dict)
     states: dict[str, int] = field(default_factory=dict)
     orders: int = 0
-    duplicates_dropped: int = 0
+    replays: int = 0
     no_answers: dict[str, int] = field(default_factory=dict)
     fenced_writes: int = 0
     zombies: int = 0
@@ -51,12 +70,29 @@ class Report:
     mutations: int = 0
     effects: int = 0
     drained_s: float = 0.0
+    stored_s: float = 0.0
+    kills: dict[str, int] = field(default_factory=dict)
+    asked_events: dict[str, int] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
+    redelivered: tuple[int, int, int] = (0, 0, 0)
+    duplicates_dropped: int = 0
+    reconciled: int = 0
+    spooled_bytes: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    gaps: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    unknown_tails: int = 0
+    lost_requests: tuple[int, int, int] = (0, 0, 0)
+    verdict: Verdict | None = None
     loud: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
 
     def table(self) -> str:
         """For people."""
-        lines = [("seed", str(self.seed)), ("seconds", f"{self.seconds:.0f}, then {self.drained_s:.1f} to drain")]
+        lines = [
+            ("seed", str(self.seed)),
+            ("seconds", f"{self.seconds:.0f}, then {self.drained_s:.1f} to drain, {self.stored_s:.1f} to store"),
+        ]
         lines.append(("faults", f"{sum(self.faults.values())} ({self.missed_faults} met nobody)"))
         lines.extend((f"  {name}", str(number)) for name, number in sorted(self.faults.items()))
         lines.append(("orders", f"{self.orders}; asked again for want of an answer: {_list(self.no_answers)}"))
@@ -64,16 +100,37 @@ class Report:
         lines.append(("states", _list(self.states)))
         lines.append(("occurrences", _list(self.occurrences)))
         lines.append(("mutations", f"{self.mutations} in the ledger, {self.effects} in the tables"))
-        lines.append(("duplicates dropped", str(self.duplicates_dropped)))
+        lines.append(("sent again", f"{self.replays} submissions were the same execution"))
         lines.append(("fenced writes", str(self.fenced_writes)))
         lines.append(("zombies", str(self.zombies)))
         lines.append(("points", f"{self.points} attempts lost their worker"))
         lines.append(("attempts let go", _list(self.attempts_by_reason)))
         lines.append(("recovered within", _spread(self.recoveries_s)))
+        lines.extend(self._of_events())
         lines.append(("loud log lines", _list(self.loud)))
         lines.append(("differences", str(len(self.differences))))
         width = max(len(name) for name, _ in lines)
         return "\n".join(f"{name.ljust(width)}  {value}" for name, value in lines)
+
+    def _of_events(self) -> list[tuple[str, str]]:
+        again, set_back, entries = self.redelivered
+        missing, unexplained, answered = self.lost_requests
+        return [
+            ("kills", _list(self.kills)),
+            (
+                "events",
+                f"{sum(self.events.values())}, of {sum(self.asked_events.values())} rows: {_list(self.asked_events)}",
+            ),
+            ("redelivered", f"{again} of {entries} entries sent again, {set_back} by setting the group back"),
+            ("duplicates dropped", str(self.duplicates_dropped)),
+            ("reconciled", str(self.reconciled)),
+            ("spooled", f"{self.spooled_bytes} bytes at most"),
+            ("dropped", f"{_list(self.dropped)}; {self.gaps} numbers did not arrive"),
+            ("lost", f"{sum(self.lost.values())}: {_list(self.lost)}"),
+            ("tails unknown", str(self.unknown_tails)),
+            ("verify", "not asked" if self.verdict is None else _said(self.verdict)),
+            ("requests lost", f"{missing} of {answered}, {unexplained} of them with nobody killed"),
+        ]
 
     def diff(self) -> str:
         """What is not as it must be."""
@@ -95,7 +152,8 @@ def tally_up(report: Report, orders: Sequence[Order], facts: Facts, tally: Tally
     report.faults = {f"{kind} {target}": number for (kind, target), number in tally.done.items()}
     report.missed_faults = tally.missed
     report.orders = len(orders)
-    report.duplicates_dropped = sum(order.replays for order in orders)
+    report.kills = {target: number for (kind, target), number in tally.done.items() if kind == "kill"}
+    report.replays = sum(order.replays for order in orders)
     report.executions = dict(Counter(execution.slug for execution in facts.executions))
     report.states = dict(Counter(execution.state for execution in facts.executions))
     report.occurrences = dict(Counter(row.state for row in facts.occurrences))
@@ -104,6 +162,19 @@ def tally_up(report: Report, orders: Sequence[Order], facts: Facts, tally: Tally
     reasons = Counter(attempt.reason for attempt in facts.attempts if attempt.reason is not None)
     report.attempts_by_reason = {str(reason): number for reason, number in reasons.items()}
     report.points = reasons["worker_lost"]
+
+
+def tally_up_events(
+    report: Report, events: EventFacts, requests: Requests, redelivery: Redelivery, disk: Disk | None
+) -> None:
+    """Count what is said of events."""
+    report.asked_events, report.events = dict(events.asked), dict(events.stored)
+    report.redelivered = (redelivery.again, redelivery.set_back, redelivery.entries)
+    report.duplicates_dropped, report.reconciled = int(events.duplicates), events.reconciled
+    report.spooled_bytes = 0 if disk is None else disk.most_bytes
+    report.dropped, report.gaps = dict(events.dropped), events.gaps
+    report.lost, report.unknown_tails = dict(events.lost), events.unknown_tails
+    report.lost_requests = (len(requests.missing(events)), len(requests.unexplained(events)), len(requests.answered))
 
 
 def recoveries(facts: Facts, process_of: Mapping[str, int], killed_at: Mapping[int, int]) -> list[float]:
@@ -125,6 +196,11 @@ def recoveries(facts: Facts, process_of: Mapping[str, int], killed_at: Mapping[i
 def count_lines(report: Report, said: Counter[str], loud: Counter[str]) -> None:
     """What the logs say."""
     report.fenced_writes, report.zombies, report.loud = said[FENCED], said[ZOMBIE], dict(loud)
+
+
+def _said(verdict: Verdict) -> str:
+    word = "complete" if verdict.is_complete else "not complete"
+    return f"{word}; missing: {_list(verdict.missing)}; gone for good: {_list(verdict.gone)}"
 
 
 def _list(numbers: Mapping[str, Any]) -> str:

@@ -15,6 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from chaos.disk import Disk, spools
+from chaos.event_facts import LEDGER_VIEW
+from chaos.plan import SERVERS
 from chaos.proxy import Link, Links
 from chaos.recipes import SCHEMA, WEIR_TOML
 from chaos.servers import NeverHappened, Server, wait_until
@@ -23,11 +26,13 @@ from fixtures.step_packages import install_module
 from api.cli.services import SERVICES
 from migrations.runner import migrate
 from telemetry.connections import connect
+from telemetry.settings import settings_of
 from workers.embedded.places import read_port
 from workers.embedded.postgres import EmbeddedPostgres
 from workers.embedded.valkey import EmbeddedValkey
 from workers.home import POSTGRES_PASSWORD, VALKEY_PASSWORD, Home
-from workers.processes import SERVER_ENVIRONMENT, Launch, find_server_user, spawn
+from workers.processes import SERVER_ENVIRONMENT, EmbeddedServer, Launch, find_server_user, spawn
+from workers.settings import WorkerSettings
 from workers.stack.lock import find_holder
 from workers.stack.status import StackStatus, read_status
 
@@ -55,6 +60,15 @@ _SETTINGS = {
     "WEIR_API_THREADS": "8",
 }
 
+#: Settings of recorders that have a spool: little memory, so that disk and drops have their turn too.
+_SPOOLING = {"WEIR_TELEMETRY_BUFFER_MAX_EVENTS": "300"}
+
+#: Settings of the reconciler, where there is one.
+_RECONCILING = {"WEIR_WORKER_RECONCILE_INTERVAL": "2s"}
+
+#: What runs beside `weir up` unless a run says otherwise.
+_BESIDE = {"worker-2": "worker", "scheduler-2": "scheduler", "sink-2": "sink"}
+
 
 @dataclass(frozen=True, slots=True)
 class Tempo:
@@ -68,7 +82,7 @@ class Tempo:
 
     lease: float
     threads: int
-    beside: Mapping[str, str] = field(default_factory=lambda: {"worker-2": "worker", "scheduler-2": "scheduler"})
+    beside: Mapping[str, str] = field(default_factory=lambda: dict(_BESIDE))
 
     def settings(self) -> dict[str, str]:
         """As environment variables."""
@@ -93,7 +107,8 @@ class Stack:
 
     Attributes:
         links: By name, as `chaos.plan.LINKS`.
-        servers: `postgres` and `valkey`.
+        servers: By name, as `chaos.plan.SERVERS`.
+        disk: Where recorders spool; none if they do not.
         port: Of the API, also after a restart.
     """
 
@@ -103,15 +118,22 @@ class Stack:
         self._tempo = tempo
         self._command_files = root / "folder" / "commands"
         self._servers_home, self._home = Home(root / "servers"), Home(root / "home")
+        self._stream_home = Home(root / "stream")  # a home has one Valkey
+        homes = (self._servers_home, self._servers_home, self._stream_home)
+        embedded: tuple[EmbeddedServer, ...] = (
+            EmbeddedPostgres(homes[0]),
+            EmbeddedValkey(homes[1]),
+            EmbeddedValkey(homes[2]),
+        )
         self.servers = {
-            "postgres": Server(EmbeddedPostgres(self._servers_home), root / "postgres.log"),
-            "valkey": Server(EmbeddedValkey(self._servers_home), root / "valkey.log"),
+            name: Server(server, root / f"{name}.log") for name, server in zip(SERVERS, embedded, strict=True)
         }
         self.links: dict[str, Link] = {
-            f"{name}-link{ending}": links.open(partial(_address, self._servers_home, name))
+            f"{name}-link{ending}": links.open(partial(_address, home, server.name))
             for ending in ("", "-2")
-            for name in self.servers
+            for name, home, server in zip(SERVERS, homes, embedded, strict=True)
         }
+        self.disk = Disk(root / "spool") if spools() else None
         self.port = _free_port()
         self._up: subprocess.Popen[bytes] | None = None
         self._nursery: subprocess.Popen[str] | None = None
@@ -132,6 +154,11 @@ class Stack:
     def database_url(self) -> str:
         """Of Postgres itself, not of a link: how the harness looks."""
         return self.servers["postgres"].embedded.url
+
+    @property
+    def stream_url(self) -> str:
+        """Of the telemetry's Valkey itself, not of a link."""
+        return self.servers["stream"].embedded.url
 
     @property
     def logs(self) -> Sequence[Path]:
@@ -204,10 +231,32 @@ class Stack:
         self._end_up(signal.SIGTERM)
         for server in self.servers.values():
             server.stop()
+        if self.disk is not None:
+            self.disk.close()
+
+    def weir(self, *arguments: str, within: float) -> subprocess.CompletedProcess[str]:
+        """Type `weir ...`, as people do, with the settings of the stack.
+
+        Raises:
+            subprocess.TimeoutExpired: It took longer than so many seconds.
+        """
+        return subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "api.cli", *arguments],
+            cwd=self.root / "folder",
+            env=self._environment(""),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
 
     def _begin(self) -> None:
         user = find_server_user()
         self._servers_home.prepare(user)
+        self._stream_home.prepare(user)
+        if self.disk is not None:
+            self.disk.open()
         self._command_files.mkdir(parents=True)
         self.write_commands(self._commands)
         (self.root / "folder" / "weir.toml").write_text(WEIR_TOML, encoding="utf-8")
@@ -219,7 +268,7 @@ class Stack:
         self.start_servers()
         migrate(self.database_url)
         with connect(self.database_url, name="weir chaos", autocommit=True) as connection:
-            connection.execute(SCHEMA.encode())
+            connection.execute((SCHEMA + LEDGER_VIEW).encode())
         self.restart_up()
         self._nursery = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, str(_HERE / "nursery.py"), str(self.root / "beside.log")],
@@ -245,8 +294,9 @@ class Stack:
             self._up = spawn(launch, stdout=log, stderr=log)
 
     def _environment(self, ending: str) -> dict[str, str]:
-        postgres, valkey = self.links[f"postgres-link{ending}"].port, self.links[f"valkey-link{ending}"].port
+        postgres, valkey, stream = (self.links[f"{name}-link{ending}"].port for name in SERVERS)
         passwords = self._servers_home.secret(POSTGRES_PASSWORD), self._servers_home.secret(VALKEY_PASSWORD)
+        of_stream = self._stream_home.secret(VALKEY_PASSWORD)
         return {
             **SERVER_ENVIRONMENT,
             **{name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
@@ -254,7 +304,10 @@ class Stack:
             "WEIR_HOME": str(self._home.root),
             "WEIR_DATABASE_URL": f"postgresql://weir:{passwords[0]}@127.0.0.1:{postgres}/weir",
             "WEIR_REDIS_URL": f"redis://:{passwords[1]}@127.0.0.1:{valkey}/0",
+            "WEIR_TELEMETRY_REDIS_URL": f"redis://:{of_stream}@127.0.0.1:{stream}/0",
             **_SETTINGS,
+            **({} if self.disk is None else {**_SPOOLING, **self.disk.settings()}),
+            **(_RECONCILING if reconciles() else {}),
             **self._tempo.settings(),
         }
 
@@ -277,6 +330,11 @@ class Stack:
         except subprocess.TimeoutExpired:
             up.kill()
             up.wait()
+
+
+def reconciles() -> bool:
+    """Whether events are made again from their rows at all."""
+    return "reconcile_interval" in {spec.name for spec in settings_of(WorkerSettings)}
 
 
 def remove(root: Path) -> None:

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 from chaos.__main__ import parsed
 from chaos.orders import Order, stream
-from chaos.plan import Fault, combinations, make_kills, make_plan
+from chaos.plan import DISK, Fault, combinations, make_kills, make_plan, touched
 
 LEASE = 2.0
 
@@ -41,11 +41,19 @@ def test_everything_that_can_go_wrong_does() -> None:
     assert {(fault.kind, fault.target) for fault in plan(1)} == set(combinations())
 
 
+def test_a_disk_that_is_there_is_filled_and_one_that_is_not_is_left_alone() -> None:
+    with_disk = make_plan(1, 600.0, lease=LEASE, mean_gap=1.0, has_disk=True)
+    assert {(fault.kind, fault.target) for fault in with_disk} == set(combinations(has_disk=True))
+    assert ("fill", DISK) in combinations(has_disk=True)
+    assert ("fill", DISK) not in combinations()
+
+
 def test_no_target_has_two_faults_at_once_and_all_are_over_in_time() -> None:
     until: dict[str, float] = {}
-    for fault in plan(1):
-        assert fault.at >= until.get(fault.target, 0.0)
-        until[fault.target] = fault.at + fault.lasts
+    for fault in make_plan(1, 600.0, lease=LEASE, mean_gap=1.0, has_disk=True):
+        for target in touched(fault.target):
+            assert fault.at >= until.get(target, 0.0)
+            until[target] = fault.at + fault.lasts
     assert max(until.values()) <= 600.0
 
 
