@@ -6,18 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from chaos.stack import Stack
 
-#: TO BE REMOVED with all that asks it, once recorders spool, events are made again from their rows, and `weir telemetry
-#: verify` is there: until then rows whose event is lost are printed, and are no difference.
-LOSSES_ARE_EXPECTED: Final = True
-
 #: Seconds that the command may take.
 _WITHIN = 120.0
-#: How click says that there is no such command.
-_USAGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +36,13 @@ class Verdict:
         return self.is_complete or (bool(self.gone) and not self.missing)
 
 
-def verify(stack: Stack) -> Verdict | None:
-    """Ask it; None where there is no such command.
+def verify(stack: Stack) -> Verdict:
+    """Ask it.
 
     Raises:
         ValueError: It did not answer with a verdict.
     """
     asked = stack.weir("telemetry", "verify", "--format", "json", within=_WITHIN)
-    if asked.returncode == _USAGE and "No such command" in asked.stderr:
-        return None
     try:
         return _verdict(json.loads(asked.stdout))
     except (ValueError, KeyError, TypeError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from chaos.client import Answered
-from chaos.completeness import LOSSES_ARE_EXPECTED, Verdict
+from chaos.completeness import Verdict
 from chaos.differences import Difference
 from chaos.event_facts import EventFacts
 
@@ -45,7 +45,7 @@ class Requests:
         ]
 
 
-def judge_events(events: EventFacts, verdict: Verdict | None, requests: Requests) -> Iterator[Difference]:
+def judge_events(events: EventFacts, verdict: Verdict, requests: Requests) -> Iterator[Difference]:
     """Every difference between what is stored, what must be, and what is said of it."""
     for zombie in events.zombies:
         yield Difference("an event has a row", str(zombie.event_id), "a row", zombie)
@@ -54,29 +54,25 @@ def judge_events(events: EventFacts, verdict: Verdict | None, requests: Requests
     for row in events.missing:
         if row.event_id is None:
             yield Difference("a row has an event", str(row.execution_id), "an id", row.kind)
-        elif not LOSSES_ARE_EXPECTED:
+        else:
             yield Difference("the event of a row is stored", row.event_id, "stored", row)
     if events.quarantined:
         yield Difference("nothing is malformed", "telemetry_quarantine", 0, events.quarantined)
     yield from _judge_account(events, verdict)
     unexplained, dropped = requests.unexplained(events), events.dropped[_REQUEST]
-    if len(unexplained) > dropped and not LOSSES_ARE_EXPECTED:
+    if len(unexplained) > dropped:
         yield Difference("requests are stored, or said to be lost", _REQUEST, f"at most {dropped}", unexplained)
 
 
-def _judge_account(events: EventFacts, verdict: Verdict | None) -> Iterator[Difference]:
+def _judge_account(events: EventFacts, verdict: Verdict) -> Iterator[Difference]:
     """What Weir says is missing is missing, and nothing else."""
     for each in events.producers:
         if each.arrived > each.given:
             yield Difference("no number arrives that was not given", each.producer, each.given, each.arrived)
-    if verdict is None:
-        if not LOSSES_ARE_EXPECTED:
-            yield Difference("verify", "weir telemetry verify", "a verdict", None)
-        return
     said = Counter(dict(verdict.missing))
     if events.lost.total() != said.total():
         yield Difference("verify names what is missing", "ledger", dict(events.lost), dict(said))
-    if not verdict.is_final and not LOSSES_ARE_EXPECTED:
+    if not verdict.is_final:
         yield Difference(
             "verify comes to an end", "weir telemetry verify", "complete, or what has no row is gone", verdict
         )

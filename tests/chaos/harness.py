@@ -12,7 +12,7 @@ from threading import Event
 
 from chaos import facts as reading
 from chaos.client import Client, NoAnswer
-from chaos.completeness import LOSSES_ARE_EXPECTED, Verdict, verify
+from chaos.completeness import Verdict, verify
 from chaos.differences import Difference
 from chaos.disk import spools
 from chaos.due_times import fired
@@ -52,7 +52,7 @@ _DRAIN_LOOK = 0.2
 _FLUSHED_AFTER = 2.0
 #: Seconds without any change after which a row whose event is not stored will never have it: what a dead sink had is
 #: taken over after 10, and what is lost is made again now and then.
-_UNCHANGED, _UNCHANGED_LOST = 120.0, 8.0
+_UNCHANGED = 120.0
 #: The most that the main thread waits at a time: what ended by itself is looked after in between.
 _TURN = 0.25
 
@@ -249,15 +249,15 @@ class Harness:
                     return now - began
                 if missing != last:
                     last, since = missing, now
-                if now - since > (_UNCHANGED_LOST if LOSSES_ARE_EXPECTED and is_read else _UNCHANGED):
+                if now - since > _UNCHANGED:
                     self._say(f"{missing} rows are without their event; the stream is {'' if is_read else 'not '}read")
                     return now - began
                 self._pause.wait(_DRAIN_LOOK)
 
-    def _verify(self, stack: Stack) -> Verdict | None:
+    def _verify(self, stack: Stack) -> Verdict:
         """What Weir says, once it is what it will always say, or after a while."""
         until = time.monotonic() + _UNCHANGED
-        while (verdict := verify(stack)) is not None and not verdict.is_final and time.monotonic() < until:
+        while not (verdict := verify(stack)).is_final and time.monotonic() < until:
             self._pause.wait(_SAY_EVERY / 2)
         return verdict
 

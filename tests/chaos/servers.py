@@ -62,11 +62,15 @@ class Server:
         Raises:
             NeverHappened: It does not answer.
         """
+        wait_until(self._answers, f"{self.embedded.name} answers", READY_WITHIN)
+
+    def _answers(self) -> bool:
+        """Whether it does; it is started if it is down, which it may be a moment after it was killed."""
         if self.pid is None:
             self.embedded.prepare()
             with self._log.open("ab") as output:
                 self._process = spawn(self.embedded.launch(), stdout=output, stderr=output)
-        wait_until(self.embedded.is_ready, f"{self.embedded.name} answers", READY_WITHIN)
+        return self.embedded.is_ready()
 
     def stop(self) -> None:
         """Stop it; idempotent."""
