@@ -230,6 +230,9 @@ def maintain(resources: Resources) -> None:
         forgotten = Idempotency(resources.pool, resources.executions).forget()
         forgotten += BulkKeys(resources.pool).forget()
         make_budget(resources).forget()
+    except (PoolTimeout, psycopg.OperationalError, StoreUnavailable) as error:
+        log.warning("maintenance_postponed", reason=type(error).__name__)
+        return
     except Exception:
         log.exception("maintenance_failed")
         return

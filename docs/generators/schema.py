@@ -11,7 +11,7 @@ _CREATE_TABLE = re.compile(r"create table (?P<name>\w+) \((?P<body>.*?)\)(?P<par
 _INDEX = re.compile(r"create (?:unique )?index (?P<index>\w+) on (?:only )?(?P<name>\w+) .*", re.DOTALL)
 _STORAGE = re.compile(r"alter table (?P<name>\w+) set \((?P<parameters>.*)\)", re.DOTALL)
 _CONSTRAINT = re.compile(r"constraint (?P<name>\w+) (?P<rule>.*)", re.DOTALL)
-_COLUMN = re.compile(r"(?P<name>\w+) (?P<type>[a-z]+(?:\[\])?)(?P<rule>.*)", re.DOTALL)
+_COLUMN = re.compile(r"(?P<name>\w+) (?P<type>[a-z][a-z0-9]*(?:\[\])?)(?P<rule>.*)", re.DOTALL)
 
 #: Statements about rows or other objects than tables: nothing for this page.
 _OTHER = ("insert ", "create function ", "create view ")
