@@ -59,7 +59,7 @@ def test_every_column_of_the_database_is_documented(connection: psycopg.Connecti
     documented = {
         (section.splitlines()[0], column)
         for section in page.split("\n## ")[1:]
-        for column in re.findall(r"^\| `(\w+)` \| [a-z\[\]]+ \|", section, re.MULTILINE)
+        for column in re.findall(r"^\| `(\w+)` \| [a-z0-9\[\]]+ \|", section, re.MULTILINE)
     }
     rows = connection.execute(
         "select relname, attname from pg_attribute join pg_class on pg_class.oid = attrelid"
