@@ -6,6 +6,10 @@ import os
 from typing import Protocol
 from weakref import WeakSet
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 
 class Renewable(Protocol):
     """Something with state of its process."""
@@ -25,7 +29,11 @@ def renew_in_children(renewable: Renewable) -> None:
 
 def _renew_all() -> None:
     for renewable in list(_renewables):
-        renewable.renew()
+        try:
+            renewable.renew()
+        except Exception:
+            # The others have to begin anew all the same.
+            log.exception("not_renewed_after_fork", what=type(renewable).__name__)
 
 
 os.register_at_fork(after_in_child=_renew_all)

@@ -318,8 +318,9 @@ class Spool:
 
     def _let_go(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            # Forgotten first: a child that is forked in between must not close what is another file by then.
+            lock, self._lock = self._lock, None
+            os.close(lock)
 
     def _drop_empty(self) -> None:
         """A segment into which nothing could be written is none."""
