@@ -218,7 +218,9 @@ def test_in_any_order_twice_and_through_two_sinks_the_account_is_the_same(
     producers: list[tuple[list[Arrival], _Truth]],
     data: st.DataObject,
 ) -> None:
-    connection.execute("truncate telemetry_events, telemetry_producers, telemetry_batches, telemetry_quarantine, telemetry_gaps")
+    connection.execute(
+        "truncate telemetry_events, telemetry_producers, telemetry_batches, telemetry_quarantine, telemetry_gaps"
+    )
     batches = [batch for sealed, _ in producers for batch in sealed]
     for batch in data.draw(st.permutations(batches * 2)):
         intakes[data.draw(st.integers(0, 1))].store(delivery(batch, redelivered=data.draw(st.booleans())))
