@@ -144,7 +144,10 @@ class Outbox:
         return self._breaker.allows() or self._has_room()
 
     def due_in_us(self) -> int | None:
-        """How long until there is something to do here, if that is known: a new attempt, a sync, a sign of life."""
+        """How long until there is something to do here, if that is known.
+
+        A new attempt, a sync, a sign of life, a look at what others may have left.
+        """
         now_us = self._clock.monotonic_us()
         retry_at_us = self._breaker.retry_at_us or 0
         times = [time for time in (retry_at_us, self._full_until_us) if time > now_us and not self._breaker.is_closed]
@@ -152,6 +155,8 @@ class Outbox:
             times.append(self._alive_due_us)
         if self._spool is not None and self._spool.sync_due_us is not None:
             times.append(self._spool.sync_due_us)
+        if self._breaker.is_closed and not self.is_spooling and (look_due_us := self._look_due_us()) is not None:
+            times.append(look_due_us)
         return max(0, min(times) - now_us) if times else None
 
     def add(self, events: list[bytes], cut_at_us: int) -> None:
@@ -293,6 +298,9 @@ class Outbox:
             self._orphan.abandon()
         if self._spool is not None:
             self._spool.abandon()
+
+    def _look_due_us(self) -> int | None:
+        return None if self._spool is None else self._spool.look_due_us
 
     def _has_room(self) -> bool:
         """Whether the disk may be tried: there was room the last time, or a while has passed."""

@@ -136,6 +136,7 @@ class Spool:
         self._number = 0
         self._others_bytes = 0
         self._count_due_us = self._look_due_us = self._refused_until_us = 0
+        self._has_neighbours = False  # when it looked last
         self._sync_due_us: int | None = None
         self._stuck: set[Path] = set()
         self.size_bytes = self.events = 0
@@ -149,6 +150,11 @@ class Spool:
     def sync_due_us(self) -> int | None:
         """When `sync` has something to do, on the monotonic clock."""
         return self._sync_due_us
+
+    @property
+    def look_due_us(self) -> int | None:
+        """When `adopt` looks again, on the monotonic clock; none while no others are known that may leave something."""
+        return self._look_due_us if self._has_neighbours else None
 
     def has_room(self, size_bytes: int = 0) -> bool:
         """Whether a record of this size may be appended now. The disk may refuse it still."""
@@ -209,9 +215,13 @@ class Spool:
         now_us = self._clock.monotonic_us()
         if now_us < self._look_due_us:
             return None
+        self._has_neighbours = False
         try:
             for path in self.others():
-                descriptor = None if path in self._stuck else _lock(path)
+                if path in self._stuck:
+                    continue
+                self._has_neighbours = True
+                descriptor = _lock(path)
                 if descriptor is not None:
                     return Orphan(path, descriptor)
         except OSError as error:

@@ -18,9 +18,10 @@ from typing import Any
 import msgspec
 import pytest
 from fixtures.samples import ERROR, make_scope, make_step, now_us
-from fixtures.stacks import eventually
+from fixtures.stacks import PATIENCE, eventually
 from redis import Redis
 
+from telemetry import spool
 from telemetry.batch import BatchHeader, decode_batch
 from telemetry.clock import SystemClock
 from telemetry.events import Event, StepFailed, event_type
@@ -448,6 +449,34 @@ def test_what_a_killed_process_had_on_disk_is_adopted_to_the_last_event(
 
 
 @pytest.mark.req("C-13")
+def test_one_with_nothing_to_do_looks_again_at_what_the_living_may_leave(
+    make_recorder: MakeRecorder, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_looked, lock = threading.Event(), spool._lock
+
+    def try_to_lock(path: Path) -> int | None:
+        descriptor = lock(path)
+        if descriptor is None:
+            has_looked.set()
+        return descriptor
+
+    monkeypatch.setattr(spool, "_LOOK_US", 50_000)
+    living = make_recorder()
+    way.block()
+    ids = record_steps(living, 100)
+    eventually(lambda: living.stats().spooled >= 100)
+
+    monkeypatch.setattr(spool, "_lock", try_to_lock)
+    heir = make_recorder()
+    assert has_looked.wait(PATIENCE)
+    living.close()
+    way.open()
+    eventually(lambda: heir.stats().adopted >= 100)
+
+    assert way.ids() == ids
+
+
+@pytest.mark.req("C-13")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very thing that is tested
 def test_a_child_of_a_process_that_spools_has_a_spool_and_numbers_of_its_own(
     make_recorder: MakeRecorder, way: Way
@@ -490,20 +519,24 @@ def test_a_child_that_lives_on_does_not_keep_others_from_what_its_parent_left(
     way.block()
     ids = record_steps(recorder, 100)
     eventually(lambda: recorder.stats().spooled >= 100)
-    reading, writing = os.pipe()
+    (done_reading, done_writing), (ready_reading, ready_writing) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(writing)
-        os.read(reading, 1)  # until the parent is done
+        os.close(done_writing)
+        os.write(ready_writing, b".")  # what is to begin anew after a fork has begun by now
+        os.read(done_reading, 1)  # until the parent is done
         os._exit(0)
-    os.close(reading)
+    for descriptor in (done_reading, ready_writing):
+        os.close(descriptor)
     try:
+        assert os.read(ready_reading, 1)
         recorder.close()
         way.open()
         heir = make_recorder()
         eventually(lambda: heir.stats().adopted >= 100)
     finally:
-        os.close(writing)
+        for descriptor in (done_writing, ready_reading):
+            os.close(descriptor)
         os.waitpid(child, 0)
 
     assert way.ids() == ids

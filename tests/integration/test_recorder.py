@@ -205,9 +205,9 @@ def test_with_redis_away_recording_costs_the_same_and_every_loss_is_counted(lone
 
     assert mean_us < 50
     stats = recorder.stats()
-    assert stats.waiting == 1000
     assert stats.dropped == {"dsl.step.executed": 19_000}
     assert not recorder.flush(AT_ONCE)
+    eventually(lambda: recorder.stats().waiting == 1000)  # while the thread moves some, they are counted twice
     recorder.close()
     assert recorder.stats().dropped == {"dsl.step.executed": 20_000}
     assert recorder.stats().handed_over == 0

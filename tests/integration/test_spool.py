@@ -166,7 +166,10 @@ def test_the_living_are_left_alone_and_the_dead_are_adopted(spools: Spools, cloc
     living.append(record(1))
     living.append(record(2))
 
+    before = heir.look_due_us
+    assert before is None  # nobody that it knows of
     assert heir.adopt() is None
+    assert heir.look_due_us == clock.monotonic_us() + 10_000_000
     living.close()
     assert heir.adopt() is None  # it looked a moment ago
     clock.advance(10 * SECOND)
