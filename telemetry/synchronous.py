@@ -11,9 +11,10 @@ import structlog
 from psycopg.errors import UniqueViolation
 
 from telemetry.clock import Clock
-from telemetry.connections import ANSWER_MARGIN, PatientConnection
+from telemetry.connections import ANSWER_MARGIN
 from telemetry.events import MEASURES, Event, Measures
 from telemetry.forks import renew_in_children
+from telemetry.patience import PatientConnection
 from telemetry.recorder import CLOSE_TIMEOUT, FLUSH_TIMEOUT, RecorderStats, type_of
 from telemetry.rows import RowEncoder
 from telemetry.store import insert_events, prepare_session

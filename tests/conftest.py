@@ -11,6 +11,7 @@ pytest_plugins = [
     "fixtures.tables",
     "fixtures.stacks",
     "fixtures.worlds",
+    "fixtures.traps",
     "fixtures.ledgers",
     "fixtures.apis",
     "fixtures.installations",

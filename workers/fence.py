@@ -27,7 +27,7 @@ from dsl.errors import FenceLost, LedgerBroken, LedgerUnavailable
 from dsl.executor import Outcome
 from dsl.instrumentation import DescribeError, SlowestStep, Totals, events_of
 from telemetry.clock import Clock, from_unix_us, to_unix_us
-from telemetry.connections import PatientConnection, is_connection_loss
+from telemetry.connections import is_connection_loss
 from telemetry.events import (
     Event,
     ExecutionCancelled,
@@ -38,6 +38,7 @@ from telemetry.events import (
     Scope,
 )
 from telemetry.ids import mint
+from telemetry.patience import PatientConnection
 from telemetry.recorder import Recorder
 from workers.alarm import Alarm
 from workers.children import accept

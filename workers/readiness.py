@@ -11,8 +11,9 @@ import redis
 from psycopg_pool import PoolTimeout
 
 from migrations.runner import require_current
-from telemetry.connections import open_redis, waiting
+from telemetry.connections import open_redis
 from telemetry.errors import SchemaOutOfDate, StoreUnavailable
+from telemetry.patience import waiting
 from telemetry.pulse import Pulse
 from telemetry.recorder import Recorder
 from telemetry.settings import TelemetrySettings

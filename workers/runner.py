@@ -1,4 +1,7 @@
-"""One attempt at one execution, from its claim to its final state; and a lane, which is one claim after another."""
+"""One attempt at one execution, from its claim to its final state; and a lane, which is one claim after another.
+
+In one file, for what may happen to an attempt is only seen whole: who holds it, what ends it, and what is said then.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,7 +10,8 @@ import click
 from api.cli.instants import instant_of
 from api.cli.main import EXPECTED
 from api.cli.outcome import tries
-from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page, table
+from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
+from api.cli.selections import Selection, confirmation, require_names_or_filters
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
 from api.client import ApiRefused, Client, segment
@@ -59,18 +59,7 @@ def _filters(function: F) -> F:
     return function
 
 
-def _confirmation(function: F) -> F:
-    """The options of what deals with many."""
-    options = (
-        click.option("--all", "everything", is_flag=True, help="All of that state, without another filter."),
-        click.option("--dry-run", is_flag=True, help="Only say how many that would be, and show some."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
-        click.option("--count", type=click.IntRange(0), help="Only if it is exactly as many, and do not ask."),
-        click.option("--user", help="Who deals with them."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+_user = click.option("--user", help="Who deals with them.")
 
 
 @dead.command("list")
@@ -110,7 +99,8 @@ def show_dead(execution_id: str, form: str) -> None:
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @_filters
 @click.option("--from-start", is_flag=True, help="From the beginning, instead of the step that failed.")
-@_confirmation
+@confirmation("All of that state, without another filter.")
+@_user
 @item_format
 def requeue(ids: tuple[str, ...], from_start: bool, form: str, **given: Any) -> None:  # noqa: ANN401 - one per option
     """Run dead letters again, each as a new execution: those named, or all that the filters find.
@@ -123,7 +113,8 @@ def requeue(ids: tuple[str, ...], from_start: bool, form: str, **given: Any) -> 
 @dead.command("drop")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @_filters
-@_confirmation
+@confirmation("All of that state, without another filter.")
+@_user
 @item_format
 def drop(ids: tuple[str, ...], form: str, **given: Any) -> None:  # noqa: ANN401 - one per option
     """Take dead letters out of the list: those named, or all that the filters find.
@@ -136,17 +127,14 @@ def drop(ids: tuple[str, ...], form: str, **given: Any) -> None:  # noqa: ANN401
 def _deal(verb: str, ids: Sequence[str], given: Mapping[str, Any], more: Mapping[str, Any], form: str) -> None:
     """Requeue or drop: what is named at once, what filters find once its number is confirmed."""
     filters = _body(given)
-    if ids and (filters or given["everything"]):
-        raise click.UsageError("IDs and filters exclude each other.")
-    if not ids and not filters and not given["everything"]:
-        raise click.UsageError("Name dead letters by ID or filter, or say --all.")
+    require_names_or_filters(ids, filters, given)
     if ids and given["count"] is not None and given["count"] != len(ids):
         raise click.BadParameter(f"{given['count']}, and {plural(len(ids), 'ID')} named", param_hint="--count")
     by = {} if given["user"] is None else {"user": given["user"]}
     with open_client() as client:
         if given["dry_run"]:
             named = {"ids": list(ids), "state": "all"} if ids else filters
-            _show_preview(client.post(f"{_PATH}/preview", named).body, verb, form)
+            _LETTERS.show_preview(_LETTERS.preview(client, named), verb, form)
             return
         if ids:
             failed = _deal_with_named(client, verb, ids, {**more, **by}, form)
@@ -180,57 +168,18 @@ def _deal_with_found(  # noqa: PLR0913 - what is asked, of whom, and how to say 
     client: Client, verb: str, filters: Mapping[str, Any], body: Mapping[str, Any], given: Mapping[str, Any], form: str
 ) -> int:
     """Part after part, until nothing is left; interrupted, the same command goes on. How many were refused."""
-    preview = client.post(f"{_PATH}/preview", filters).body
-    count = given["count"] if given["count"] is not None else preview["count"]
+    preview = _LETTERS.preview(client, filters)
+    count = preview["count"] if given["count"] is None else given["count"]
     if not preview["count"] and given["count"] is None:
         print_json({"done": [], "refused": []}) if form == "json" else print("No dead letter fits.")
         return 0
     if not given["yes"] and given["count"] is None:
-        _confirm(preview, verb, form)
-    asked = {**filters, **body, "up_to": preview["up_to"]}
-    done: list[Item] = []
-    refused: list[Item] = []
-    where: dict[str, Any] = {"count": count}
-    while where:
-        part = client.post(f"{_PATH}/{verb}", {**asked, **where}).body
-        done += part["done"]
-        refused += part["refused"]
-        where = {"cursor": part["next_cursor"]} if part["next_cursor"] else {}
-    if form == "json":
-        print_json({"done": done, "refused": refused})
-    else:
-        print(f"{plural(len(done), 'dead letter')} {_DONE[verb]}")
+        _LETTERS.confirm(preview, verb, form)
+    done, refused = _LETTERS.deal(client, verb, {**filters, **body, "up_to": preview["up_to"]}, count)
+    _LETTERS.show_done(verb, done, refused, form)
     for each in refused:
         Terminal.of_stderr().say(clean(f"weir: {each['id']}: {each['detail']} ({each['code']})"), "failed")
     return len(refused)
-
-
-_DONE = {"requeue": "requeued", "drop": "dropped"}
-
-
-def _confirm(preview: Item, verb: str, form: str) -> None:
-    """Ask a person to type how many; somebody who cannot be asked has to say it with the command."""
-    count = preview["count"]
-    if form == "json" or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError(
-            f"{plural(count, 'dead letter')} would be {_DONE[verb]}: confirm with --count {count} or --yes."
-        )
-    _show_preview(preview, verb, form)
-    if click.prompt(f"Type {count} to {verb} them", default="", show_default=False) != str(count):
-        raise click.Abort
-
-
-def _show_preview(preview: Item, verb: str, form: str) -> None:
-    if form == "json":
-        print_json(preview)
-        return
-    terminal = Terminal.of_stdout()
-    terminal.say(f"{plural(preview['count'], 'dead letter')} would be {_DONE[verb]}")
-    if preview["samples"]:
-        for line in table(preview["samples"], _COLUMNS, terminal):
-            terminal.say(line)
-    if preview["count"] > len(preview["samples"]):
-        terminal.say(f"and {preview['count'] - len(preview['samples'])} more", "dim")
 
 
 def _tell(verb: str, letter_id: str, answer: Item) -> None:
@@ -298,6 +247,8 @@ _COLUMNS = (
     Column("ERROR", _cause, shrinks=True, least=20),
     Column("ID", "id"),
 )
+
+_LETTERS = Selection(_PATH, "dead letter", {"requeue": "requeued", "drop": "dropped"}, _COLUMNS)
 
 _CAUSE_COLUMNS = (
     Column("COMMAND", "command", shrinks=True),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from api.cli.main import EXPECTED
-from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page, table
+from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
+from api.cli.selections import Selection, confirmation, require_names_or_filters
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
-from api.client import Client, segment
+from api.client import segment
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -23,8 +23,6 @@ _FIELDS = (
 )  # fmt: skip
 
 _REASONS = ("undecodable", "unknown_type", "newer_version", "malformed", "refused", "entry_malformed")
-
-_DONE = {"replay": "stored", "drop": "dropped"}
 
 #: Why one cannot be stored, by the API's code.
 _OBSTACLES = {
@@ -48,19 +46,6 @@ def _filters(function: F) -> F:
     options = (
         click.option("--reason", type=click.Choice(_REASONS), help="Only those with this reason."),
         click.option("--event-type", metavar="TYPE", help="Only events of this type: its full name."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def _confirmation(function: F) -> F:
-    """The options of what deals with many."""
-    options = (
-        click.option("--all", "everything", is_flag=True, help="All of them, without another filter."),
-        click.option("--dry-run", is_flag=True, help="Only say how many that would be, and show some."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
-        click.option("--count", type=click.IntRange(0), help="Only if it is exactly as many, and do not ask."),
     )
     for option in reversed(options):
         function = option(function)
@@ -103,7 +88,7 @@ def show(row_id: str, form: str) -> None:
 @quarantine.command("replay")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @_filters
-@_confirmation
+@confirmation("All of them, without another filter.")
 @item_format
 def replay(ids: tuple[str, ...], form: str, **given: Any) -> None:  # noqa: ANN401 - one per option
     """Store events that are kept: those named, or all that the filters find.
@@ -116,7 +101,7 @@ def replay(ids: tuple[str, ...], form: str, **given: Any) -> None:  # noqa: ANN4
 @quarantine.command("drop")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @_filters
-@_confirmation
+@confirmation("All of them, without another filter.")
 @item_format
 def drop(ids: tuple[str, ...], form: str, **given: Any) -> None:  # noqa: ANN401 - one per option
     """Delete what is in quarantine: what is named, or all that the filters find. It is gone."""
@@ -126,68 +111,24 @@ def drop(ids: tuple[str, ...], form: str, **given: Any) -> None:  # noqa: ANN401
 def _deal(verb: str, ids: Sequence[str], given: Mapping[str, Any], more: Mapping[str, Any], form: str) -> None:
     """Replay or drop: what is named at once, what filters find once its number is confirmed."""
     filters = {name: given[name] for name in ("reason", "event_type") if given[name] is not None}
-    if ids and (filters or given["everything"]):
-        raise click.UsageError("IDs and filters exclude each other.")
-    if not ids and not filters and not given["everything"]:
-        raise click.UsageError("Name some by ID or filter, or say --all.")
+    require_names_or_filters(ids, filters, given)
     asked = {**filters, **more, **({"ids": list(ids)} if ids else {})}
     with open_client() as client:
-        preview = client.post(f"{_PATH}/preview", asked).body
+        preview = _ROWS.preview(client, asked)
         if given["dry_run"]:
-            _show_preview(preview, verb, form)
+            _ROWS.show_preview(preview, verb, form)
             return
-        if not (ids or given["yes"] or given["count"] is not None):
-            _confirm(preview, verb, form)
-        count = given["count"] if given["count"] is not None else preview["count"]
-        done, refused = _deal_with_all(client, verb, {**asked, "up_to": preview["up_to"]}, count)
-    if form == "json":
-        print_json({"done": done, "refused": refused})
-    else:
-        print(f"{plural(len(done), 'row')} {_DONE[verb]}")
+        count = preview["count"] if given["count"] is None else given["count"]
+        if count and not (ids or given["yes"] or given["count"] is not None):
+            _ROWS.confirm(preview, verb, form)
+        done, refused = _ROWS.deal(client, verb, {**asked, "up_to": preview["up_to"]}, count)
+    _ROWS.show_done(verb, done, refused, form)
     obstacles = {each["id"]: _OBSTACLES[each["code"]] for each in refused}
     obstacles |= {each: "not in quarantine" for each in ids if each.lower() not in {*done, *obstacles}}
     for each, why in obstacles.items():
         Terminal.of_stderr().say(clean(f"weir: {each}: {why}"), "failed")
     if obstacles:
         raise click.exceptions.Exit(EXPECTED)
-
-
-def _deal_with_all(client: Client, verb: str, asked: Mapping[str, Any], count: int) -> tuple[list[str], list[Item]]:
-    """Part after part, until nothing is left; interrupted, the same command goes on."""
-    done: list[str] = []
-    refused: list[Item] = []
-    where: dict[str, Any] = {"count": count}
-    while where:
-        part = client.post(f"{_PATH}/{verb}", {**asked, **where}).body
-        done += part["done"]
-        refused += part["refused"]
-        where = {"cursor": part["next_cursor"]} if part["next_cursor"] else {}
-    return done, refused
-
-
-def _confirm(preview: Item, verb: str, form: str) -> None:
-    """Ask a person to type how many; somebody who cannot be asked has to say it with the command."""
-    count = preview["count"]
-    if not count:
-        return
-    if form == "json" or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError(f"{plural(count, 'row')} would be {_DONE[verb]}: confirm with --count {count} or --yes.")
-    _show_preview(preview, verb, form)
-    if click.prompt(f"Type {count} to {verb} them", default="", show_default=False) != str(count):
-        raise click.Abort
-
-
-def _show_preview(preview: Item, verb: str, form: str) -> None:
-    if form == "json":
-        print_json(preview)
-        return
-    terminal = Terminal.of_stdout()
-    terminal.say(f"{plural(preview['count'], 'row')} would be {_DONE[verb]}")
-    if preview["samples"]:
-        for line in table(preview["samples"], _COLUMNS, terminal):
-            terminal.say(line)
-    if preview["count"] > len(preview["samples"]):
-        terminal.say(f"and {preview['count'] - len(preview['samples'])} more", "dim")
 
 
 def _facts(row: Item) -> list[tuple[str, str]]:
@@ -220,3 +161,5 @@ _COLUMNS = (
     Column("KEPT", lambda item: "yes" if item["is_kept"] else "no"),
     Column("ID", "id"),
 )
+
+_ROWS = Selection(_PATH, "row", {"replay": "stored", "drop": "dropped"}, _COLUMNS)

@@ -11,41 +11,34 @@ from api.schemas.requests import (
     Instant,
     QueryShape,
     StrictBoolean,
-    WholeNumber,
     WholePattern,
     cursor_field,
     limit_field,
     user_field,
 )
-from api.schemas.shape import Shape
+from api.schemas.selections import FoundShape, PartShape, count_field, ids_field, part_cursor_field, up_to_field
+from api.schemas.shape import Shape, said
 from workers.dead_letters import STATES
 
 #: Ids that one request may name.
 MAX_IDS = 1000
 
-#: Greatest number of dead letters that can be confirmed.
-MAX_COUNT = 10**9
-
-
-def _said(text: str, **facts: Any) -> dict[str, Any]:  # noqa: ANN401 - of JSON Schema
-    return {"description": text, **facts}
-
 
 def _state(**facts: Any) -> fields.String:  # noqa: ANN401 - of a field
-    described = _said("`dead` unless given: what killed its workers; `failed`: what ended with an error; or both.")
+    described = said("`dead` unless given: what killed its workers; `failed`: what ended with an error; or both.")
     return fields.String(validate=validate.OneOf((*STATES, "all")), metadata=described, **facts)
 
 
 def _fingerprint(**facts: Any) -> fields.String:  # noqa: ANN401 - of a field
     error = "Expected 16 hexadecimal digits."
-    described = _said("Only those with this cause: 16 hexadecimal digits.")
+    described = said("Only those with this cause: 16 hexadecimal digits.")
     return fields.String(validate=WholePattern("^[0-9a-f]{16}$", error=error), metadata=described, **facts)
 
 
-_COMMAND = _said("Only those of this command: a slug.")
-_LANE = _said("Only those of this lane.")
-_START = _said("Only those that ended then or later: ISO 8601 with a zone.")
-_END = _said("Only those that ended before.")
+_COMMAND = said("Only those of this command: a slug.")
+_LANE = said("Only those of this lane.")
+_START = said("Only those that ended then or later: ISO 8601 with a zone.")
+_END = said("Only those that ended before.")
 
 
 class DeadLetterQuery(QueryShape):
@@ -70,37 +63,19 @@ class LettersShape(Shape):
     lane = fields.String(load_default=None, allow_none=True, metadata=_LANE)
     start = Instant(format="iso", load_default=None, allow_none=True, metadata=_START)
     end = Instant(format="iso", load_default=None, allow_none=True, metadata=_END)
-    ids: fields.Field[Any] = fields.List(
-        fields.UUID(),
-        load_default=None,
-        allow_none=True,
-        validate=validate.Length(1, MAX_IDS),
-        metadata=_said("Only these executions."),
-    )
-    up_to = fields.UUID(
-        load_default=None,
-        allow_none=True,
-        metadata=_said("Of the preview: what was submitted after that one is left alone."),
-    )
+    ids: fields.Field[Any] = ids_field(MAX_IDS, "Only these executions.")
+    up_to = up_to_field("what was submitted after that one is left alone.")
 
 
 class ManyLettersShape(LettersShape):
     """Body that says which dead letters to deal with, and how many they are."""
 
-    count = WholeNumber(
-        load_default=None,
-        validate=validate.Range(0, MAX_COUNT),
-        metadata=_said("How many that is, as the preview says; refused if it is another number. Required at first."),
-    )
-    cursor = fields.String(
-        load_default=None,
-        allow_none=True,
-        metadata=_said("`next_cursor` of the answer before, to go on behind what it dealt with."),
-    )
+    count = count_field()
+    cursor = part_cursor_field()
     user = user_field()
 
 
-_FROM_START = _said("From its beginning, instead of where it ended.")
+_FROM_START = said("From its beginning, instead of where it ended.")
 
 
 class RequeueManyShape(ManyLettersShape):
@@ -127,13 +102,13 @@ class HandledShape(Shape):
     action = fields.String(required=True, validate=validate.OneOf(("requeued", "dropped")))
     user = fields.String(required=True, allow_none=True)
     at = fields.AwareDateTime(required=True, format="iso")
-    execution_id = fields.UUID(required=True, allow_none=True, metadata=_said("The execution that follows it."))
+    execution_id = fields.UUID(required=True, allow_none=True, metadata=said("The execution that follows it."))
 
 
 class DeadLetterShape(Shape):
     """An execution that ended without success, and what to do about it."""
 
-    id = fields.UUID(required=True, metadata=_said("Of the execution."))
+    id = fields.UUID(required=True, metadata=said("Of the execution."))
     command = fields.String(required=True)
     state = fields.String(required=True, validate=validate.OneOf(STATES))
     lane = fields.String(required=True)
@@ -141,23 +116,23 @@ class DeadLetterShape(Shape):
     user = fields.String(required=True)
     correlation_id = fields.UUID(required=True)
     parent_id = fields.UUID(required=True, allow_none=True)
-    fingerprint = fields.String(required=True, allow_none=True, metadata=_said("The same for the same cause."))
+    fingerprint = fields.String(required=True, allow_none=True, metadata=said("The same for the same cause."))
     last_step = fields.String(
         required=True,
         allow_none=True,
-        metadata=_said("The step that failed. Of a dead one the last on record: it died in that or the next."),
+        metadata=said("The step that failed. Of a dead one the last on record: it died in that or the next."),
     )
     error = fields.Dict(required=True, allow_none=True)
-    attempts = fields.Integer(required=True, metadata=_said("How often it was begun."))
-    failures = fields.Integer(required=True, metadata=_said("Attempts that failed and were tried again."))
-    deaths = fields.Integer(required=True, metadata=_said("Workers that were lost with it."))
-    deaths_alone = fields.Integer(required=True, metadata=_said("Those of them where nothing else ran."))
+    attempts = fields.Integer(required=True, metadata=said("How often it was begun."))
+    failures = fields.Integer(required=True, metadata=said("Attempts that failed and were tried again."))
+    deaths = fields.Integer(required=True, metadata=said("Workers that were lost with it."))
+    deaths_alone = fields.Integer(required=True, metadata=said("Those of them where nothing else ran."))
     queued_at = fields.AwareDateTime(required=True, format="iso")
     started_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
     finished_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
-    next_action = fields.String(required=True, metadata=_said("What to do about it, in a sentence."))
+    next_action = fields.String(required=True, metadata=said("What to do about it, in a sentence."))
     handled = fields.Nested(
-        HandledShape, required=True, allow_none=True, metadata=_said("What was done about it; null while it is open.")
+        HandledShape, required=True, allow_none=True, metadata=said("What was done about it; null while it is open.")
     )
 
 
@@ -169,25 +144,23 @@ class CauseShape(Shape):
     letters = fields.Integer(required=True)
     dead = fields.Integer(required=True)
     failed = fields.Integer(required=True)
-    first_at = fields.AwareDateTime(required=True, format="iso", metadata=_said("When the first of them ended."))
+    first_at = fields.AwareDateTime(required=True, format="iso", metadata=said("When the first of them ended."))
     last_at = fields.AwareDateTime(required=True, format="iso")
     newest_id = fields.UUID(required=True)
-    error = fields.Dict(required=True, allow_none=True, metadata=_said("Of the newest."))
+    error = fields.Dict(required=True, allow_none=True, metadata=said("Of the newest."))
 
 
-class PreviewShape(Shape):
+class PreviewShape(FoundShape):
     """What would be dealt with."""
 
-    count = fields.Integer(required=True)
-    samples = fields.List(fields.Nested(DeadLetterShape), required=True, metadata=_said("The oldest of them."))
-    up_to = fields.UUID(required=True, allow_none=True, metadata=_said("The newest there is: to be sent back."))
+    samples = fields.List(fields.Nested(DeadLetterShape), required=True, metadata=said("The oldest of them."))
 
 
 class DoneShape(Shape):
     """A dead letter that was dealt with."""
 
     id = fields.UUID(required=True)
-    execution_id = fields.UUID(required=True, allow_none=True, metadata=_said("The execution that follows it."))
+    execution_id = fields.UUID(required=True, allow_none=True, metadata=said("The execution that follows it."))
 
 
 class RefusedShape(Shape):
@@ -198,13 +171,11 @@ class RefusedShape(Shape):
     detail = fields.String(required=True)
 
 
-class BatchShape(Shape):
+class BatchShape(PartShape):
     """What one request dealt with, oldest first; at most 200."""
 
     done = fields.List(fields.Nested(DoneShape), required=True)
     refused = fields.List(fields.Nested(RefusedShape), required=True)
-    remaining = fields.Integer(required=True, metadata=_said("How many are left behind these."))
-    next_cursor = fields.String(required=True, allow_none=True, metadata=_said("Null when nothing is left."))
 
 
 DeadLetterPage = page_of(DeadLetterShape, "DeadLetterPage")

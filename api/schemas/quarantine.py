@@ -7,29 +7,23 @@ from typing import Any, get_args
 from marshmallow import fields, validate
 
 from api.schemas.answers import page_of
-from api.schemas.requests import QueryShape, StrictBoolean, WholeNumber, WholePattern, cursor_field, limit_field
-from api.schemas.shape import Shape
+from api.schemas.requests import QueryShape, StrictBoolean, WholePattern, cursor_field, limit_field
+from api.schemas.selections import FoundShape, PartShape, count_field, ids_field, part_cursor_field, up_to_field
+from api.schemas.shape import Shape, said
 from telemetry.misfits import Reason
 from telemetry.replay import AT_ONCE
-
-#: Greatest number of rows that can be confirmed.
-MAX_COUNT = 10**9
 
 REASONS = get_args(Reason)
 _KEPT = "Only those whose event is kept, so that it can be stored after all."
 
 
-def _said(text: str, **facts: Any) -> dict[str, Any]:  # noqa: ANN401 - of JSON Schema
-    return {"description": text, **facts}
-
-
 def _reason(**facts: Any) -> fields.String:  # noqa: ANN401 - of a field
-    return fields.String(validate=validate.OneOf(REASONS), metadata=_said("Only those with this reason."), **facts)
+    return fields.String(validate=validate.OneOf(REASONS), metadata=said("Only those with this reason."), **facts)
 
 
 def _event_type(**facts: Any) -> fields.String:  # noqa: ANN401 - of a field
     error = "Expected the full name of an event type, such as `dsl.step.executed`."
-    described = _said("Only events of this type: its full name.")
+    described = said("Only events of this type: its full name.")
     return fields.String(validate=WholePattern(r"^[a-z_.]{1,100}$", error=error), metadata=described, **facts)
 
 
@@ -38,7 +32,7 @@ class QuarantineQuery(QueryShape):
 
     reason = _reason()
     event_type = _event_type()
-    kept = fields.Boolean(load_default=False, metadata=_said(_KEPT))
+    kept = fields.Boolean(load_default=False, metadata=said(_KEPT))
     limit = limit_field()
     cursor = cursor_field()
 
@@ -48,32 +42,16 @@ class SelectionShape(Shape):
 
     reason = _reason(load_default=None, allow_none=True)
     event_type = _event_type(load_default=None, allow_none=True)
-    kept = StrictBoolean(load_default=False, metadata=_said(_KEPT))
-    ids: fields.Field[Any] = fields.List(
-        fields.UUID(),
-        load_default=None,
-        allow_none=True,
-        validate=validate.Length(1, AT_ONCE),
-        metadata=_said("Only these."),
-    )
-    up_to = fields.UUID(
-        load_default=None, allow_none=True, metadata=_said("Of the preview: what came in after that one is left alone.")
-    )
+    kept = StrictBoolean(load_default=False, metadata=said(_KEPT))
+    ids: fields.Field[Any] = ids_field(AT_ONCE, "Only these.")
+    up_to = up_to_field("what came in after that one is left alone.")
 
 
 class ManyQuarantinedShape(SelectionShape):
     """Body that says which rows to deal with, and how many they are."""
 
-    count = WholeNumber(
-        load_default=None,
-        validate=validate.Range(0, MAX_COUNT),
-        metadata=_said("How many that is, as the preview says; refused if it is another number. Required at first."),
-    )
-    cursor = fields.String(
-        load_default=None,
-        allow_none=True,
-        metadata=_said("`next_cursor` of the answer before, to go on behind what it dealt with."),
-    )
+    count = count_field()
+    cursor = part_cursor_field()
 
 
 class QuarantinedShape(Shape):
@@ -82,21 +60,19 @@ class QuarantinedShape(Shape):
     id = fields.UUID(required=True)
     quarantined_at = fields.AwareDateTime(required=True, format="iso")
     reason = fields.String(required=True, validate=validate.OneOf(REASONS))
-    event_type = fields.String(required=True, allow_none=True, metadata=_said("What it says it is."))
+    event_type = fields.String(required=True, allow_none=True, metadata=said("What it says it is."))
     event_id = fields.UUID(required=True, allow_none=True)
-    epoch = fields.UUID(required=True, allow_none=True, metadata=_said("Of its producer."))
-    number = fields.Integer(required=True, allow_none=True, metadata=_said("Its number in that epoch."))
-    shape = fields.Dict(required=True, metadata=_said("Types and sizes of its fields; never what is in them."))
+    epoch = fields.UUID(required=True, allow_none=True, metadata=said("Of its producer."))
+    number = fields.Integer(required=True, allow_none=True, metadata=said("Its number in that epoch."))
+    shape = fields.Dict(required=True, metadata=said("Types and sizes of its fields; never what is in them."))
     size_bytes = fields.Integer(required=True)
-    is_kept = fields.Boolean(required=True, metadata=_said("Whether the event is kept, so that it can be replayed."))
+    is_kept = fields.Boolean(required=True, metadata=said("Whether the event is kept, so that it can be replayed."))
 
 
-class QuarantinePreviewShape(Shape):
+class QuarantinePreviewShape(FoundShape):
     """What would be dealt with."""
 
-    count = fields.Integer(required=True)
-    samples = fields.List(fields.Nested(QuarantinedShape), required=True, metadata=_said("The oldest of them."))
-    up_to = fields.UUID(required=True, allow_none=True, metadata=_said("The newest there is: to be sent back."))
+    samples = fields.List(fields.Nested(QuarantinedShape), required=True, metadata=said("The oldest of them."))
 
 
 class KeptBackShape(Shape):
@@ -106,20 +82,18 @@ class KeptBackShape(Shape):
     code = fields.String(
         required=True,
         validate=validate.OneOf(("not_kept", "not_understood", "outside")),
-        metadata=_said(
+        metadata=said(
             "`not_kept`: only its shape is; `not_understood`: this version does not know it, or Postgres refuses it;"
             " `outside`: no partition holds its day."
         ),
     )
 
 
-class QuarantineBatchShape(Shape):
+class QuarantineBatchShape(PartShape):
     """What one request dealt with, oldest first; at most 1,000."""
 
     done = fields.List(fields.UUID(), required=True)
     refused = fields.List(fields.Nested(KeptBackShape), required=True)
-    remaining = fields.Integer(required=True, metadata=_said("How many are left behind these."))
-    next_cursor = fields.String(required=True, allow_none=True, metadata=_said("Null when nothing is left."))
 
 
 QuarantinePage = page_of(QuarantinedShape, "QuarantinePage")

@@ -21,7 +21,7 @@ from api.schemas.requests import (
     name_field,
     user_field,
 )
-from api.schemas.shape import Shape
+from api.schemas.shape import Shape, said
 from dsl.checking.shape import MAX_SLUG, SLUG
 from dsl.scheduling.spec import MISFIRES, OVERLAPS, ScheduleSpec
 from telemetry.settings import format_duration
@@ -42,7 +42,7 @@ _STANDARD = ScheduleSpec()
 def _command(**facts: Any) -> fields.String:  # noqa: ANN401 - of a field
     return fields.String(
         validate=[validate.Length(1, MAX_SLUG), WholePattern(f"^{SLUG.pattern}$", error="Expected a slug.")],
-        metadata=_said("Slug."),
+        metadata=said("Slug."),
         **facts,
     )
 
@@ -53,13 +53,9 @@ def _name(**facts: Any) -> fields.String:  # noqa: ANN401 - of a field
             "^[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?$",
             error="Expected 1 to 100 lower case letters, digits, `.`, `_` or `-`, with a letter or digit at both ends.",
         ),
-        metadata=_said("What it is called; no other schedule is."),
+        metadata=said("What it is called; no other schedule is."),
         **facts,
     )
-
-
-def _said(text: str) -> dict[str, str]:
-    return {"description": text}
 
 
 class ScheduleWords(Shape):
@@ -67,32 +63,32 @@ class ScheduleWords(Shape):
 
     command = _command()
     name = _name()
-    cron = fields.String(metadata=_said("Five fields, six with the second first, or an alias such as `@daily`."))
+    cron = fields.String(metadata=said("Five fields, six with the second first, or an alias such as `@daily`."))
     every = duration_field("Or an interval of elapsed time, at least `1s`.")
-    anchor = fields.String(metadata=_said("From where intervals are counted; 1970-01-01 UTC unless given."))
-    at = fields.String(metadata=_said("Or the one time: a date and time in the zone, or with an offset."))
-    timezone = fields.String(metadata=_said(f"Zone of the IANA database; `{_STANDARD.timezone}` unless given."))
+    anchor = fields.String(metadata=said("From where intervals are counted; 1970-01-01 UTC unless given."))
+    at = fields.String(metadata=said("Or the one time: a date and time in the zone, or with an offset."))
+    timezone = fields.String(metadata=said(f"Zone of the IANA database; `{_STANDARD.timezone}` unless given."))
     jitter = duration_field("Each due time is put off by less than this, always by as much; at most `1h`.")
     misfire = fields.String(
         validate=validate.OneOf(MISFIRES),
-        metadata=_said(f"What is run of due times that passed; `{_STANDARD.misfire}` unless given."),
+        metadata=said(f"What is run of due times that passed; `{_STANDARD.misfire}` unless given."),
     )
     window = duration_field(f"How old they may be; `{format_duration(_STANDARD.window)}` unless given.")
     overlap = fields.String(
         validate=validate.OneOf(OVERLAPS),
-        metadata=_said(f"For a due time while an execution is not final; `{_STANDARD.overlap}` unless given."),
+        metadata=said(f"For a due time while an execution is not final; `{_STANDARD.overlap}` unless given."),
     )
     pause_after = WholeNumber(
         allow_none=True,
         validate=validate.Range(1, 1000),
-        metadata=_said("Failures in a row that pause it; null is never."),
+        metadata=said("Failures in a row that pause it; null is never."),
     )
     inputs = fields.Dict(
-        keys=fields.String(), metadata=_said("Of the command; texts may be templates with `due_at` and `schedule`.")
+        keys=fields.String(), metadata=said("Of the command; texts may be templates with `due_at` and `schedule`.")
     )
     user = user_field(ma.missing)
-    space = name_field(metadata=_said("Made when it is new."))
-    priority = WholeNumber(validate=validate.Range(0, 9), metadata=_said("0 is the most urgent, 9 the least."))
+    space = name_field(metadata=said("Made when it is new."))
+    priority = WholeNumber(validate=validate.Range(0, 9), metadata=said("0 is the most urgent, 9 the least."))
 
 
 class NewSchedule(ScheduleWords):
@@ -105,15 +101,15 @@ class NewSchedule(ScheduleWords):
 class BackfillShape(Shape):
     """Body of a backfill."""
 
-    start = Instant(required=True, format="iso", metadata=_said("From this instant."))
-    end = Instant(format="iso", load_default=None, metadata=_said("Before this instant; now unless given."))
-    preview = StrictBoolean(load_default=False, metadata=_said("Only say which due times it would run."))
+    start = Instant(required=True, format="iso", metadata=said("From this instant."))
+    end = Instant(format="iso", load_default=None, metadata=said("Before this instant; now unless given."))
+    preview = StrictBoolean(load_default=False, metadata=said("Only say which due times it would run."))
 
 
 class ScheduleQuery(QueryShape):
     """Which schedules."""
 
-    command = fields.String(metadata=_said("Slug."))
+    command = fields.String(metadata=said("Slug."))
     limit = limit_field()
     cursor = cursor_field()
 
@@ -129,15 +125,15 @@ class OccurrenceQuery(QueryShape):
 class NextQuery(QueryShape):
     """How many due times ahead."""
 
-    count = DigitsInteger(validate=validate.Range(1, MAX_NEXT), metadata=_said("5 unless given."))
+    count = DigitsInteger(validate=validate.Range(1, MAX_NEXT), metadata=said("5 unless given."))
 
 
 class NextShape(Shape):
     """A due time that is to come."""
 
     due_at = fields.AwareDateTime(required=True, format="iso")
-    local_time = fields.String(required=True, metadata=_said("The same by the clock of the schedule's zone."))
-    fire_at = fields.AwareDateTime(required=True, format="iso", metadata=_said("With its jitter."))
+    local_time = fields.String(required=True, metadata=said("The same by the clock of the schedule's zone."))
+    fire_at = fields.AwareDateTime(required=True, format="iso", metadata=said("With its jitter."))
 
 
 class ScheduleLinksShape(Shape):
@@ -153,11 +149,9 @@ class ScheduleShape(Shape):
     id = fields.UUID(required=True)
     name = fields.String(required=True)
     command = fields.String(required=True)
-    declared = fields.Boolean(
-        required=True, metadata=_said("Whether a command file declares it, and alone changes it.")
-    )
+    declared = fields.Boolean(required=True, metadata=said("Whether a command file declares it, and alone changes it."))
     state = fields.String(required=True, validate=validate.OneOf(("active", "paused", "done", "removed")))
-    timing = fields.String(required=True, metadata=_said("When it is due, in words."))
+    timing = fields.String(required=True, metadata=said("When it is due, in words."))
     cron = fields.String(required=True, allow_none=True)
     every = fields.String(required=True, allow_none=True)
     anchor = fields.AwareDateTime(required=True, allow_none=True, format="iso")
@@ -173,7 +167,7 @@ class ScheduleShape(Shape):
     space = fields.String(required=True)
     priority = fields.Integer(required=True)
     next_due_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
-    wake_at = fields.AwareDateTime(required=True, allow_none=True, format="iso", metadata=_said("With its jitter."))
+    wake_at = fields.AwareDateTime(required=True, allow_none=True, format="iso", metadata=said("With its jitter."))
     paused_at = fields.AwareDateTime(required=True, allow_none=True, format="iso")
     pause_reason = fields.String(required=True, allow_none=True)
     created_at = fields.AwareDateTime(required=True, format="iso")
@@ -189,7 +183,7 @@ class ScheduleDetailShape(ScheduleShape):
     wrong_inputs = fields.List(
         fields.Nested(FaultShape),
         required=True,
-        metadata=_said("Why the command would not take the inputs at the next due time; empty when it would."),
+        metadata=said("Why the command would not take the inputs at the next due time; empty when it would."),
     )
 
 
@@ -197,13 +191,13 @@ class OccurrenceShape(Shape):
     """What became of a due time."""
 
     due_at = fields.AwareDateTime(required=True, format="iso")
-    last_due_at = fields.AwareDateTime(required=True, format="iso", metadata=_said("Of several in a row, the last."))
-    due_times = fields.Integer(required=True, metadata=_said("How many in a row; 10,000 for as many or more."))
+    last_due_at = fields.AwareDateTime(required=True, format="iso", metadata=said("Of several in a row, the last."))
+    due_times = fields.Integer(required=True, metadata=said("How many in a row; 10,000 for as many or more."))
     origin = fields.String(required=True, validate=validate.OneOf(ORIGINS))
     state = fields.String(required=True, validate=validate.OneOf(STATES))
     reason = fields.String(required=True, allow_none=True, validate=validate.OneOf(REASONS))
-    fire_at = fields.AwareDateTime(required=True, format="iso", metadata=_said("With its jitter."))
-    occurred_at = fields.AwareDateTime(required=True, format="iso", metadata=_said("When it was dealt with."))
+    fire_at = fields.AwareDateTime(required=True, format="iso", metadata=said("With its jitter."))
+    occurred_at = fields.AwareDateTime(required=True, format="iso", metadata=said("When it was dealt with."))
     lateness_ms = fields.Float(required=True, allow_none=True)
     command = fields.String(required=True)
     execution_id = fields.UUID(required=True, allow_none=True)
@@ -215,12 +209,12 @@ class BackfilledShape(Shape):
 
     preview = fields.Boolean(required=True)
     paused = fields.Boolean(
-        required=True, metadata=_said("Whether the schedule is paused: what has to wait its turn waits until resumed.")
+        required=True, metadata=said("Whether the schedule is paused: what has to wait its turn waits until resumed.")
     )
     count = fields.Integer(required=True)
     first = fields.AwareDateTime(required=True, allow_none=True, format="iso")
     last = fields.AwareDateTime(required=True, allow_none=True, format="iso")
-    run_before = fields.Integer(required=True, metadata=_said("Due times in the range that were run already."))
+    run_before = fields.Integer(required=True, metadata=said("Due times in the range that were run already."))
     due_times = fields.List(fields.AwareDateTime(format="iso"), required=True)
 
 

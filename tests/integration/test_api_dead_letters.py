@@ -203,7 +203,7 @@ def test_the_command_line_asks_before_it_deals_with_many(weir: Weir, failing: Ap
         weir("run", "fails")
     which = ("--state", "failed", "--command", "fails")
 
-    assert "Name dead letters by ID or filter" in weir("queues", "dead", "requeue").err
+    assert "Name some by ID or filter" in weir("queues", "dead", "requeue").err
     preview = weir("queues", "dead", "requeue", *which, "--dry-run")
     assert preview.out.startswith("3 dead letters would be requeued")
     unsure = weir("queues", "dead", "requeue", *which)

@@ -1,4 +1,7 @@
-"""Down the ladder and up again: what the stream does not take waits on disk, and what has room nowhere is counted."""
+"""Down the ladder and up again: what the stream does not take waits on disk, and what has room nowhere is counted.
+
+One rung after the other, each in both directions, and every way to end on it; they share the stream that is blocked.
+"""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from telemetry.connections import PatientConnection, connect, open_blocking_redis, open_pool, open_redis, require_redis
+from telemetry.connections import connect, open_blocking_redis, open_pool, open_redis, require_redis
 from telemetry.errors import RedisRefused, SettingsInvalid, StoreUnavailable
+from telemetry.patience import PatientConnection
 
 #: Port 1 of the loopback: refuses at once.
 NOBODY_POSTGRES = "postgresql://weir@127.0.0.1:1/weir"

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from fixtures.stacks import eventually
+from fixtures.traps import refuse_rows
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
@@ -323,27 +324,13 @@ def test_a_step_succeeds_once_in_an_execution_whoever_ran_it(
         transaction.add(_row(again, "once"))
 
 
-def _refuse_rows_of(connection: Connection[Any], path: str) -> None:
-    """Let Postgres refuse a ledger row as a full disk would."""
-    connection.execute(
-        "create function refuse() returns trigger language plpgsql as"
-        " $$ begin raise exception using errcode = '53100', message = 'no space left'; end $$"
-    )
-    connection.execute(
-        psycopg.sql.SQL(
-            "create trigger refuse before insert on command_steps for each row when (new.path = {}) execute"
-            " function refuse()"
-        ).format(psycopg.sql.Literal(path))
-    )
-
-
 @pytest.mark.parametrize("pipelined", [False, True])
 def test_a_row_that_postgres_refuses_is_not_the_fault_of_the_step_that_takes_it_along(
     world: World, clock: ManualClock, connection: Connection[Any], pipelined: bool
 ) -> None:
     claim = world.claim()
     ledger, meter = WriteBehindLedger(world.fence(claim)), _meter(clock, claim)
-    _refuse_rows_of(connection, "light")
+    refuse_rows(connection, "command_steps", "path", "light")
     ledger.add(_row(meter, "light"))
 
     with pytest.raises(LedgerBroken), ledger.effect(pipelined=pipelined) as transaction:
@@ -358,7 +345,7 @@ def test_a_flush_that_fails_stops_its_own_run_and_not_the_flusher(
     world: World, clock: ManualClock, connection: Connection[Any]
 ) -> None:
     broken, healthy = world.claim(), world.claim()
-    _refuse_rows_of(connection, "light")
+    refuse_rows(connection, "command_steps", "path", "light")
     ledgers = [WriteBehindLedger(world.fence(claim)) for claim in (broken, healthy)]
     for ledger, claim, path in zip(ledgers, (broken, healthy), ("light", "fine"), strict=True):
         ledger.add(_row(_meter(clock, claim), path))

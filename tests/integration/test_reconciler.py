@@ -1,4 +1,7 @@
-"""Every event that has a row behind it is given back, once, as it was recorded; whoever is killed at it, whenever."""
+"""Every event that has a row behind it is given back, once, as it was recorded; whoever is killed at it, whenever.
+
+Every type that has a row, every reason to begin, and every place to be killed, on the rows of one and the same run.
+"""
 
 from __future__ import annotations
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import pytest
 from fixtures.stacks import eventually
+from fixtures.traps import Killed, Trap
 from psycopg import Connection
 
-from dsl.step import Effect, Step, StepContext, StepParams, StepResult
+from dsl.step import StepContext, StepParams, StepResult
 from telemetry.connections import connect
 from telemetry.events import ExecutionCompleted, ExecutionRetried
 from workers.executions import Execution
@@ -50,37 +51,6 @@ steps:
         - {id: never, type: respond, with: {value: never}}
   - {id: last, type: transform, with: {template: last}}
 """
-
-
-class Trap(Step):
-    """Kills its worker as often as it is told to."""
-
-    type = "trap"
-    effect = Effect.EXTERNAL
-    Params = StepParams
-    deaths: ClassVar[int] = 0
-    runs: ClassVar[int] = 0
-
-    def run(self, params: StepParams, context: StepContext) -> StepResult:
-        Trap.runs += 1
-        if Trap.deaths > 0:
-            Trap.deaths -= 1
-            raise Killed
-        return StepResult("survived")
-
-    def preview(self, params: StepParams, context: StepContext) -> StepResult:
-        return StepResult()
-
-
-class Killed(BaseException):
-    """The worker's process is gone."""
-
-
-@pytest.fixture
-def trapped(world: World) -> World:
-    world.step_types[Trap.type] = Trap()
-    Trap.deaths = Trap.runs = 0
-    return world
 
 
 def patient(world: World) -> Reaper:

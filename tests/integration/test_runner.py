@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from fixtures.stacks import eventually
+from fixtures.traps import refuse_rows
 from psycopg import Connection
 
 from dsl.testing import make_command
@@ -115,14 +116,7 @@ def test_a_claim_that_postgres_refuses_leaves_the_end_it_goes_with_alone(
     first = world.submit(world.load(GREET), {"name": "you"})
     clock.advance(timedelta(milliseconds=1))
     second = world.submit(world.load(GREET), {"name": "you"})
-    connection.execute(
-        "create function refuse() returns trigger language plpgsql as"
-        " $$ begin raise exception using errcode = '53100', message = 'no space left'; end $$"
-    )
-    connection.execute(
-        "create trigger refuse before insert on command_attempts for each row"
-        f" when (new.execution_id = '{second}') execute function refuse()"
-    )
+    refuse_rows(connection, "command_attempts", "execution_id", second)
 
     assert world.runner().run_lane("default") == 1
 
@@ -258,14 +252,7 @@ def test_whoever_looks_sees_what_was_added_before(world: World, connection: Conn
 def test_an_addition_that_postgres_refuses_is_done_again_and_fails_its_own_step(
     world: World, connection: Connection[Any]
 ) -> None:
-    connection.execute(
-        "create function refuse() returns trigger language plpgsql as"
-        " $$ begin raise exception using errcode = '53100', message = 'no space left'; end $$"
-    )
-    connection.execute(
-        "create trigger refuse before insert on fragments for each row when (new.title = 'two')"
-        " execute function refuse()"
-    )
+    refuse_rows(connection, "fragments", "title", "two")
 
     execution = world.run(ADDS)
 

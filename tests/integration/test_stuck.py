@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
+from fixtures.traps import Killed
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
@@ -70,10 +71,6 @@ on_failure:
   - {id: tell, type: command.run, with: {command: leaf, await: true}}
 """,
 }
-
-
-class Killed(BaseException):
-    """The worker's process is gone."""
 
 
 class Unlucky(StepError):
