@@ -62,9 +62,10 @@ check: $(STAMP)  ## format, lint, types, imports, generated documentation: all t
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
 
-# Files stay whole (loadfile): the servers and stacks that a module starts are started once.
+# Files stay whole (loadfile): the servers and stacks that a module starts are started once. In their own order, which
+# has the longest first (tests/fixtures/ordering.py), not by how many tests they have.
 test: $(STAMP)  ## every test, on real servers; ARGS='...' goes to pytest
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-unit: $(STAMP)  ## the tests without servers or processes, in seconds
 	@$(BIN)/pytest tests/unit $(ARGS)

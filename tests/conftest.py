@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 pytest_plugins = [
+    "fixtures.ordering",
     "fixtures.clock",
     "fixtures.folders",
     "fixtures.servers",

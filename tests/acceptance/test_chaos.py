@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chaos.harness import Harness, Run, mixed, points
-from chaos.report import Report
+from chaos.harness import Harness, mixed
 from fixtures.folders import make_open_folder
 from fixtures.stacks import ROOT
 
@@ -18,15 +17,11 @@ from fixtures.stacks import ROOT
 SHORT = 20.0
 
 
-def carried_out(run: Run) -> Report:
-    with make_open_folder() as root:
-        return Harness(run, root, print).carry_out()
-
-
 @pytest.mark.timeout(900)
 @pytest.mark.req("D-01", "D-04", "S-13", "C-11", "C-13", "S-02")
 def test_whatever_is_killed_stopped_or_cut_off_nothing_is_lost_and_nothing_done_twice() -> None:
-    report = carried_out(mixed(seed=11, seconds=SHORT))
+    with make_open_folder() as root:
+        report = Harness(mixed(seed=11, seconds=SHORT), root, print).carry_out()
 
     assert report.differences == [], report.diff()
     assert report.faults
@@ -34,15 +29,6 @@ def test_whatever_is_killed_stopped_or_cut_off_nothing_is_lost_and_nothing_done_
     assert sum(report.events.values()) > 0
     again, set_back, _ = report.redelivered
     assert min(again, set_back) > 0
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.req("D-01")
-def test_workers_killed_at_random_points_of_a_command_leave_every_effect_once() -> None:
-    report = carried_out(points(seed=12, seconds=300.0, number=25))
-
-    assert report.differences == [], report.diff()
-    assert report.points >= 25
 
 
 def processes_of(folder: Path) -> list[str]:
