@@ -72,8 +72,11 @@ def _execute(argv: list[str]) -> NoReturn:
 
 
 def _guard(argv: list[str], parent: int, stop_signal: int) -> int:
+    # A signal that comes before we can pass it on waits: it would end us alone, and the server would live on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     server = os.fork()
     if server == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _execute(argv)
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -81,6 +84,7 @@ def _guard(argv: list[str], parent: int, stop_signal: int) -> int:
 
     for number in _PASSED_ON:
         signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     orphaned = False
     while True:
         done, status = os.waitpid(server, os.WNOHANG)

@@ -142,7 +142,10 @@ def test_what_is_older_than_the_window_does_not_count(budgets: Budgets, connecti
     assert granted(budget) == 2
     assert budget.forget() == 0
     connection.execute("update retry_counts set minute = minute - %s * interval '1 minute'", [2 * MINUTES])
-    assert budget.forget() == 3
+    counted = connection.execute("select count(*) from retry_counts").fetchone()
+    assert counted is not None
+    assert budget.forget() == counted[0] >= 3  # a row more where a minute ended meanwhile
+    assert connection.execute("select count(*) from retry_counts").fetchone() == (0,)
 
 
 def test_what_was_begun_long_ago_is_not_handed_over(budgets: Budgets, clock: ManualClock) -> None:
