@@ -27,7 +27,7 @@ from telemetry.errors import StoreTooSlow, StoreUnavailable
 from telemetry.ids import least_id_at, unix_ms_of
 from telemetry.partitions import list_partitions
 from telemetry.sql import queries
-from telemetry.transport import GRACE, Epoch, Watermark, list_epochs, settled, watermark
+from telemetry.transport import SILENCE, Epoch, Watermark, list_epochs, settled, watermark
 
 SQL = queries(__file__)
 
@@ -140,12 +140,13 @@ class Completeness:
         }
 
 
-def verify(
+def verify(  # noqa: PLR0913 - one keyword per limit
     connection: Connection[Any],
     since: datetime,
     until: datetime,
     *,
-    grace: timedelta = GRACE,
+    silence: timedelta = SILENCE,
+    grace: timedelta | None = None,
     patience: timedelta | None = None,
 ) -> Completeness:
     """What is missing of a stretch of time. Reads only; each statement looks at a bounded number of rows.
@@ -154,7 +155,8 @@ def verify(
         connection: To a migrated database, in autocommit mode.
         since: From when; aware.
         until: Up to when, not included; aware.
-        grace: How long an event may be on its way.
+        silence: How long a producer may not be heard of before it counts as gone.
+        grace: How long an event may be on its way; as long unless given.
         patience: How long all of it may take.
 
     Raises:
@@ -164,7 +166,7 @@ def verify(
     since = max(since, _BEGINNING)
     deadline = None if patience is None else monotonic() + patience.total_seconds()
     try:
-        mark = watermark(connection)
+        mark = watermark(connection, silence)
         before = list_epochs(connection, since, until, mark)
         checked_until = max(since, min(until, mark.cutoff(grace)))
         kept, gone = kept_stretches(connection, since, checked_until)
@@ -220,7 +222,7 @@ def slices(
         first_id = following
 
 
-def look_at_completeness(connection: Connection[Any]) -> dict[str, str]:
+def look_at_completeness(connection: Connection[Any], silence: timedelta = SILENCE) -> dict[str, str]:
     """How the account of events stands, at the cost of a few rows: `ok`, or what is wrong, by what was looked at.
 
     `stream`: whether anything arrives; `watermark`: whether a producer holds back what is old; `producers`: whether
@@ -230,7 +232,7 @@ def look_at_completeness(connection: Connection[Any]) -> dict[str, str]:
         StoreUnavailable: Postgres did not answer.
     """
     try:
-        mark = watermark(connection)
+        mark = watermark(connection, silence)
         found = connection.execute(SQL["standing"]).fetchone()
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnavailable(f"the account of events could not be read: {error}") from error

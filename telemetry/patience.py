@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Self, TypeVar, cast
@@ -26,9 +26,11 @@ class _OneGo(psycopg.Pipeline):
 
     Attributes:
         failed: The cursor whose statement failed first, if one did.
+        meanwhile: Called once everything is sent, while the server works on it; must not raise.
     """
 
     failed: object = None
+    meanwhile: Callable[[], None] | None = None
     _is_over = False
 
     def unanswered(self) -> set[object]:
@@ -77,6 +79,8 @@ class _OneGo(psycopg.Pipeline):
                 self.command_queue.popleft()()
             if not flush:
                 yield from send(self.pgconn)
+                if self.meanwhile is not None:
+                    self.meanwhile()
         yield from super()._fetch_gen(flush=flush)
 
 

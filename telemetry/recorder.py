@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol
@@ -84,6 +84,19 @@ class RecorderStats:
     adopted: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Events that are told of once it is known that they happened.
+
+    Attributes:
+        events: In order.
+        encoded: Each of them; none where each is to be recorded by itself.
+    """
+
+    events: Sequence[Event] = ()
+    encoded: Sequence[bytes] = ()
+
+
 class Recorder(Protocol):
     """What everybody holds who records.
 
@@ -95,6 +108,14 @@ class Recorder(Protocol):
 
     def record(self, event: Event) -> None:
         """Take an event. Never raises; never waits (except in synchronous mode)."""
+        ...
+
+    def prepare(self, events: Sequence[Event]) -> Prepared:
+        """Do for events what can be done before it is known whether they happen. Never raises; never waits."""
+        ...
+
+    def record_prepared(self, prepared: Prepared) -> None:
+        """Take them, as `record` would."""
         ...
 
     def flush(self, timeout: timedelta = FLUSH_TIMEOUT) -> bool:
@@ -126,6 +147,12 @@ class NullRecorder:
 
     def record(self, event: Event) -> None:
         """Forget it."""
+
+    def prepare(self, events: Sequence[Event]) -> Prepared:
+        return Prepared()
+
+    def record_prepared(self, prepared: Prepared) -> None:
+        """Forget them."""
 
     def flush(self, timeout: timedelta = FLUSH_TIMEOUT) -> bool:
         return True
@@ -219,6 +246,23 @@ class BufferedRecorder:
                 self._ring()
         except Exception:  # noqa: BLE001 - nothing about telemetry may fail its caller; it is counted
             self._drop(event)
+
+    def prepare(self, events: Sequence[Event]) -> Prepared:
+        try:
+            encoded = [self._encode(event) for event in events] if _TYPES.issuperset(map(type, events)) else []
+        except Exception:  # noqa: BLE001 - which one it is shows when each is recorded by itself
+            encoded = []
+        return Prepared(events, encoded)
+
+    def record_prepared(self, prepared: Prepared) -> None:
+        buffer, encoded = self._buffer, prepared.encoded
+        if not encoded or len(buffer) + self._outbox.held + len(encoded) > self._bound:
+            for event in prepared.events:
+                self.record(event)
+            return
+        buffer.extend(encoded)
+        if len(buffer) >= self._ring_at:
+            self._ring()
 
     def flush(self, timeout: timedelta = FLUSH_TIMEOUT) -> bool:
         if self._closing:

@@ -117,6 +117,13 @@ class TelemetrySettings:
         minimum=timedelta(milliseconds=10),
         maximum=timedelta(seconds=20),
     )
+    producer_silence: timedelta = setting(
+        timedelta(seconds=30),
+        "How long a recorder may not be heard of before it counts as gone, and how long an event may be on its way"
+        " before its row is compared; more than twice `alive_interval`.",
+        minimum=timedelta(seconds=1),
+        maximum=timedelta(minutes=10),
+    )
     stream_timeout: timedelta = setting(
         timedelta(milliseconds=250), "How long one write to the stream may take.", minimum=timedelta(milliseconds=10)
     )

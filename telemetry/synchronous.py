@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -15,7 +15,7 @@ from telemetry.connections import ANSWER_MARGIN
 from telemetry.events import MEASURES, Event, Measures
 from telemetry.forks import renew_in_children
 from telemetry.patience import PatientConnection
-from telemetry.recorder import CLOSE_TIMEOUT, FLUSH_TIMEOUT, RecorderStats, type_of
+from telemetry.recorder import CLOSE_TIMEOUT, FLUSH_TIMEOUT, Prepared, RecorderStats, type_of
 from telemetry.rows import RowEncoder
 from telemetry.store import insert_events, prepare_session
 from telemetry.throttle import Throttle
@@ -72,6 +72,13 @@ class SynchronousRecorder:
             else:
                 self._stored += 1
                 self._is_reachable = True
+
+    def prepare(self, events: Sequence[Event]) -> Prepared:
+        return Prepared(events)
+
+    def record_prepared(self, prepared: Prepared) -> None:
+        for event in prepared.events:
+            self.record(event)
 
     def flush(self, timeout: timedelta = FLUSH_TIMEOUT) -> bool:
         return True

@@ -18,14 +18,14 @@ from psycopg.types.range import Range
 
 from telemetry.clock import to_unix_us
 from telemetry.ids import least_id_at
+from telemetry.settings import TelemetrySettings
 from telemetry.sql import queries
 
 SQL = queries(__file__)
 
-#: A producer that was not heard of for so long, while others were, is not waited for. Idle ones are every 5 s.
-SILENCE: Final = timedelta(seconds=30)
-#: Rows whose event may be on its way are not looked at: how long that takes, at most, where the stream is read.
-GRACE: Final = timedelta(seconds=30)
+#: A producer that was not heard of for so long, while others were, is not waited for. Idle ones are every 5 s. Nor are
+#: rows looked at whose event may be on its way: that takes as long, at most, where the stream is read.
+SILENCE: Final = TelemetrySettings.producer_silence
 
 #: How types begin whose every event has a row behind it: it can be made again.
 HAVE_ROWS: Final = ("command.execution.", "dsl.step.", "fragment.", "schedule.")
@@ -42,17 +42,19 @@ class Watermark:
         at: Whatever occurred before was handed over by every producer that is heard of.
         transport_at: When the newest batch arrived; now, if no producer is to be heard of.
         held_by: The producer that holds what is oldest, if there is one.
-        silent: Producers that have not been heard of for `SILENCE` and have not said that they end; not waited for.
+        silent: Producers that have not been heard of for `silence` and have not said that they end; not waited for.
+        silence: How long that is.
     """
 
     at: datetime
     transport_at: datetime
     held_by: str | None
     silent: Sequence[str]
+    silence: timedelta
 
-    def cutoff(self, grace: timedelta = GRACE) -> datetime:
-        """Rows of before this have their event by now, or it is missing."""
-        return min(self.at, self.transport_at - grace)
+    def cutoff(self, grace: timedelta | None = None) -> datetime:
+        """Rows of before this have their event by now, or it is missing; `grace` in place of `silence`."""
+        return min(self.at, self.transport_at - (self.silence if grace is None else grace))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,14 +124,18 @@ class Epoch:
         return not self.has_faults or (self.is_healed and not self.lost)
 
 
-def watermark(connection: Connection[Any]) -> Watermark:
+def watermark(connection: Connection[Any], silence: timedelta = SILENCE) -> Watermark:
     """Up to when the stream has told everything.
+
+    Args:
+        connection: To a migrated database.
+        silence: How long a producer may not be heard of before it is not waited for.
 
     Raises:
         psycopg.Error: Postgres did not answer.
     """
     with connection.cursor(row_factory=class_row(Watermark)) as cursor:
-        found = cursor.execute(SQL["watermark"], {"silence": SILENCE}).fetchone()
+        found = cursor.execute(SQL["watermark"], {"silence": silence}).fetchone()
     assert found is not None  # noqa: S101 - an aggregate has a row
     return found
 
@@ -140,7 +146,7 @@ def list_epochs(connection: Connection[Any], since: datetime, until: datetime, m
         "since": since,
         "until_id": least_id_at(to_unix_us(until)),
         "transport_at": mark.transport_at,
-        "silence": SILENCE,
+        "silence": mark.silence,
     }
     with connection.cursor(row_factory=dict_row) as cursor:
         return [_epoch(row) for row in cursor.execute(SQL["epochs"], bounds)]

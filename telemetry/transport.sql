@@ -21,7 +21,8 @@ select stream.transport_at,
     (select producer from live order by holds_since limit 1) as held_by,
     array(
         select producer from recent where is_open and heard_at < newest - %(silence)s::interval order by heard_at desc limit 100
-    ) as silent
+    ) as silent,
+    %(silence)s::interval as silence
 from stream;
 
 -- name: epochs

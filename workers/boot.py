@@ -248,7 +248,12 @@ def make_reconciler(resources: Resources) -> Reconciler:
         autocommit=True,
         statement_timeout=STATEMENT_TIMEOUT,
     )
-    return Reconciler(connecting, resources.pseudonyms.user, measures=resources.step_types.measures)
+    return Reconciler(
+        connecting,
+        resources.pseudonyms.user,
+        measures=resources.step_types.measures,
+        silence=resources.workers.dsl.telemetry.producer_silence,
+    )
 
 
 def reconcile(reconciler: Reconciler) -> None:
@@ -343,7 +348,9 @@ def ask_for_reconciliation(resources: Resources) -> None:
         StoreUnavailable: Postgres did not answer.
     """
     with reaching_store(), resources.pool.connection() as connection:
-        if not is_wanted(connection, resources.workers.reconcile_interval):
+        if not is_wanted(
+            connection, resources.workers.reconcile_interval, resources.workers.dsl.telemetry.producer_silence
+        ):
             return
     ask_for(resources.broker, RECONCILE)
 

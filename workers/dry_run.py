@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -71,10 +72,9 @@ class DryRunLedger:
     def release(self, release: Release) -> None:
         """Nothing of a dry run is kept: the next attempt begins anew."""
         self.rollback()
-        self._fence.announce(self._fence.end(Batch(), lambda connection: self._fence.release(connection, release)))
+        self._fence.tell(self._fence.end(Batch(), lambda connection: self._fence.release(connection, release)))
 
     def finish(self, outcome: Outcome, companion: Companion | None = None) -> None:
         self.rollback()
-        event = self._fence.end(self._batch, lambda connection: self._fence.finish(connection, outcome), companion)
-        self._fence.emit(self._batch)
-        self._fence.announce(event)
+        write = partial(self._fence.finish, outcome=outcome)
+        self._fence.tell(self._fence.end(self._batch, write, companion))

@@ -274,8 +274,9 @@ class Executions:
             StoreUnavailable: Postgres did not answer.
         """
         now_us = self._clock.unix_us()
-        event_id = mint(now_us) if self._recorder.enabled else None
-        return Acceptance(submission, new_id(now_us), self._space_id(submission.space), now_us, event_id)
+        execution_id = new_id(now_us)
+        event_id = execution_id.bytes if self._recorder.enabled else None
+        return Acceptance(submission, execution_id, self._space_id(submission.space), now_us, event_id)
 
     def announce(self, acceptance: Acceptance) -> None:
         """Record the event of an acceptance whose row is committed."""

@@ -25,7 +25,7 @@ from psycopg_pool import ConnectionPool
 
 from dsl.errors import FenceLost, LedgerBroken, LedgerUnavailable
 from dsl.executor import Outcome
-from dsl.instrumentation import DescribeError, SlowestStep, Totals, events_of
+from dsl.instrumentation import DescribeError, SlowestStep, Totals
 from telemetry.clock import Clock, from_unix_us, to_unix_us
 from telemetry.connections import is_connection_loss
 from telemetry.events import (
@@ -47,6 +47,7 @@ from workers.hints import Hints
 from workers.ledger_rows import Batch, lists_of, rows_of
 from workers.slots import wake_next
 from workers.submissions import Acceptance
+from workers.telling import Telling
 
 #: What Postgres says to whoever writes for an execution that is not his any more (`fence_lost` in the schema).
 FENCE_LOST = "WF001"
@@ -192,7 +193,7 @@ class Fence:
 
     def end(
         self, batch: Batch, write: Callable[[Connection[Any]], Ending], companion: Companion | None = None
-    ) -> Event | None:
+    ) -> Telling:
         """Insert ledger rows together with how an attempt ended, in one transaction and one round trip.
 
         Args:
@@ -201,7 +202,7 @@ class Fence:
             companion: Goes along; where it is what Postgres refuses, the end is written without it.
 
         Returns:
-            Its event, to be announced.
+            What to `tell` of it.
 
         Raises:
             LedgerError: As `effect`.
@@ -213,22 +214,24 @@ class Fence:
                 raise
             return self._end(batch, write, None)
 
-    def _end(
-        self, batch: Batch, write: Callable[[Connection[Any]], Ending], companion: Companion | None
-    ) -> Event | None:
+    def _end(self, batch: Batch, write: Callable[[Connection[Any]], Ending], companion: Companion | None) -> Telling:
         theirs: set[object] = set()
+        telling = Telling(self.recorder, self.scope, batch)
         with self._connection() as connection, done_again(), own_statements(lambda: sent.failed not in theirs):
             with connection.in_one_go() as sent:
                 if batch:
                     theirs |= self._write(connection, batch)
                 ending = write(connection)
+                telling.ending = ending.event
                 if companion is not None:
                     companion.ask(connection)
+                sent.meanwhile = telling.make_ready
             if companion is not None:
                 companion.hear()
             # What is written for this execution asks for the fence by itself: where it did not hold, nothing was.
             # Others may have been woken, which is right at any time.
-            return self.settle(ending)
+            self.settle(ending)
+        return telling
 
     def settle(self, ending: Ending) -> Event | None:
         """See that it was written; its event, to be announced after the commit.
@@ -285,10 +288,16 @@ class Fence:
 
     def emit(self, batch: Batch) -> None:
         """Record the events of rows that are committed, and wake whoever runs what was accepted with them."""
-        for row in batch.rows:
-            for event in events_of(self.scope, row):
-                self.recorder.record(event)
-        for child in batch.accepted():
+        self._tell(Telling(self.recorder, self.scope, batch))
+
+    def tell(self, telling: Telling) -> None:
+        """The same of what `end` has committed, and wake who can go on."""
+        self._tell(telling)
+        self._wake()
+
+    def _tell(self, telling: Telling) -> None:
+        telling.tell()
+        for child in telling.batch.accepted():
             self._announce(accept(child, self.claim))
 
     def finish(self, connection: Connection[Any], outcome: Outcome) -> Ending:
@@ -409,6 +418,9 @@ class Fence:
         """After the commit of how an attempt ended: record its event, and wake who can go on. Never raises."""
         if event is not None:
             self.recorder.record(event)
+        self._wake()
+
+    def _wake(self) -> None:
         if self.hints is not None:
             for lane in self.woken:
                 self.hints.wake(lane, self.claim.correlation_id, self.claim.id)

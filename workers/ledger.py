@@ -150,9 +150,9 @@ class WriteBehindLedger:
     def _end(self, write: Callable[[Connection[Any]], Ending], companion: Companion | None = None) -> None:
         with self._lock:
             self._check()
-            event = self._fence.end(self._pending, write, companion)
-            self._emit()
-            self._fence.announce(event)
+            telling = self._fence.end(self._pending, write, companion)
+            self._begin_anew()
+            self._fence.tell(telling)
 
     def _show(self) -> None:
         """Commit what waits, if the next statement could see the difference."""
@@ -168,11 +168,16 @@ class WriteBehindLedger:
 
     def _emit(self, batch: Batch | None = None) -> None:
         """What waited, and what came after it, is committed."""
-        committed, self._pending = self._pending, Batch()
-        self._additions = 0
+        committed = self._begin_anew()
         self._fence.emit(committed)
         if batch is not None:
             self._fence.emit(batch)
+
+    def _begin_anew(self) -> Batch:
+        """Nothing waits any more; what did."""
+        committed, self._pending = self._pending, Batch()
+        self._additions = 0
+        return committed
 
     def _check(self) -> None:
         if self._broken is not None:

@@ -2,12 +2,17 @@
 -- index: that of the event id.
 
 -- name: queued
--- Executions that were accepted.
+-- Executions that were accepted. index: primary key, command_executions_queued_events.
+with found as (
+    select id from command_executions where id = any(%(ids)s) and queued_event_id = id
+    union all
+    select id from command_executions where queued_event_id = any(%(ids)s) and queued_event_id <> id
+)
 select queued_event_id as event_id, queued_at, priority,
     correlation_id, request_source, user_name, space_id, id as execution_id, parent_id, slug, definition_hash, dry_run,
     0 as attempt
 from command_executions
-where queued_event_id = any(%(ids)s);
+where id in (select id from found);
 
 -- name: final
 -- Executions that have ended.

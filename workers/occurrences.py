@@ -245,8 +245,9 @@ class Occurrences:
             return None
         enabled = self._recorder.enabled
         event_id = mint(journal.now_us) if enabled else None
-        queued_id = mint(journal.now_us) if enabled else None
-        acceptance = Acceptance(submission, new_id(journal.now_us), schedule.space_id, journal.now_us, queued_id)
+        execution_id = new_id(journal.now_us)
+        queued_id = execution_id.bytes if enabled else None
+        acceptance = Acceptance(submission, execution_id, schedule.space_id, journal.now_us, queued_id)
         try:
             insert(connection, acceptance)
         except ConcurrencyFull:

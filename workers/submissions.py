@@ -67,7 +67,8 @@ class Acceptance:
         id: Of the execution.
         space_id: Row of `spaces`.
         queued_at_us: When.
-        event_id: Of its `command.execution.queued`, 16 bytes; none while telemetry is off.
+        event_id: Of its `command.execution.queued`, 16 bytes; none while telemetry is off. The same as `id` where that
+            was minted in the same moment: then no index of its own is needed to find it.
     """
 
     submission: Submission

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from telemetry.clock import Clock, SystemClock
 from telemetry.events import Event, event_type
 from telemetry.ids import new_id
 from telemetry.privacy import Pseudonyms
-from telemetry.recorder import RecorderStats
+from telemetry.recorder import Prepared, RecorderStats
 from workers.alarm import Alarm
 from workers.executions import Claim, Execution, Executions, Submission
 from workers.failures import Failures
@@ -49,6 +49,13 @@ class RememberingRecorder:
 
     def record(self, event: Event) -> None:
         self.events.append(event)
+
+    def prepare(self, events: Sequence[Event]) -> Prepared:
+        return Prepared(events)
+
+    def record_prepared(self, prepared: Prepared) -> None:
+        for event in prepared.events:
+            self.record(event)
 
     def flush(self, timeout: timedelta = timedelta(0)) -> bool:
         return True

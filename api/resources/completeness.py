@@ -10,7 +10,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.resources.answers import json_answer
-from api.resources.context import resources
+from api.resources.context import resources, settings
 from api.resources.telemetry import EARLIEST, blueprint
 from api.schemas.completeness import CompletenessQuery, CompletenessShape, TelemetryHealthShape
 from telemetry.completeness import look_at_completeness, verify
@@ -37,7 +37,7 @@ class Completeness(MethodView):
         except OverflowError:
             since = EARLIEST
         with reaching_store(), resources().pool.connection() as connection:
-            found = verify(connection, since, until, patience=PATIENCE)
+            found = verify(connection, since, until, silence=settings().telemetry.producer_silence, patience=PATIENCE)
         return json_answer(found.public())
 
 
@@ -50,6 +50,6 @@ class TelemetryHealth(MethodView):
     def get(self) -> Response:
         """Say how the account of events stands: whether they arrive, and whether some are known to be missing."""
         with reaching_store(), resources().pool.connection() as connection:
-            checks = look_at_completeness(connection)
+            checks = look_at_completeness(connection, settings().telemetry.producer_silence)
         is_well = all(state == "ok" for state in checks.values())
         return json_answer({"status": "ok" if is_well else "degraded", "checks": checks})

@@ -63,8 +63,12 @@ _SETTINGS = {
 #: Settings of recorders that have a spool: little memory, so that disk and drops have their turn too.
 _SPOOLING = {"WEIR_TELEMETRY_BUFFER_MAX_EVENTS": "300"}
 
-#: Settings of the reconciler, where there is one.
-_RECONCILING = {"WEIR_WORKER_RECONCILE_INTERVAL": "2s"}
+#: Settings of the reconciler, where there is one. Who is stopped for longer than this counts as gone, and comes back.
+_RECONCILING = {
+    "WEIR_WORKER_RECONCILE_INTERVAL": "2s",
+    "WEIR_TELEMETRY_ALIVE_INTERVAL": "1s",
+    "WEIR_TELEMETRY_PRODUCER_SILENCE": "5s",
+}
 
 #: What runs beside `weir up` unless a run says otherwise.
 _BESIDE = {"worker-2": "worker", "scheduler-2": "scheduler", "sink-2": "sink"}

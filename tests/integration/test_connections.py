@@ -9,6 +9,7 @@ from threading import Thread
 
 import psycopg
 import pytest
+from fixtures.stacks import eventually
 from psycopg.errors import UniqueViolation
 from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolTimeout
@@ -216,6 +217,25 @@ def test_a_result_that_is_asked_for_in_between_is_there(connection: PatientConne
         later = connection.execute("select 2")
         connection.control(b"commit")
     assert later.fetchone() == (2,)
+
+
+def test_while_the_server_works_on_what_was_sent_something_else_is_done(
+    connection: PatientConnection, database_url: str
+) -> None:
+    seen = []
+    with connect(database_url, name="weir test", autocommit=True) as other:
+
+        def look() -> None:
+            held = "select count(*) from pg_locks where locktype = 'advisory' and granted"
+            eventually(lambda: other.execute(held).fetchone() == (1,))
+            seen.append("the lock is taken")
+
+        with connection.in_one_go() as sent:
+            sent.meanwhile = look
+            connection.execute("select pg_advisory_lock(%s)", [1])
+            assert seen == []
+
+    assert seen == ["the lock is taken"]
 
 
 def test_what_fails_in_one_go_undoes_all_of_it_and_spares_the_connection(connection: PatientConnection) -> None:

@@ -58,9 +58,8 @@ def given(servers: Servers) -> dict[str, str]:
 
 
 @pytest.mark.req("D-05")
-@pytest.mark.parametrize("options", [(), ("-n", "2")])
-def test_every_test_has_a_database_of_its_own_and_an_empty_redis(folder: Path, options: tuple[str, ...]) -> None:
-    done = run_pytest(folder, *options, WEIRTEST_SERVERS="embedded")
+def test_every_test_has_a_database_of_its_own_and_an_empty_redis(folder: Path) -> None:
+    done = run_pytest(folder, "-n", "2", WEIRTEST_SERVERS="embedded")
 
     assert "3 passed" in done.stdout, done.stdout
 

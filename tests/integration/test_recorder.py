@@ -97,6 +97,33 @@ def test_events_travel_many_an_entry_and_each_by_itself(make_recorder: MakeRecor
 
 
 @pytest.mark.req("S-02")
+def test_what_is_prepared_travels_as_what_is_recorded_and_not_before(make_recorder: MakeRecorder, redis: Redis) -> None:
+    recorder, events = make_recorder(replace(PATIENT, batch_size=5)), [make_step(make_scope()) for _ in range(5)]
+
+    prepared = recorder.prepare(events)
+    assert recorder.stats().waiting == 0
+    recorder.record_prepared(prepared)
+    wait_for_entry(redis)  # a full batch rings
+
+    ((_, found),) = batches(redis)
+    assert [msgspec.msgpack.decode(data, type=type(event)) for data, event in zip(found, events, strict=True)] == events
+
+
+@pytest.mark.req("C-13")
+def test_what_is_prepared_and_cannot_be_recorded_is_counted_one_by_one(lonely: MakeRecorder) -> None:
+    scope = make_scope()
+    broken: Any = make_step(scope, step_path=object())
+    recorder = lonely(replace(PATIENT, buffer_max_events=100))
+
+    recorder.record_prepared(recorder.prepare([make_step(scope), broken, make_step(scope)]))
+    assert (recorder.stats().waiting, recorder.stats().dropped) == (2, {"dsl.step.executed": 1})
+    recorder.record_prepared(recorder.prepare([make_step(scope) for _ in range(110)]))
+
+    assert recorder.stats().dropped == {"dsl.step.executed": 1 + 12}
+    eventually(lambda: recorder.stats().waiting == 100)
+
+
+@pytest.mark.req("S-02")
 def test_a_full_batch_goes_without_waiting_for_its_age(make_recorder: MakeRecorder, redis: Redis) -> None:
     recorder = make_recorder(replace(PATIENT, batch_size=10))
     scope = make_scope()

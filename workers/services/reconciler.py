@@ -38,7 +38,7 @@ from telemetry.ids import least_id_at
 from telemetry.rows import MalformedEvent, RowEncoder
 from telemetry.sql import queries
 from telemetry.store import insert_new_events
-from telemetry.transport import GRACE, SILENCE, watermark
+from telemetry.transport import SILENCE, watermark
 from workers.executions import reaching_store
 from workers.ledger_events import Hide, make_events
 
@@ -97,13 +97,15 @@ class Reconciler:
         hide: Hide,
         *,
         measures: Measures = MEASURES,
-        grace: timedelta = GRACE,
+        silence: timedelta = SILENCE,
+        grace: timedelta | None = None,
         slice_rows: int = SLICE_ROWS,
         at_once: int = AT_ONCE,
     ) -> None:
         self._connect = connect
         self._hide = hide
         self._rows = RowEncoder(measures)
+        self._silence = silence
         self._grace = grace
         self._slice_rows = slice_rows
         self._most = at_once
@@ -117,9 +119,9 @@ class Reconciler:
         deadline = monotonic() + patience.total_seconds()
         result = ReconcileResult()
         with reaching_store(), closing(self._connect()) as connection:
-            note_gaps(connection)
+            note_gaps(connection, self._silence)
             # Fixed for this round: while it goes on, the watermark does too.
-            cutoff = watermark(connection).cutoff(self._grace)
+            cutoff = watermark(connection, self._silence).cutoff(self._grace)
             self._begin(connection, cutoff)
             while self._step(connection, cutoff, result) and monotonic() < deadline:
                 pass
@@ -220,23 +222,23 @@ class Reconciler:
         return len(connection.execute(SQL["finish"], {"until": occurred_at(place)}).fetchall())
 
 
-def note_gaps(connection: Connection[Any]) -> None:
+def note_gaps(connection: Connection[Any], silence: timedelta = SILENCE) -> None:
     """Note producers of which something is missing that nobody has seen yet.
 
     Raises:
         psycopg.Error: Postgres did not answer.
     """
-    at = watermark(connection).transport_at
-    connection.execute(SQL["note_gaps"], {"transport_at": at, "silence": SILENCE})
+    at = watermark(connection, silence).transport_at
+    connection.execute(SQL["note_gaps"], {"transport_at": at, "silence": silence})
 
 
-def is_wanted(connection: Connection[Any], interval: timedelta) -> bool:
+def is_wanted(connection: Connection[Any], interval: timedelta, silence: timedelta = SILENCE) -> bool:
     """Whether the reconciler should go round now: `interval` after the last time, sooner if something is missing.
 
     Raises:
         psycopg.Error: Postgres did not answer.
     """
-    note_gaps(connection)
+    note_gaps(connection, silence)
     parameters = {"interval": interval, "pause": PAUSE}
     return bool(connection.cursor(row_factory=scalar_row).execute(SQL["is_wanted"], parameters).fetchone())
 

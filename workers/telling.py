@@ -1,0 +1,41 @@
+"""What is told of a transaction once it is committed: its events, made ready while Postgres works on it."""
+
+from __future__ import annotations
+
+from dsl.instrumentation import events_of
+from telemetry.events import Event, Scope
+from telemetry.recorder import Prepared, Recorder
+from workers.ledger_rows import Batch
+
+
+class Telling:
+    """The events of ledger rows, and of how their attempt ended.
+
+    Attributes:
+        batch: The rows.
+        ending: Of the attempt's end, if it has an event.
+    """
+
+    def __init__(self, recorder: Recorder, scope: Scope, batch: Batch) -> None:
+        self._recorder = recorder
+        self._scope = scope
+        self._prepared: Prepared | None = None
+        self.batch = batch
+        self.ending: Event | None = None
+
+    def make_ready(self) -> None:
+        """Do all of it but the telling. Never raises: what cannot be made shows when it is told."""
+        try:
+            self._prepared = self._prepare()
+        except Exception:  # noqa: BLE001 - nobody's statement must fail for it
+            self._prepared = None
+
+    def tell(self) -> None:
+        """Record the events: the transaction is committed."""
+        self._recorder.record_prepared(self._prepared or self._prepare())
+
+    def _prepare(self) -> Prepared:
+        events = [event for row in self.batch.rows for event in events_of(self._scope, row)]
+        if self.ending is not None:
+            events.append(self.ending)
+        return self._recorder.prepare(events)
