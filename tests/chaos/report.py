@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import msgspec
 from chaos.completeness import Verdict
 from chaos.differences import Difference
 from chaos.disk import Disk
@@ -144,7 +143,7 @@ class Report:
     def write(self, path: Path) -> None:
         """All of it, as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2, default=str) + "\n", encoding="utf-8")
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self, enc_hook=str), indent=2) + b"\n")
 
 
 def tally_up(report: Report, orders: Sequence[Order], facts: Facts, tally: Tally) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from chaos.completeness import Verdict
+from chaos.differences import Difference
 from chaos.facts import AttemptFact, ExecutionFact, Facts, OccurrenceFact, ScheduleFact
 from chaos.orders import Order
 from chaos.recipes import ALL, BY_SLUG, FAMILY, SIX, SLOW, Recipe
-from chaos.report import recoveries
+from chaos.report import Report, recoveries
 from chaos.schedules import WANTED
 from chaos.truth import judge
 
@@ -279,3 +283,14 @@ def test_recovery_is_measured_from_the_kill_to_the_next_attempt() -> None:
 
     assert recoveries(Facts(attempts=[lost, again]), {"w": 7}, {7: kill_us}) == [3.0]
     assert recoveries(Facts(attempts=[lost, again]), {"w": 7}, {}) == []
+
+
+def test_a_report_is_written_with_all_its_counts(tmp_path: Path) -> None:
+    report = Report(1, 60.0, dropped=Counter(a=2), differences=[Difference("events", NOW, 1, 2)])
+    report.verdict = Verdict(is_complete=False, missing={}, gone=Counter({"http.request.completed": 13}))
+
+    report.write(tmp_path / "new" / "report.json")
+
+    found = json.loads((tmp_path / "new" / "report.json").read_text())
+    assert (found["seed"], found["dropped"], found["verdict"]["gone"]) == (1, {"a": 2}, {"http.request.completed": 13})
+    assert found["differences"][0]["check"] == "events"
