@@ -286,7 +286,7 @@ def test_recovery_is_measured_from_the_kill_to_the_next_attempt() -> None:
 
 
 def test_a_report_is_written_with_all_its_counts(tmp_path: Path) -> None:
-    report = Report(1, 60.0, dropped=Counter(a=2), differences=[Difference("events", NOW, 1, 2)])
+    report = Report(1, 60.0, dropped=Counter(a=2), differences=[Difference("events", "rows", {1}, 2)])
     report.verdict = Verdict(is_complete=False, missing={}, gone=Counter({"http.request.completed": 13}))
 
     report.write(tmp_path / "new" / "report.json")
