@@ -169,11 +169,11 @@ def _tail(epoch: Item) -> str:
 
 _EPOCHS = (
     Column("PRODUCER", lambda epoch: epoch["producer"]),
-    Column("BEGAN", lambda epoch: local_time(epoch["started_at"])),
-    Column("STATE", lambda epoch: epoch["state"]),
-    Column("GIVEN", lambda epoch: str(epoch["given"]), right=True),
+    Column("BEGAN", lambda epoch: local_time(epoch["started_at"]), leaves=1),
+    Column("STATE", lambda epoch: epoch["state"], leaves=3),
+    Column("GIVEN", lambda epoch: str(epoch["given"]), right=True, leaves=2),
     Column("MISSING", _ranges, shrinks=True),
-    Column("DROPPED", _dropped, shrinks=True),
+    Column("DROPPED", _dropped, shrinks=True, least=20),
     Column("TAIL", _tail),
     Column("HEALED", lambda epoch: "yes" if epoch["healed"] else "no"),
 )
