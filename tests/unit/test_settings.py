@@ -58,4 +58,5 @@ def test_a_process_with_nothing_to_do_has_time_to_say_so_twice(tmp_path: Path, a
     with pytest.raises(SettingsInvalid, match="WEIR_TELEMETRY_PRODUCER_SILENCE is not more than twice"):
         settings(tmp_path, TELEMETRY_ALIVE_INTERVAL=alive, TELEMETRY_PRODUCER_SILENCE=silence)
 
-    assert settings(tmp_path, TELEMETRY_ALIVE_INTERVAL="1s", TELEMETRY_PRODUCER_SILENCE="3s").telemetry
+    apart = settings(tmp_path, TELEMETRY_ALIVE_INTERVAL="1s", TELEMETRY_PRODUCER_SILENCE="3s").telemetry
+    assert apart.producer_silence > 2 * apart.alive_interval
