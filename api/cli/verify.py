@@ -100,7 +100,8 @@ def _behind(window: Item) -> str:
     """Why the newest of it is not known, and where to look."""
     until, heard, held = (datetime.fromisoformat(window[name]) for name in ("until", "heard_at", "watermark"))
     if until - heard >= heard - held:
-        return f"Nothing was heard of since {local_time(window['heard_at'])}: does a sink run and reach its servers?"
+        since = local_time(window["heard_at"])
+        return f"Nothing was heard of since {since}: no sink stores anything, or nothing was recorded after a crash."
     since = local_time(window["watermark"])
     return f"{window['held_by']} holds back what occurred since {since}: `weir health NAME` and `GET /readyz` say why."
 
