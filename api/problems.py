@@ -216,7 +216,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("store.unavailable", 503, "Postgres is away", "Postgres did not answer. Nothing was accepted.", _LATER),
     Kind("store.too_slow", 503, "Postgres takes too long", "A statement took longer than `WEIR_API_STATEMENT_TIMEOUT`,"
          " most often waiting for a row that a running command holds; or it and another waited for each other. Nothing"
-         " was changed.", _LATER),
+         " was changed. Or comparing events with rows took 20 s: ask for a shorter time, or `weir telemetry verify`.",
+         _LATER),
     Kind("store.schema_out_of_date", 503, "Schema does not fit this program", "The database's schema is older or newer"
          " than the program.", "`weir migrate --status` says which; run `weir migrate`, or upgrade the program."),
     Kind("queue.unavailable", 503, "Queue is away", "Redis did not take a message.", _LATER),

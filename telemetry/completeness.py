@@ -99,9 +99,14 @@ class Completeness:
         return all(epoch.is_complete for epoch in self.epochs)
 
     @property
+    def is_current(self) -> bool:
+        """Whether what is known reaches to the end of it, but for what may be on its way."""
+        return self.until - self.watermark.cutoff(timedelta(0)) <= BEHIND
+
+    @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing that is known of."""
-        return self.is_transported and self.ledger.is_complete
+        """Whether nothing is missing. Of what nobody could look at, that is not known."""
+        return self.is_current and self.is_transported and self.ledger.is_complete
 
     @property
     def may_be_missing(self) -> bool:
@@ -112,6 +117,7 @@ class Completeness:
         """The one JSON shape of it, for REST and CLI."""
         return {
             "complete": self.is_complete,
+            "current": self.is_current,
             "may_be_missing": self.may_be_missing,
             "window": {
                 "since": _text(self.since),
@@ -119,6 +125,7 @@ class Completeness:
                 "checked_until": _text(self.checked_until),
                 "watermark": _text(self.watermark.at),
                 "held_by": self.watermark.held_by,
+                "heard_at": _text(self.watermark.transport_at),
                 "silent": list(self.watermark.silent),
                 "days_not_kept": [f"{day:%Y-%m-%d}" for day in self.days_not_kept],
             },
@@ -240,8 +247,8 @@ def look_at_completeness(connection: Connection[Any], silence: timedelta = SILEN
     now, gaps, place = found
     return {
         "stream": _late("nothing was heard of", now - mark.transport_at),
-        "watermark": _late(f"held back by {mark.held_by}", now - mark.at),
-        "producers": f"something is missing of {gaps}" if gaps else "ok",
+        "watermark": _late(f"held back by {mark.held_by}", mark.transport_at - mark.at),
+        "producers": f"something is missing of {gaps} of them" if gaps else "ok",
         "ledger": "never compared" if place is None else _late("not compared", mark.cutoff() - occurred_at(place)),
     }
 

@@ -32,7 +32,9 @@ def health(name: str, form: str) -> None:
     if name == "api":
         said: Answer = _ask_api(settings.api)
     elif settings.servers.health_dir is None:
-        raise click.UsageError("WEIR_HEALTH_DIR names no folder: set it for this command and for the process.")
+        raise click.UsageError(
+            "WEIR_HEALTH_DIR names no folder: set it for this command, and for `weir up` or `weir serve` before it."
+        )
     else:
         said = ask(settings.servers.health_dir, name)
     checks = {look: state for look, state in said.items() if isinstance(state, str)}

@@ -64,7 +64,9 @@ def list_quarantined(form: str, **query: object) -> None:
         page = client.get(_PATH, {**query, "kept": "true" if query["kept"] else None})
     if form == "csv":  # a shape has no place in a cell
         page = {**page, "items": [{**item, "shape": _summary(item["shape"])} for item in page["items"]]}
-    show_page(page, View(_COLUMNS, _FIELDS, "Nothing is in quarantine."), form, Terminal.of_stdout())
+    is_filtered = query["reason"] or query["event_type"] or query["kept"]
+    nothing = "Nothing of that kind is in quarantine." if is_filtered else "Nothing is in quarantine."
+    show_page(page, View(_COLUMNS, _FIELDS, nothing), form, Terminal.of_stdout())
 
 
 @quarantine.command("show")

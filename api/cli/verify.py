@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -10,18 +12,26 @@ import click
 from api.cli.main import EXPECTED
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
 from api.cli.stack import home_option, load_home, running_urls
-from api.cli.terminal import Terminal
+from api.cli.terminal import Terminal, plural
 from api.cli.times import span
 
 
 @click.command(short_help="Say whether any event is missing, and if so which.")
 @click.option(
-    "--last", "--time-range", "last", default="24h", show_default=True, help="As far back as this: 15m, 1h, 7d."
+    "--last",
+    "--time-range",
+    "last",
+    metavar="DURATION",
+    default="24h",
+    show_default=True,
+    help="As far back as this: 15m, 1h, 7d.",
 )
 @item_format
 @home_option
 def verify(last: str, form: str, folder: Path | None) -> None:
     """Say whether anything is missing of the events that should be stored, and name it. Exits with 1 if so.
+
+    Also if it cannot be known: nothing was heard of any process for two minutes, or one holds back what is older.
 
     Transport: whether every number that a producer gave has arrived, and what it dropped. Ledger: whether the event of
     every execution, step, change and due time is stored. What has a row is given back within a minute or two; what had
@@ -46,7 +56,7 @@ def verify(last: str, form: str, folder: Path | None) -> None:
         raise click.BadParameter(f"{last!r} is longer than there is time", param_hint="--last") from error
     with connect(url, name="weir verify", autocommit=True, statement_timeout=STATEMENT_TIMEOUT) as connection:
         require_current(connection)
-        found = look(connection, since, until)
+        found = look(connection, since, until, silence=settings.telemetry.producer_silence)
         compare_again(connection, found)
     if form == "json":
         print_json(found.public())
@@ -60,7 +70,9 @@ def show(found: Item, terminal: Terminal) -> None:
     """Print what was found, for people."""
     window, transport, ledger = found["window"], found["transport"], found["ledger"]
     terminal.say(*_verdict("everything", found["complete"]))
-    terminal.say(f"from {local_time(window['since'])}; rows compared up to {local_time(window['checked_until'])}")
+    terminal.say(f"from {local_time(window['since'])}; {_compared(window)}")
+    if not found["current"]:
+        terminal.say(_behind(window), "failed")
     terminal.say()
     terminal.say(*_verdict("transport", transport["complete"], _producers(transport["epochs"])))
     faulty = [epoch for epoch in transport["epochs"] if _has_faults(epoch)]
@@ -68,13 +80,30 @@ def show(found: Item, terminal: Terminal) -> None:
         for line in table(faulty, _EPOCHS, terminal):
             terminal.say(line)
     terminal.say()
-    terminal.say(*_verdict("ledger", ledger["complete"], f"{sum(ledger['checked'].values())} rows"))
+    terminal.say(*_verdict("ledger", ledger["complete"], plural(sum(ledger["checked"].values()), "row")))
     rows = [{"kind": kind, "checked": count, **_of(ledger, kind)} for kind, count in ledger["checked"].items()]
     for line in table(rows, _KINDS, terminal):
         terminal.say(line)
-    for remark in _remarks(found):
+    for paragraph in _remarks(found):
         terminal.say()
-        terminal.say(remark, "dim")
+        for line in paragraph:
+            terminal.say(line, "dim")
+
+
+def _compared(window: Item) -> str:
+    if window["checked_until"] <= window["since"]:
+        return "no rows of then could be compared yet"
+    return f"rows compared up to {local_time(window['checked_until'])}"
+
+
+def _behind(window: Item) -> str:
+    """Why the newest of it is not known, and where to look."""
+    until, heard, held = (datetime.fromisoformat(window[name]) for name in ("until", "heard_at", "watermark"))
+    if until - heard >= heard - held:
+        since = local_time(window["heard_at"])
+        return f"Nothing was heard of since {since}: no sink stores anything, or nothing was recorded after a crash."
+    since = local_time(window["watermark"])
+    return f"{window['held_by']} holds back what occurred since {since}: `weir health NAME` and `GET /readyz` say why."
 
 
 def _verdict(what: str, is_complete: bool, of: str = "") -> tuple[str, str]:
@@ -84,7 +113,7 @@ def _verdict(what: str, is_complete: bool, of: str = "") -> tuple[str, str]:
 
 def _producers(epochs: list[Item]) -> str:
     states = [epoch["state"] for epoch in epochs]
-    return f"{len(epochs)} producers, {states.count('open')} at work"
+    return f"{plural(len(epochs), 'producer')}, {states.count('open')} at work"
 
 
 def _has_faults(epoch: Item) -> bool:
@@ -95,18 +124,33 @@ def _of(ledger: Item, kind: str) -> Item:
     return {"missing": ledger["missing"].get(kind, 0), "quarantined": ledger["quarantined"].get(kind, 0)}
 
 
-def _remarks(found: Item) -> Iterator[str]:
-    window, ledger = found["window"], found["ledger"]
-    for example in ledger["examples"]:
-        yield f"missing: {example['kind']} {example['event_id']} of {local_time(example['occurred_at'])}"
+def _remarks(found: Item) -> Iterator[list[str]]:
+    window, examples = found["window"], found["ledger"]["examples"]
+    if examples:
+        yield [f"missing: {each['kind']} {each['event_id']} of {local_time(each['occurred_at'])}" for each in examples]
+        more = sum(found["ledger"]["missing"].values()) - len(examples)
+        given_back = "Rows give their events back in a minute or two: ask again then."
+        yield [f"And {more:,} more. {given_back}" if more else given_back]
+    if lost := _lost(found["transport"]["epochs"]):
+        yield [f"Dropped, and lost for good, for they have no row: {lost}."]
     if found["reconciled"]:
-        yield f"{found['reconciled']} events were made again from their rows."
+        yield [f"Made again from rows: {plural(found['reconciled'], 'event')}."]
     if window["silent"]:
-        yield f"Not heard of, and not waited for: {', '.join(window['silent'])}."
+        yield [f"Not heard of, and not waited for: {', '.join(window['silent'])}."]
     if window["days_not_kept"]:
-        yield f"Events of these days are not kept: {', '.join(window['days_not_kept'])}."
+        yield [f"Events of these days are not kept: {', '.join(window['days_not_kept'])}."]
     if found["may_be_missing"]:
-        yield "Events without a row (requests, refused submissions) may be missing: nobody can make them again."
+        yield ["Events without a row (requests, refused submissions) may be missing: nobody can make them again."]
+
+
+def _lost(epochs: list[Item]) -> str:
+    """What was dropped and has no row, by type."""
+    from telemetry.transport import HAVE_ROWS
+
+    lost: Counter[str] = Counter()
+    for epoch in epochs:
+        lost.update({kind: count for kind, count in epoch["dropped"].items() if not kind.startswith(HAVE_ROWS)})
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(lost.items()))
 
 
 def _ranges(epoch: Item) -> str:
@@ -126,11 +170,11 @@ def _tail(epoch: Item) -> str:
 
 _EPOCHS = (
     Column("PRODUCER", lambda epoch: epoch["producer"]),
-    Column("BEGAN", lambda epoch: local_time(epoch["started_at"])),
-    Column("STATE", lambda epoch: epoch["state"]),
-    Column("GIVEN", lambda epoch: str(epoch["given"]), right=True),
+    Column("BEGAN", lambda epoch: local_time(epoch["started_at"]), leaves=1),
+    Column("STATE", lambda epoch: epoch["state"], leaves=3),
+    Column("GIVEN", lambda epoch: str(epoch["given"]), right=True, leaves=2),
     Column("MISSING", _ranges, shrinks=True),
-    Column("DROPPED", _dropped, shrinks=True),
+    Column("DROPPED", _dropped, shrinks=True, least=20),
     Column("TAIL", _tail),
     Column("HEALED", lambda epoch: "yes" if epoch["healed"] else "no"),
 )

@@ -29,6 +29,9 @@ class WindowShape(Shape):
     held_by = fields.String(
         required=True, allow_none=True, metadata={"description": "The producer that holds what is oldest."}
     )
+    heard_at = fields.AwareDateTime(
+        required=True, format="iso", metadata={"description": "When the newest batch of any producer was stored."}
+    )
     silent = fields.List(
         fields.String(), required=True, metadata={"description": "Producers not heard of, and not waited for."}
     )
@@ -108,7 +111,15 @@ class LedgerShape(Shape):
 class CompletenessShape(Shape):
     """What is missing of the events of a stretch of time."""
 
-    complete = fields.Boolean(required=True)
+    complete = fields.Boolean(
+        required=True, metadata={"description": "Whether nothing is missing, and all of it could be looked at."}
+    )
+    current = fields.Boolean(
+        required=True,
+        metadata={
+            "description": "Whether what is known reaches to the end of it, but for the last two minutes at most."
+        },
+    )
     may_be_missing = fields.Boolean(
         required=True,
         metadata={"description": "Whether events without a row may be missing, which nobody can make again."},

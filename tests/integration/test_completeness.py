@@ -251,9 +251,9 @@ def test_its_json_is_what_is_documented(bookkeeper: Bookkeeper, connection: Conn
 
     found = json.loads(json.dumps(look(connection).public()))
 
-    assert list(found) == ["complete", "may_be_missing", "window", "transport", "ledger", "reconciled"]
+    assert list(found) == ["complete", "current", "may_be_missing", "window", "transport", "ledger", "reconciled"]
     assert list(found["window"]) == [
-        *("since", "until", "checked_until", "watermark", "held_by", "silent", "days_not_kept")
+        *("since", "until", "checked_until", "watermark", "held_by", "heard_at", "silent", "days_not_kept")
     ]
     assert list(found["transport"]["epochs"][0]) == [
         *("epoch", "producer", "state", "rung", "started_at", "heard_at", "complete", "given", "arrived", "missing"),

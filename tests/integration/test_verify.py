@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -53,7 +54,9 @@ def test_a_script_learns_from_the_exit_code_whether_anything_is_missing(
 def test_a_person_is_told_in_words(bookkeeper: Bookkeeper, verify: Callable[..., Any]) -> None:
     bookkeeper.work()
     bookkeeper.store(bookkeeper.events)
-    bookkeeper.account(producer="worker-7", seen="{[1,4),[6,11)}", dropped='{"dsl.step.executed": 3}')
+    bookkeeper.account(
+        producer="worker-7", seen="{[1,4),[6,11)}", dropped='{"dsl.step.executed": 3, "http.request.completed": 2}'
+    )
     lost = max(bookkeeper.stored())
     bookkeeper.lose([lost])
 
@@ -61,12 +64,55 @@ def test_a_person_is_told_in_words(bookkeeper: Bookkeeper, verify: Callable[...,
 
     assert found.code == 1
     assert "everything: NOT COMPLETE" in found.out
-    assert "transport: NOT COMPLETE, 1 producers, 1 at work" in found.out
+    assert "transport: NOT COMPLETE, 1 producer, 1 at work" in found.out
     (row,) = [line for line in found.out.splitlines() if line.startswith("worker-7")]
     assert "4-5" in row
     assert "3 dsl.step.executed" in row
+    assert "lost for good, for they have no row: 2 http.request.completed." in found.out
+    assert "ask again" in found.out
     assert f"{lost}" in found.out
     assert "requests, refused submissions" in found.out
+
+
+def test_what_nobody_could_look_at_is_not_called_complete(bookkeeper: Bookkeeper, verify: Callable[..., Any]) -> None:
+    bookkeeper.work()
+    bookkeeper.store(bookkeeper.events)
+    bookkeeper.account(heard_ago=timedelta(hours=3))
+
+    recent = verify("--last", "1h")
+    program = verify("--last", "1h", "--format", "json")
+
+    assert (recent.code, program.code) == (1, 1)
+    assert "everything: NOT COMPLETE" in recent.out
+    assert "no rows of then could be compared yet" in recent.out
+    assert "Nothing was heard of since" in recent.out
+    assert (program.json["complete"], program.json["current"]) == (False, False)
+    assert program.json["ledger"]["complete"] is True
+
+
+def test_who_holds_back_what_is_old_is_named(bookkeeper: Bookkeeper, verify: Callable[..., Any]) -> None:
+    bookkeeper.work()
+    bookkeeper.store(bookkeeper.events)
+    bookkeeper.account(producer="worker-7", waits_ago=timedelta(minutes=5))
+
+    found = verify()
+
+    assert found.code == 1
+    assert "worker-7 holds back what occurred since" in found.out
+
+
+def test_how_long_a_producer_may_be_silent_is_a_setting(
+    bookkeeper: Bookkeeper, verify: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bookkeeper.account(producer="worker-7", heard_ago=timedelta(minutes=1))
+    bookkeeper.account(producer="worker-8")
+
+    usual = verify("--format", "json").json
+    monkeypatch.setenv("WEIR_TELEMETRY_PRODUCER_SILENCE", "5m")
+    patient = verify("--format", "json").json
+
+    assert usual["window"]["silent"] == ["worker-7"]
+    assert patient["window"]["silent"] == []
 
 
 def test_without_a_database_it_says_how_to_get_one(offline_weir: Weir) -> None:
@@ -109,8 +155,8 @@ def test_health_tells_of_the_account(bookkeeper: Bookkeeper, api: Api, connectio
 
     assert well == {"status": "ok", "checks": dict.fromkeys(("stream", "watermark", "producers", "ledger"), "ok")}
     assert ill["status"] == "degraded"
-    assert ill["checks"]["watermark"].startswith("held back by worker-1 for 18")
-    assert ill["checks"]["producers"] == "something is missing of 1"
+    assert ill["checks"]["watermark"].startswith("held back by worker-1 for ")
+    assert ill["checks"]["producers"] == "something is missing of 1 of them"
 
 
 @pytest.fixture

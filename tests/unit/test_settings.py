@@ -51,3 +51,12 @@ def test_what_is_no_host_is_refused_with_what_was_expected(tmp_path: Path, name:
 def test_an_api_without_any_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="WEIR_API_ALLOWED_HOSTS is empty"):
         settings(tmp_path, API_ALLOWED_HOSTS=" , ")
+
+
+@pytest.mark.parametrize(("alive", "silence"), [("5s", "10s"), ("20s", "30s"), ("5s", "1s")])
+def test_a_process_with_nothing_to_do_has_time_to_say_so_twice(tmp_path: Path, alive: str, silence: str) -> None:
+    with pytest.raises(SettingsInvalid, match="WEIR_TELEMETRY_PRODUCER_SILENCE is not more than twice"):
+        settings(tmp_path, TELEMETRY_ALIVE_INTERVAL=alive, TELEMETRY_PRODUCER_SILENCE=silence)
+
+    apart = settings(tmp_path, TELEMETRY_ALIVE_INTERVAL="1s", TELEMETRY_PRODUCER_SILENCE="3s").telemetry
+    assert apart.producer_silence > 2 * apart.alive_interval
