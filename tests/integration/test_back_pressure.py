@@ -400,6 +400,28 @@ def test_what_a_process_that_ended_could_not_hand_over_the_next_one_does_with_it
     assert heir.stats().handed_over == 0
 
 
+@pytest.mark.req("C-13")
+def test_the_end_says_what_a_process_that_ended_had_no_room_for(make_recorder: MakeRecorder, way: Way) -> None:
+    """A spool that is too full for a batch has room for the few bytes of the end."""
+    ended = make_recorder(spool_max_bytes=65_536, buffer_max_events=400)
+    way.block()
+    scope = make_scope()
+    while ended.stats().rung != "dropping":
+        ended.record(make_step(scope))
+    ended.close()
+    assert ended.stats().waiting == 0
+    way.open()
+
+    heir = make_recorder()
+    eventually(lambda: any(entry.header.is_last for entry in way.arrived()))
+    heir.close()
+
+    end = way.arrived()[-1]
+    assert end.header.is_last
+    assert end.header.dropped == ended.stats().dropped
+    require_numbers(way.arrived())
+
+
 #: Records until it is killed; says each time how many events are on disk.
 SPOOLER = """
 import sys
