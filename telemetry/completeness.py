@@ -56,17 +56,20 @@ class Ledger:
         missing: Those whose event is stored nowhere.
         quarantined: Those whose event could not be stored as it was, and waits in quarantine; not missing.
         examples: Ids of the first missing events, with their kind; at most `MAX_EXAMPLES` of each.
+        waits_since: When the first row occurred that is old enough to be compared and could not be: the stream, or a
+            producer, is behind for longer than `BEHIND`.
     """
 
     checked: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     examples: list[tuple[UUID, str]] = field(default_factory=list)
+    waits_since: datetime | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether the event of every row is accounted for."""
-        return not self.missing
+        return not self.missing and self.waits_since is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +138,7 @@ class Completeness:
                     {"event_id": str(event_id), "kind": kind, "occurred_at": _text(occurred_at(event_id))}
                     for event_id, kind in self.ledger.examples
                 ],
+                "waits_since": None if self.ledger.waits_since is None else _text(self.ledger.waits_since),
             },
             "reconciled": self.reconciled,
         }
@@ -176,6 +180,7 @@ def verify(  # noqa: PLR0913 - one keyword per limit
                 if deadline is not None and monotonic() > deadline:
                     raise StoreTooSlow("comparing took too long", hint="Ask for a shorter time.")
                 _compare(connection, piece, ledger)
+        ledger.waits_since = _waits_since(connection, checked_until, until, silence if grace is None else grace)
         bounds = {"first_id": least_id_at(to_unix_us(since)), "end_id": least_id_at(to_unix_us(until))}
         reconciled = connection.cursor(row_factory=scalar_row).execute(SQL["count_reconciled"], bounds).fetchone()
         after = list_epochs(connection, since, until, mark)
@@ -293,6 +298,19 @@ def _compare(connection: Connection[Any], piece: tuple[UUID, UUID], ledger: Ledg
             left = max(0, MAX_EXAMPLES - ledger.missing[kind])
             ledger.missing[kind] += missing
             ledger.examples += [(event_id, kind) for event_id in examples[:left]]
+
+
+def _waits_since(
+    connection: Connection[Any], checked_until: datetime, until: datetime, grace: timedelta
+) -> datetime | None:
+    """When the first row occurred that ought to have been compared; nobody knows where its event is."""
+    now = connection.cursor(row_factory=scalar_row).execute("select now()").fetchone()
+    assert now is not None  # noqa: S101 - it has a row
+    first, end = (least_id_at(to_unix_us(each)) for each in (checked_until, min(until, now - grace - BEHIND)))
+    if first >= end:
+        return None
+    row = connection.execute(SQL["slice_end"], {"first_id": first, "end_id": end, "rows": 0}).fetchone()
+    return None if row is None else occurred_at(row[0])
 
 
 def _epoch_json(epoch: Epoch) -> dict[str, Any]:

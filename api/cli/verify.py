@@ -46,7 +46,7 @@ def verify(last: str, form: str, folder: Path | None) -> None:
         raise click.BadParameter(f"{last!r} is longer than there is time", param_hint="--last") from error
     with connect(url, name="weir verify", autocommit=True, statement_timeout=STATEMENT_TIMEOUT) as connection:
         require_current(connection)
-        found = look(connection, since, until)
+        found = look(connection, since, until, silence=settings.telemetry.producer_silence)
         compare_again(connection, found)
     if form == "json":
         print_json(found.public())
@@ -97,6 +97,9 @@ def _of(ledger: Item, kind: str) -> Item:
 
 def _remarks(found: Item) -> Iterator[str]:
     window, ledger = found["window"], found["ledger"]
+    if ledger["waits_since"] is not None:
+        since = local_time(ledger["waits_since"])
+        yield f"Rows since {since} could not be compared: no sink runs, or a producer is far behind."
     for example in ledger["examples"]:
         yield f"missing: {example['kind']} {example['event_id']} of {local_time(example['occurred_at'])}"
     if found["reconciled"]:

@@ -103,6 +103,12 @@ class LedgerShape(Shape):
     missing = _counts("Those whose event is stored nowhere")
     quarantined = _counts("Those whose event is in quarantine")
     examples = fields.List(fields.Nested(ExampleShape), required=True)
+    waits_since = fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        format="iso",
+        metadata={"description": "The first row that ought to have been compared, and cannot be: something is behind."},
+    )
 
 
 class CompletenessShape(Shape):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -67,6 +68,17 @@ def test_a_person_is_told_in_words(bookkeeper: Bookkeeper, verify: Callable[...,
     assert "3 dsl.step.executed" in row
     assert f"{lost}" in found.out
     assert "requests, refused submissions" in found.out
+
+
+def test_how_long_a_producer_may_be_silent_is_what_the_settings_say(
+    bookkeeper: Bookkeeper, verify: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bookkeeper.account(producer="api-1")
+    bookkeeper.account(producer="worker-7", heard_ago=timedelta(minutes=1))
+
+    assert verify().code == 1
+    monkeypatch.setenv("WEIR_TELEMETRY_PRODUCER_SILENCE", "5m")
+    assert verify().code == 0
 
 
 def test_without_a_database_it_says_how_to_get_one(offline_weir: Weir) -> None:
