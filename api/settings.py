@@ -182,6 +182,11 @@ def _relations(settings: Settings) -> list[str]:
         faults.append("WEIR_TELEMETRY_QUERY_DEFAULT_LIMIT is larger than WEIR_TELEMETRY_QUERY_MAX_LIMIT")
     if telemetry.batch_size > telemetry.buffer_max_events:
         faults.append("WEIR_TELEMETRY_BATCH_SIZE is larger than WEIR_TELEMETRY_BUFFER_MAX_EVENTS")
+    if telemetry.alive_interval * 2 >= telemetry.producer_silence:
+        faults.append(
+            "WEIR_TELEMETRY_PRODUCER_SILENCE is not more than twice WEIR_TELEMETRY_ALIVE_INTERVAL: the living would "
+            "count as gone"
+        )
     if settings.workers.heartbeat * 2 > settings.workers.lease:
         faults.append("WEIR_WORKER_HEARTBEAT is more than half of WEIR_WORKER_LEASE: one late beat loses it")
     if settings.workers.threads + 2 > settings.servers.database_pool:

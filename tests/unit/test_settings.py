@@ -51,3 +51,10 @@ def test_what_is_no_host_is_refused_with_what_was_expected(tmp_path: Path, name:
 def test_an_api_without_any_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="WEIR_API_ALLOWED_HOSTS is empty"):
         settings(tmp_path, API_ALLOWED_HOSTS=" , ")
+
+
+def test_a_recorder_that_is_alive_may_not_count_as_gone(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="PRODUCER_SILENCE is not more than twice"):
+        settings(tmp_path, TELEMETRY_ALIVE_INTERVAL="20s")
+
+    settings(tmp_path, TELEMETRY_ALIVE_INTERVAL="20s", TELEMETRY_PRODUCER_SILENCE="41s")
