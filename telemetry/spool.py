@@ -229,6 +229,10 @@ class Spool:
         self._look_due_us = now_us + _LOOK_US
         return None
 
+    def look_later(self) -> None:
+        """Leave others alone for a while: what one of them left cannot be read just now."""
+        self._look_due_us = self._clock.monotonic_us() + _LOOK_US
+
     def release(self, orphan: Orphan) -> None:
         """Let go of an orphan. What cannot be removed although it was sent is not sent again by this process."""
         is_sent = orphan.is_empty
