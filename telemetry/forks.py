@@ -8,6 +8,8 @@ from weakref import WeakSet
 
 import structlog
 
+import telemetry.ids  # noqa: F401 - ids begin anew first: whatever else does may mint some
+
 log = structlog.get_logger(__name__)
 
 

@@ -209,6 +209,8 @@ class Intake:
         try:
             return self._insert(connection, horizon, delivery, insert_new_events)
         except (DataError, IntegrityError) as error:
+            if isinstance(error, CheckViolation):
+                horizon = self._look_around(connection)  # as above
             log.warning("telemetry_batch_refused", error=type(error).__name__, events=len(delivery.events))
             return self._insert_by_halves(connection, horizon, delivery)
 

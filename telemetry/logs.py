@@ -18,6 +18,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import PurePath
 from traceback import walk_tb
@@ -259,7 +260,8 @@ class _Handler(logging.StreamHandler[LogStream]):
         error = sys.exc_info()[1]
         if isinstance(error, (BrokenPipeError, ValueError)) or sys.stderr is None:
             return  # nobody reads this stream any more: there is nowhere to say it
-        sys.stderr.write(f"log_line_failed logger={record.name} error_type={type(error).__qualname__}\n")
+        with suppress(OSError, ValueError):  # the same disk is full: whoever logs must not fail for it
+            sys.stderr.write(f"log_line_failed logger={record.name} error_type={type(error).__qualname__}\n")
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, _traceback: TracebackType | None) -> None:

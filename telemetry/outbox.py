@@ -272,7 +272,7 @@ class Outbox:
         self._orphan = self._orphan or self._spool.adopt()
         if self._orphan is None:
             return False
-        is_sent = self._send_orphan(self._orphan)
+        is_sent = self._send_orphan(self._spool, self._orphan)
         if not is_sent or self._orphan.is_empty:
             self._spool.release(self._orphan)
             self._orphan = None
@@ -336,9 +336,10 @@ class Outbox:
         self._forget(sealed)
         return True
 
-    def _send_orphan(self, orphan: Orphan) -> bool:
+    def _send_orphan(self, spool: Spool, orphan: Orphan) -> bool:
         records = orphan.read()
         if records is None:
+            spool.look_later()
             return False
         for record in records:
             if not self._append(record.payload):

@@ -48,6 +48,8 @@ _NEVER: Final = 1 << 60
 _RESERVE: Final = 8
 #: Events taken out of the buffer, or put back, between two looks at how many there are.
 _AT_ONCE: Final = 100
+#: How long after a thread could not be started until it is tried again, in microseconds.
+_START_PAUSE_US: Final = 100_000
 #: How often the recorder tells of itself while it is pressed, in microseconds.
 _STATE_US: Final = 60_000_000
 FLUSH_TIMEOUT: Final = timedelta(seconds=5)
@@ -211,6 +213,7 @@ class BufferedRecorder:
         self._close_by_us = 0
         self._has_more = False  # of what others left
         self._thread: threading.Thread | None = None
+        self._start_at_us = 0  # not before, if it could not be started
         self._lock = threading.Lock()
         self._dropped: Counter[str] = Counter()
         self._reported = 0  # of those dropped
@@ -269,6 +272,7 @@ class BufferedRecorder:
             return not (self._buffer or self._outbox.held or self._outbox.spooled)
         done = threading.Event()
         self._flushes.append(done)
+        self._start_at_us = 0
         self._ring()
         return done.wait(timeout.total_seconds())
 
@@ -315,6 +319,8 @@ class BufferedRecorder:
             return
         self._is_pressed = self._is_pressed or type(event) in _TYPES
         self._drop(event)
+        if self._thread is None and not self._closing:
+            self._ring()
 
     def _drop(self, event: Event) -> None:
         with self._lock:
@@ -322,16 +328,26 @@ class BufferedRecorder:
 
     def _ring(self) -> None:
         self._ring_at = _NEVER
-        if self._thread is None:
-            self._start()
+        if self._thread is None and not self._start():
+            self._ring_at = 1  # the next event asks again
+            return
         self._bell.set()
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Start the thread; False if there is none to be had: the machine, or the container, may have no more."""
         with self._lock:
             if self._thread is None:
+                now_us = self._clock.monotonic_us()
+                if now_us < self._start_at_us:
+                    return False
                 thread = threading.Thread(target=self._run, name="weir-recorder", daemon=True)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    self._start_at_us = now_us + _START_PAUSE_US
+                    return False
                 self._thread = thread
+        return True
 
     # The rest runs in the recorder's own thread (and in `close`, if there never was one).
 
@@ -490,15 +506,21 @@ class BufferedRecorder:
         return RecorderState(mint(at_us), at_us, scope, outbox.rung, *counts, dropped, outbox.failures)
 
     def _finish(self) -> None:
-        """The last turn: whatever can still go goes, and then the end of the epoch."""
+        """The last turn: whatever can still go goes, and then the end of the epoch, which says what could not."""
         self._outbox.hurry()
         self._work()
+        self._give_up_buffer()
         self._outbox.end()
 
+    def _give_up_buffer(self) -> None:
+        """Count as dropped what has no numbers, and nowhere to go before the end."""
+        lost = [self._buffer.popleft() for _ in range(len(self._buffer))]
+        self._count_lost([event for event in lost if event is not self._own])
+
     def _give_up(self) -> None:
-        """Count as dropped what could not be handed over before the end; what is told of ourselves is no loss."""
-        self._count_lost([event for event in (*self._outbox.give_up(), *self._buffer) if event is not self._own])
-        self._buffer.clear()
+        """The same of all that is left; what is told of ourselves is no loss."""
+        self._count_lost([event for event in self._outbox.give_up() if event is not self._own])
+        self._give_up_buffer()
         self._report_losses()
 
     def _count_lost(self, events: list[bytes]) -> None:

@@ -220,14 +220,29 @@ class Spool:
             for path in self.others():
                 if path in self._stuck:
                     continue
-                self._has_neighbours = True
-                descriptor = _lock(path)
+                descriptor = self._lock_if_allowed(path)
+                self._has_neighbours = self._has_neighbours or path not in self._stuck
                 if descriptor is not None:
                     return Orphan(path, descriptor)
         except OSError as error:
             self._refuse(error)
         self._look_due_us = now_us + _LOOK_US
         return None
+
+    def _lock_if_allowed(self, path: Path) -> int | None:
+        """What may not be opened, or is no folder, is left alone for good: others may lie behind it."""
+        try:
+            return _lock(path)
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise
+            self._stuck.add(path)
+            log.warning("telemetry_spool_not_adopted", error=_name_of(error))
+            return None
+
+    def look_later(self) -> None:
+        """Leave others alone for a while: what one of them left cannot be read just now."""
+        self._look_due_us = self._clock.monotonic_us() + _LOOK_US
 
     def release(self, orphan: Orphan) -> None:
         """Let go of an orphan. What cannot be removed although it was sent is not sent again by this process."""

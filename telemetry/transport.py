@@ -144,6 +144,7 @@ def list_epochs(connection: Connection[Any], since: datetime, until: datetime, m
     """Producers that were at work in a stretch of time, in the order they began."""
     bounds = {
         "since": since,
+        "until": until,
         "until_id": least_id_at(to_unix_us(until)),
         "transport_at": mark.transport_at,
         "silence": mark.silence,

@@ -6,9 +6,13 @@
 -- producer that is heard of still holds something. Producers of the last day. params: silence: interval.
 -- index: telemetry_producers_heard.
 with recent as (
-    select epoch, producer, heard_at, waits_since, closed_at is null as is_open, max(heard_at) over () as newest
-    from telemetry_producers
-    where heard_at > now() - interval '1 day'
+    select epoch, producer, heard_at, waits_since, is_open, max(heard_at) over () as newest
+    from (
+        -- What is later than now was heard before the clock was set back.
+        select epoch, producer, least(heard_at, now()) as heard_at, waits_since, closed_at is null as is_open
+        from telemetry_producers
+        where heard_at > now() - interval '1 day'
+    ) as known
 ), stream as (
     select coalesce(max(newest) filter (where is_open), now()) as transport_at from recent
 ), live as (
@@ -27,9 +31,10 @@ from stream;
 
 -- name: epochs
 -- Producers that were at work within a stretch of time, in the order they began; whether they are still heard of.
--- params: since; until_id: the least id after it; transport_at; silence: interval. index: telemetry_producers_heard.
+-- Its own clock says when it began: one that was heard of before the end began before it, too.
+-- params: since; until; until_id: the least id after it; transport_at; silence: interval. index: telemetry_producers_heard.
 select epoch, producer, heard_at, seen, given, dropped, rung, closed_at, healed_at, healed_given, healed_dropped,
     closed_at is null and heard_at >= %(transport_at)s::timestamptz - %(silence)s::interval as is_heard
 from telemetry_producers
-where heard_at >= %(since)s and epoch < %(until_id)s
+where heard_at >= %(since)s and (epoch < %(until_id)s or heard_at < %(until)s)
 order by epoch;

@@ -5,6 +5,7 @@ One rung after the other, each in both directions, and every way to end on it; t
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -29,10 +30,11 @@ from telemetry.batch import BatchHeader, decode_batch
 from telemetry.clock import SystemClock
 from telemetry.events import Event, StepFailed, event_type
 from telemetry.ids import mint
-from telemetry.outbox import Stream
+from telemetry.outbox import Outbox, Stream
 from telemetry.pipeline import open_writer
 from telemetry.recorder import BufferedRecorder
 from telemetry.settings import TelemetrySettings
+from telemetry.spool import Spool
 
 CLOCK = SystemClock()
 OWN = "telemetry.recorder.state"
@@ -400,6 +402,28 @@ def test_what_a_process_that_ended_could_not_hand_over_the_next_one_does_with_it
     assert heir.stats().handed_over == 0
 
 
+@pytest.mark.req("C-13")
+def test_the_end_says_what_a_process_that_ended_had_no_room_for(make_recorder: MakeRecorder, way: Way) -> None:
+    """A spool that is too full for a batch has room for the few bytes of the end."""
+    ended = make_recorder(spool_max_bytes=65_536, buffer_max_events=400)
+    way.block()
+    scope = make_scope()
+    while ended.stats().rung != "dropping":
+        ended.record(make_step(scope))
+    ended.close()
+    assert ended.stats().waiting == 0
+    way.open()
+
+    heir = make_recorder()
+    eventually(lambda: any(entry.header.is_last for entry in way.arrived()))
+    heir.close()
+
+    end = way.arrived()[-1]
+    assert end.header.is_last
+    assert end.header.dropped == ended.stats().dropped
+    require_numbers(way.arrived())
+
+
 #: Records until it is killed; says each time how many events are on disk.
 SPOOLER = """
 import sys
@@ -449,6 +473,34 @@ def test_what_a_killed_process_had_on_disk_is_adopted_to_the_last_event(
     assert len({entry.header.epoch for entry in arrived}) == 1
     assert {entry.header.producer for entry in arrived} == {f"test-{process.pid}"}
     assert not any(entry.header.is_last for entry in arrived)  # nobody was there to say so
+
+
+@pytest.mark.req("S-02")
+def test_what_cannot_be_read_just_now_is_looked_at_again_later(
+    make_recorder: MakeRecorder, way: Way, settings: TelemetrySettings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has too many files open must not try without a pause."""
+    dead = make_recorder()
+    way.block()
+    record_steps(dead, 10)
+    dead.close()
+    way.open()
+    epoch = mint(now_us())
+    spool = Spool(folder_of(settings), epoch, max_bytes=65_536, clock=CLOCK)
+    stream = partial(open_writer, settings, redis_url)
+    outbox = Outbox(settings, stream, spool, producer="test-1", epoch=epoch, clock=CLOCK, dropped=dict)
+
+    def refuse(_path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        assert not outbox.adopt()
+    due_in_us = outbox.due_in_us()
+    outbox.close()
+
+    assert due_in_us is not None
+    assert due_in_us > 1_000_000
 
 
 @pytest.mark.req("C-13")

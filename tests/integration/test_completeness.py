@@ -17,11 +17,12 @@ from telemetry.completeness import KINDS, Completeness, compare_again, verify
 from telemetry.connections import connect
 from telemetry.errors import StoreTooSlow
 from telemetry.ids import new_id
+from telemetry.partitions import make_partitions
 from telemetry.testing import NOON
 from telemetry.transport import watermark
 from workers.services.reconciler import Reconciler
 
-SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 def look(connection: Connection[Any], since: datetime = NOON - DAY, until: datetime = NOON + DAY) -> Completeness:
@@ -310,6 +311,42 @@ def test_while_no_sink_runs_nobody_is_silent_and_nothing_is_compared(
     assert found.silent == []
     assert 10 * MINUTE <= now - found.transport_at + SECOND < 11 * MINUTE
     assert until <= now - 10 * MINUTE - 30 * SECOND + SECOND
+
+
+@pytest.mark.req("C-13")
+def test_a_clock_that_was_set_back_hides_no_producer_and_silences_none(
+    bookkeeper: Bookkeeper, connection: Connection[Any]
+) -> None:
+    """The server's clock was an hour ahead when one was last heard of; another one's own clock is."""
+    now = clock_of(connection)
+    bookkeeper.account(producer="heard too late", heard_ago=-HOUR, began=now - MINUTE)
+    bookkeeper.account(producer="began too late", began=now + HOUR, dropped='{"http.request.completed": 3}')
+
+    mark = watermark(connection)
+    found = verify(connection, now - DAY, clock_of(connection))
+
+    assert mark.at <= mark.transport_at <= clock_of(connection)
+    assert mark.silent == []
+    assert {epoch.producer: epoch.is_complete for epoch in found.epochs} == {
+        "heard too late": True,
+        "began too late": False,
+    }
+    assert not any(epoch.tail_unknown for epoch in found.epochs)
+
+
+@pytest.mark.req("C-13")
+def test_rows_that_cannot_be_compared_for_long_are_not_called_complete(
+    bookkeeper: Bookkeeper, connection: Connection[Any]
+) -> None:
+    """Nothing was heard of for ten minutes, and rows were written since: nobody knows where their events are."""
+    bookkeeper.account(heard_ago=10 * MINUTE)
+    bookkeeper.clock.set(clock_of(connection) - 5 * MINUTE)
+    make_partitions(connection, bookkeeper.clock.now(), 1)
+    bookkeeper.world.submit()
+    now = clock_of(connection)
+
+    assert not verify(connection, now - DAY, now).is_complete
+    assert verify(connection, now - DAY, now - 9 * MINUTE).is_complete
 
 
 def test_once_all_have_ended_nobody_is_waited_for(bookkeeper: Bookkeeper, connection: Connection[Any]) -> None:

@@ -19,7 +19,7 @@ from fixtures.ledgers import Bookkeeper
 from psycopg import Connection
 from psycopg.rows import dict_row
 
-from telemetry.clock import SystemClock
+from telemetry.clock import SystemClock, to_unix_us
 from telemetry.completeness import kept_stretches
 from telemetry.connections import connect
 from telemetry.events import Event, Scope, StepExecuted
@@ -187,6 +187,25 @@ def test_killed_at_any_statement_it_leaves_nothing_half_done(
 
     assert bookkeeper.stored() == whole
     assert reconciled(connection) == lost
+
+
+@pytest.mark.req("C-13")
+def test_a_clock_that_was_set_back_leaves_no_row_uncompared(
+    bookkeeper: Bookkeeper, make_reconciler: MakeReconciler, connection: Connection[Any]
+) -> None:
+    """The server's clock was a day ahead when it was compared last: up to then."""
+    now, ahead = SystemClock().now(), timedelta(days=1)
+    make_partitions(connection, now, 1)
+    connection.execute(
+        "insert into telemetry_comparison (compared_until, finished_at, looked_back_at) values (%s, %s, %s)",
+        [new_id(to_unix_us(now + ahead)), now + ahead, now + ahead],
+    )
+    bookkeeper.clock.set(now - 10 * MINUTE)
+    bookkeeper.world.submit()
+
+    assert is_wanted(connection, MINUTE)
+    assert make_reconciler().run_once() == ReconcileResult(given_back=1, is_done=True)
+    assert not is_wanted(connection, MINUTE)
 
 
 @pytest.mark.req("C-13")

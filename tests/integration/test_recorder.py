@@ -124,6 +124,29 @@ def test_what_is_prepared_and_cannot_be_recorded_is_counted_one_by_one(lonely: M
 
 
 @pytest.mark.req("S-02")
+def test_a_machine_without_threads_left_costs_nobody_an_error_and_no_event(
+    make_recorder: MakeRecorder, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = make_recorder(replace(PATIENT, flush_interval=timedelta(milliseconds=5)))
+    scope = make_scope()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse_thread)
+        recorder.record(make_step(scope))
+        recorder.record_prepared(recorder.prepare([make_step(scope), make_step(scope)]))
+        assert not recorder.flush(AT_ONCE)
+    assert (recorder.stats().waiting, recorder.stats().dropped) == (3, {})
+
+    recorder.record(make_step(scope))
+    assert recorder.flush()
+    assert sum(len(events) for _, events in batches(redis)) == 4
+
+
+def refuse_thread(_thread: threading.Thread) -> None:
+    """As Python does where the machine, or the container, has no thread left to give."""
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.req("S-02")
 def test_a_full_batch_goes_without_waiting_for_its_age(make_recorder: MakeRecorder, redis: Redis) -> None:
     recorder = make_recorder(replace(PATIENT, batch_size=10))
     scope = make_scope()

@@ -197,6 +197,22 @@ def test_a_partition_that_goes_meanwhile_takes_nothing_with_it(
     assert sink.run_once() == SinkResult(entries=1, events=2, stored=1, too_old=1)
 
 
+def test_a_partition_that_goes_before_something_comes_again_refuses_nothing(
+    connection: psycopg.Connection, database_url: str
+) -> None:
+    now = now_us()
+    make_partitions(connection, from_unix_us(now - 30 * DAY_US), 0)
+    known, old = make_step(at_us=now), make_step(at_us=now - 30 * DAY_US)
+    intake = Intake(partial(connect, database_url, name="test sink"), clock=CLOCK, partitions_ahead=1)
+    assert intake.store(Delivery(encoded(known))).stored == 1
+    connection.execute(f"drop table telemetry_events_p{from_unix_us(now - 30 * DAY_US):%Y%m%d}".encode())
+
+    tally = intake.store(Delivery(encoded(known, old), redelivered=True))
+    intake.close()
+
+    assert (tally.stored, tally.duplicates, tally.too_old, tally.misfits) == (0, 1, 1, {})
+
+
 @pytest.mark.req("C-13")
 def test_an_event_that_postgres_refuses_is_left_out_alone(
     make_sink: MakeSink, writer: StreamWriter, connection: psycopg.Connection

@@ -185,6 +185,25 @@ def test_the_living_are_left_alone_and_the_dead_are_adopted(spools: Spools, cloc
 
 
 @pytest.mark.req("C-13")
+def test_what_may_not_be_opened_keeps_nobody_from_what_lies_behind_it(spools: Spools) -> None:
+    """Somebody else's folder, say, of when all this was started once as another user; here a file, and a link."""
+    dead, heir = spools.make(), spools.make()
+    dead.append(record(1))
+    dead.close()
+    (spools.folder / ("0" * 32)).touch()
+    (spools.folder / ("1" * 32)).symlink_to(spools.folder)
+
+    orphan = heir.adopt()
+
+    assert orphan is not None
+    assert orphan.read() == [record(1)]
+    orphan.discard()
+    heir.release(orphan)
+    assert heir.adopt() is None
+    assert heir.append(record(2))  # the disk has refused nothing
+
+
+@pytest.mark.req("C-13")
 def test_an_heir_that_could_not_send_it_all_leaves_it_to_the_next(spools: Spools) -> None:
     dead = spools.make()
     dead.append(record(1))

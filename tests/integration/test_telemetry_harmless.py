@@ -26,7 +26,7 @@ from dsl.steps import REGISTRY
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
 from telemetry.errors import StreamUnavailable
-from telemetry.events import MEASURES, Scope, StepExecuted
+from telemetry.events import MEASURES, Scope, StepExecuted, event_type
 from telemetry.ids import mint, new_id
 from telemetry.outbox import Stream
 from telemetry.pipeline import open_writer
@@ -38,7 +38,7 @@ from workers.executions import Executions, Submission
 from workers.flusher import Flusher
 from workers.leases import SQL as LEASES
 from workers.runner import Runner
-from workers.testing import RememberingRecorder
+from workers.testing import RememberingRecorder, World
 from workers.tools import WorkerTools
 from workers.watch import Watch
 
@@ -357,3 +357,43 @@ def test_a_step_type_that_measures_nonsense_runs_all_the_same(
 
     assert left[0][:4] == ("execution", "succeeded", "false", '"done"')
     assert "command.execution.completed" in recorder.types
+
+
+class Mislabelled(Step):
+    """A step type of somebody's own that names its fragment by a text."""
+
+    type: ClassVar[str] = "test.mislabelled"
+    effect = Effect.NONE
+    Params = StepParams
+
+    def run(self, params: StepParams, context: StepContext) -> StepResult:
+        fragment: Any = "01890a5d-ac96-774b-bcce-b302099a8057"
+        return StepResult(output="done", fragment_id=fragment)
+
+
+class MislabelledEffect(Mislabelled):
+    """The same, committed at once."""
+
+    type: ClassVar[str] = "test.mislabelled_effect"
+    effect = Effect.DATABASE
+
+
+@pytest.mark.req("S-02", "C-13")
+@pytest.mark.parametrize("step_type", [Mislabelled, MislabelledEffect])
+def test_a_row_of_which_no_event_can_be_made_costs_its_event_and_nothing_else(
+    world: World, step_type: type[Mislabelled]
+) -> None:
+    world.step_types[step_type.type] = step_type()
+
+    done = world.run(
+        f"slug: odd\nsteps: [{{id: odd, type: {step_type.type}}}, {{id: even, type: respond, with: {{value: 1}}}}]\n"
+    )
+
+    assert (done.state, done.error) == ("succeeded", None)
+    told = [event_type(event) for event in world.recorder.events]
+    assert told == [
+        *("command.execution.queued", "command.execution.started", "dsl.step.executed", "command.execution.completed")
+    ]
+    with world.pool.connection() as connection:  # the reconciler makes it of this
+        rows = connection.execute("select count(*) from command_steps where event_id is not null").fetchone()
+    assert rows == (2,)

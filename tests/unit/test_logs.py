@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -242,6 +243,17 @@ def test_a_line_that_cannot_be_written_says_so_without_quoting_it(
     logging.getLogger("library").warning(Unprintable())
 
     assert "log_line_failed logger=library error_type=RuntimeError" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_no_error_of_who_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = open("/dev/full", "w", buffering=1, encoding="utf-8")  # noqa: SIM115, PTH123 - closing it fails too
+    monkeypatch.setattr(sys, "stderr", full)
+    configure_logs("json", "info", "worker", stream=full)
+    try:
+        _logger().warning("something_happened")
+    finally:
+        with suppress(OSError):
+            full.close()
 
 
 class Unprintable:

@@ -138,7 +138,8 @@ class Reconciler:
         kept, _ = kept_stretches(connection, _BEGINNING, cutoff)
         first = kept[0][0] if kept else cutoff
         place = connection.cursor(row_factory=scalar_row).execute(SQL["place"]).fetchone()
-        ended = cutoff if place is None else occurred_at(place)
+        # A place behind the watermark is of before the clock was set back.
+        ended = cutoff if place is None else min(cutoff, occurred_at(place))
         parameters = {
             "first_id": _least(first),
             "back_id": _least(max(first, ended - BACK)),

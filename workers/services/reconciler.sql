@@ -23,7 +23,7 @@ on conflict (epoch) do nothing;
 -- params: interval, pause: intervals; the pause is for what is missing. Primary key.
 select coalesce(
     (
-        select finished_at is null or finished_at < now() - %(interval)s::interval
+        select finished_at is null or finished_at < now() - %(interval)s::interval or finished_at > now()
             or (finished_at < now() - %(pause)s::interval and exists (select from telemetry_gaps))
         from telemetry_comparison
     ),
@@ -32,16 +32,22 @@ select coalesce(
 
 -- name: begin
 -- Begin to compare, unless somebody has begun: a little before where it ended, and now and then far before, for rows that
--- were committed late. params: first_id: of what is kept; back_id, far_back_id: the latest to go back to; far_every:
+-- were committed late. A time that is to come is of before the clock was set back. params: first_id: of what is kept; back_id, far_back_id: the latest to go back to; far_every:
 -- interval. Primary key.
 insert into telemetry_comparison as c (compared_until, looked_back_at)
 values (%(first_id)s, now())
 on conflict (id) do update set
     compared_until = least(
         c.compared_until,
-        case when c.looked_back_at < now() - %(far_every)s::interval then %(far_back_id)s::uuid else %(back_id)s::uuid end
+        case
+            when c.looked_back_at between now() - %(far_every)s::interval and now() then %(back_id)s::uuid
+            else %(far_back_id)s::uuid
+        end
     ),
-    looked_back_at = case when c.looked_back_at < now() - %(far_every)s::interval then now() else c.looked_back_at end,
+    looked_back_at = case
+        when c.looked_back_at between now() - %(far_every)s::interval and now() then c.looked_back_at
+        else now()
+    end,
     finished_at = null
 where c.finished_at is not null;
 
