@@ -17,6 +17,7 @@ from telemetry.errors import StoreUnavailable
 from telemetry.events import MEASURES, Measures
 from telemetry.misfits import UNDECODABLE, Examiner
 from telemetry.partitions import Horizon, list_partitions, make_partitions
+from telemetry.producers import SQL as PRODUCERS
 from telemetry.producers import Arrival, Origins, settle, settled
 from telemetry.quarantine import Quarantine, Reject
 from telemetry.rows import MalformedEvent, RowEncoder, decode_event
@@ -185,6 +186,18 @@ class Intake:
         try:
             connection, _ = self._ready()
             return settled(connection, arrivals)
+        except psycopg.Error as error:
+            self._fail(error)
+
+    def looked(self) -> None:
+        """Note that there is nothing new in the stream: whoever is silent now is silent, and not only unheard.
+
+        Raises:
+            StoreUnavailable: Postgres did not answer.
+        """
+        try:
+            connection, _ = self._ready()
+            connection.execute(PRODUCERS["looked"])
         except psycopg.Error as error:
             self._fail(error)
 

@@ -52,6 +52,11 @@ on conflict (epoch) do update set
     end,
     closed_at = coalesce(known.closed_at, excluded.closed_at);
 
+-- name: looked
+-- A sink has found nothing new in the stream, now. Primary key.
+insert into telemetry_stream (looked_at) values (clock_timestamp())
+on conflict (id) do update set looked_at = excluded.looked_at;
+
 -- name: settled
 -- Of batches, in their order: whether all their numbers have arrived. A batch without numbers has not.
 -- params: epochs: uuid[]; firsts, ends: bigint[], half-open. Primary key.

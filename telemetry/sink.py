@@ -129,7 +129,7 @@ class Sink:
         self._limits = Limits(settings.sink_batch_size, _MAX_BYTES, settings.sink_flush_interval // _MICROSECOND)
         self._entries_at_once = max(1, settings.sink_batch_size // settings.batch_size)
         self._looks_back = True  # whether delivered entries may be unacknowledged
-        self._claim_due_us = self._trim_due_us = self._watch_due_us = 0
+        self._claim_due_us = self._trim_due_us = self._watch_due_us = self._silence_due_us = 0
         self._untrimmed = 0
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -151,6 +151,7 @@ class Sink:
             haul = self._read(block)
             if not haul.ids:
                 self.figures.lag_us = 0
+                self._note_silence()
                 self._trim(idle=True)
                 self._watch()
                 return SinkResult()
@@ -246,6 +247,13 @@ class Sink:
             # As many as were asked for: there are more, and their consumer will not come back for them.
             self._claim_due_us = now_us + (_CLAIM_US if claimed < self._entries_at_once else 0)
             self._looks_back = self._looks_back or claimed > 0
+
+    def _note_silence(self) -> None:
+        """Say now and then that nothing comes: as often as whoever is alive would say so."""
+        now_us = self._clock.monotonic_us()
+        if now_us >= self._silence_due_us:
+            self._intake.looked()
+            self._silence_due_us = now_us + self._settings.alive_interval // _MICROSECOND
 
     def _trim(self, *, idle: bool) -> None:
         """Delete what is acknowledged: once a second, and at the end of a burst."""

@@ -40,7 +40,8 @@ class Watermark:
 
     Attributes:
         at: Whatever occurred before was handed over by every producer that is heard of.
-        transport_at: When the newest batch arrived; now, if no producer is to be heard of.
+        transport_at: When the newest batch arrived, or a sink last found nothing new; now, if no producer is to be
+            heard of.
         held_by: The producer that holds what is oldest, if there is one.
         silent: Producers that have not been heard of for `silence` and have not said that they end; not waited for.
         silence: How long that is.

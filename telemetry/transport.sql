@@ -1,30 +1,34 @@
 -- What producers gave, and what of it has arrived (telemetry.transport).
 
 -- name: watermark
--- Up to when the stream has told everything. `transport_at`: when anything was last heard of it; now, if nobody is to be
--- heard of. What is older than that by `silence` is not waited for, and named. `at`: the least instant from which a
+-- Up to when the stream has told everything. `transport_at`: when anything was last heard of it, or a sink found nothing
+-- new in it; now, if nobody is to be heard of. What is older than that by `silence` is not waited for, and named. `at`: the least instant from which a
 -- producer that is heard of still holds something. Producers of the last day. params: silence: interval.
 -- index: telemetry_producers_heard.
 with recent as (
-    select epoch, producer, heard_at, waits_since, is_open, max(heard_at) over () as newest
-    from (
-        -- What is later than now was heard before the clock was set back.
-        select epoch, producer, least(heard_at, now()) as heard_at, waits_since, closed_at is null as is_open
-        from telemetry_producers
-        where heard_at > now() - interval '1 day'
-    ) as known
+    -- What is later than now was heard before the clock was set back.
+    select epoch, producer, least(heard_at, now()) as heard_at, waits_since, closed_at is null as is_open
+    from telemetry_producers
+    where heard_at > now() - interval '1 day'
 ), stream as (
-    select coalesce(max(newest) filter (where is_open), now()) as transport_at from recent
+    select case
+        when bool_or(is_open) then greatest(max(heard_at), (select least(looked_at, now()) from telemetry_stream))
+        else now()
+    end as transport_at
+    from recent
 ), live as (
     select producer, least(waits_since, heard_at) as holds_since
-    from recent
-    where is_open and heard_at >= newest - %(silence)s::interval
+    from recent, stream
+    where is_open and heard_at >= transport_at - %(silence)s::interval
 )
 select stream.transport_at,
     coalesce((select min(holds_since) from live), stream.transport_at) as at,
     (select producer from live order by holds_since limit 1) as held_by,
     array(
-        select producer from recent where is_open and heard_at < newest - %(silence)s::interval order by heard_at desc limit 100
+        select producer from recent
+        where is_open and heard_at < transport_at - %(silence)s::interval
+        order by heard_at desc
+        limit 100
     ) as silent,
     %(silence)s::interval as silence
 from stream;

@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +14,12 @@ import pytest
 from fixtures.ledgers import Bookkeeper
 from psycopg import Connection, sql
 
+from telemetry.clock import SystemClock
 from telemetry.completeness import KINDS, Completeness, compare_again, verify
 from telemetry.connections import connect
 from telemetry.errors import StoreTooSlow
 from telemetry.ids import new_id
+from telemetry.intake import Intake
 from telemetry.partitions import make_partitions
 from telemetry.testing import NOON
 from telemetry.transport import watermark
@@ -294,6 +297,26 @@ def test_the_watermark_is_the_oldest_that_a_live_producer_holds(
 
     assert MINUTE <= clock_of(connection) - found.at < MINUTE + 10 * SECOND
     assert (found.held_by, found.silent) == ("spools", ["is silent"])
+
+
+@pytest.mark.req("C-13")
+def test_once_a_sink_finds_nothing_new_those_who_were_killed_are_silent(
+    bookkeeper: Bookkeeper, connection: Connection[Any], database_url: str
+) -> None:
+    """All were killed, and started again, and have recorded nothing since."""
+    bookkeeper.account(producer="was killed", heard_ago=10 * MINUTE)
+    connecting = partial(connect, database_url, name="weir test")
+    intake = Intake(connecting, clock=SystemClock(), partitions_ahead=1)
+
+    intake.looked()
+    intake.looked()
+    intake.close()
+    now = clock_of(connection)
+    mark, found = watermark(connection), verify(connection, now - DAY, now)
+
+    assert mark.silent == ["was killed"]
+    assert now - mark.at < MINUTE
+    assert [epoch.tail_unknown for epoch in found.epochs] == [True]
 
 
 @pytest.mark.req("C-13")

@@ -101,8 +101,12 @@ def test_events_of_many_entries_are_stored_in_one_turn_and_then_acknowledged(
     assert sink.run_once() == SinkResult(entries=5 * EACH, events=5 * EACH, stored=5 * EACH)
     assert stored(connection) == ids_of(events)
     assert pending(redis) == 0
+    assert connection.execute("select count(*) from telemetry_stream").fetchone() == (0,)
     assert sink.run_once() == SinkResult()
     assert redis.xlen(SETTINGS.stream) == 0
+    assert connection.execute("select now() - looked_at < interval '1 minute' from telemetry_stream").fetchone() == (
+        True,
+    )
 
 
 def test_an_idle_sink_takes_an_entry_that_comes_while_it_waits(
