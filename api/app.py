@@ -30,6 +30,7 @@ from api.resources import (
     queues,
     schedules,
     telemetry,
+    traces,
 )
 from api.schemas.answers import ProblemShape
 from api.schemas.bulk import ITEM, BulkItemShape
@@ -59,6 +60,7 @@ _BLUEPRINTS = tuple(
             queues,
             fragments,
             telemetry,
+            traces,
             quarantine,
             completeness,
             health,

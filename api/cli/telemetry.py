@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import click
 
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
-from api.cli.output import item_format as trace_format
 from api.cli.quarantine import quarantine
 from api.cli.remarks import failed_fields, remarks
 from api.cli.target import open_client
-from api.cli.terminal import Terminal, human_duration
+from api.cli.terminal import Terminal, clean, human_duration
+from api.cli.trace_views import open_ends, spans_table, statistics, timeline
 from api.cli.verify import verify
 from api.cli.waterfall import render, summary
 from api.client import ApiRefused, Client, segment
@@ -21,7 +21,7 @@ from api.client import ApiRefused, Client, segment
 SETTLE_S = 2.0
 _LOOK_EVERY_S = 0.1
 
-_FINAL = frozenset({"command.execution.completed", "command.execution.failed"})
+_FINAL = frozenset({"command.execution.completed", "command.execution.failed", "command.execution.cancelled"})
 
 _FIELDS = (
     "event_id", "occurred_at", "event_type", "component", "operation", "level", "correlation_id", "execution_id",
@@ -40,14 +40,23 @@ telemetry.add_command(quarantine)
 telemetry.add_command(verify)
 
 
-@telemetry.command("trace", short_help="Draw what belongs to an execution id or correlation id.")
+@telemetry.command("trace", short_help="Show all that belongs to an id: where the time went.")
 @click.argument("trace_id", metavar="ID")
-@click.option("--all", "show_all", is_flag=True, help="Every item of long lists.")
-@trace_format
-def trace(trace_id: str, show_all: bool, form: str) -> None:
-    """Draw the trace of an execution id or a correlation id as a waterfall.
+@click.option("--all", "show_all", is_flag=True, help="Every item of long lists (of a waterfall).")
+@click.option("--stats", is_flag=True, help="And how much time each type took, of all and of the critical path.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["waterfall", "table", "timeline", "json"]),
+    default="waterfall",
+    show_default=True,
+    help="Spans drawn over time, spans as a table, events one after the other, or everything.",
+)
+def trace(trace_id: str, show_all: bool, stats: bool, form: str) -> None:
+    """Show the trace of a correlation id, or of the id of an execution, an event or a fragment.
 
-    Waits up to 2 s for events that are still on their way.
+    Waits up to 2 s for events that are still on their way. The critical path is what had to be shorter for the whole to
+    be shorter.
     """
     with open_client() as client:
         found = settled_trace(client, trace_id)
@@ -58,8 +67,20 @@ def trace(trace_id: str, show_all: bool, form: str) -> None:
     terminal.say(f"trace {found['correlation_id']}: {summary(found['items'], unicode=terminal.unicode)}")
     for text, tone in remarks(found["items"], unicode=terminal.unicode):
         terminal.say(text, tone)
-    for line in render(found["items"], terminal.width, unicode=terminal.unicode, show_all=show_all):
-        terminal.say(line.text, line.tone)
+    for text in open_ends(found):
+        terminal.say(clean(text), "running")
+    if form == "waterfall":
+        states = {each["id"]: each["why_open"] for each in found["executions"] if each["why_open"]}
+        drawn = render(found["items"], terminal.width, unicode=terminal.unicode, show_all=show_all, states=states)
+        for line in drawn:
+            terminal.say(line.text, line.tone)
+    else:
+        for row in (spans_table if form == "table" else timeline)(found, terminal):
+            terminal.say(row)
+    if stats:
+        terminal.say("")
+        for row in statistics(found, terminal):
+            terminal.say(row)
 
 
 def settled_trace(client: Client, trace_id: str, *, within_s: float = SETTLE_S) -> Item:

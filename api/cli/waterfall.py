@@ -12,12 +12,12 @@ A bar may be compound: `░` waited in the queue, `█` ran. What failed or was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from api.cli.spans import EventJson, Span, build
 from api.cli.terminal import ASCII, UNICODE, Marks, clip, human_duration, pad, plural
+from telemetry.spans import EventJson, Span, build
 
 #: Columns the drawing is made for, at least and at most.
 MIN_WIDTH, MAX_WIDTH = 40, 200
@@ -80,7 +80,14 @@ class _Axis(NamedTuple):
     end_us: int
 
 
-def render(events: Iterable[EventJson], width: int, *, unicode: bool = True, show_all: bool = False) -> list[Line]:
+def render(
+    events: Iterable[EventJson],
+    width: int,
+    *,
+    unicode: bool = True,
+    show_all: bool = False,
+    states: Mapping[str, str] | None = None,
+) -> list[Line]:
     """The lines of a trace's waterfall.
 
     Args:
@@ -88,8 +95,9 @@ def render(events: Iterable[EventJson], width: int, *, unicode: bool = True, sho
         width: Columns of the terminal; taken as 40 when less, 200 when more.
         unicode: Whether more than ASCII may be used.
         show_all: Show every item of long lists; otherwise the first 5, the last, and how many are left out.
+        states: Why executions have not ended, by id.
     """
-    roots = build(events)
+    roots = build(events, states)
     if not roots:
         return []
     width = min(max(width, MIN_WIDTH), MAX_WIDTH)

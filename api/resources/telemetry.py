@@ -1,9 +1,9 @@
-"""`/api/telemetry`: traces and events, to read. Looking at them leaves no events."""
+"""`/api/telemetry`: events, to read. Looking at them leaves no events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +14,11 @@ from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, page_limit
 from api.resources.context import resources
-from api.schemas.answers import EventPage, TraceShape
+from api.schemas.answers import EventPage
 from api.schemas.requests import EventQuery
 from dsl import fragments
 from dsl.errors import Fault
 from telemetry import query as store
-from telemetry.correlation import parse_correlation_id
-from telemetry.errors import TraceNotFound
 from telemetry.settings import parse_duration
 from workers.executions import reaching_store
 
@@ -29,22 +27,6 @@ blueprint = Blueprint("telemetry", __name__, url_prefix="/api/telemetry", descri
 #: Instants that ids and Postgres both know; what is asked beyond them means everything on that side.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
-
-
-@blueprint.route("/traces/<trace_id>")
-class OneTrace(MethodView):
-    """One trace."""
-
-    @blueprint.response(200, TraceShape)
-    @blueprint.refuses(404, 503)
-    def get(self, trace_id: str) -> Response:
-        """Show all events of a correlation id, or of the one that an execution id belongs to, as they occurred."""
-        wanted = parse_correlation_id(trace_id)
-        if wanted is None:
-            raise TraceNotFound("no trace has this id", hint="An id is a UUID, or 32 hexadecimal digits.")
-        with reaching_store(), resources().pool.connection() as connection:
-            trace = store.trace(connection, wanted)
-        return json_answer(trace_json(trace))
 
 
 @blueprint.route("/events")
@@ -83,19 +65,6 @@ class Events(MethodView):
             events = store.events(connection, filters, limit, cursor)
         items = [store.event_json(event) for event in events.items]
         return json_answer({"items": items, "next_cursor": _following(events.next_cursor)})
-
-
-def trace_json(trace: store.Trace) -> dict[str, Any]:
-    """A trace with when it began (the first thing in it, not the first that ended) and how long it took."""
-    began = min(event.occurred_at - timedelta(microseconds=event.duration_us or 0) for event in trace.events)
-    ended = max(event.occurred_at for event in trace.events)
-    return {
-        "correlation_id": trace.correlation_id,
-        "started_at": began,
-        "duration_ms": (ended - began) / timedelta(milliseconds=1),
-        "items": [store.event_json(event) for event in trace.events],
-        "next_cursor": None,
-    }
 
 
 def _following(event_id: UUID | None) -> str | None:

@@ -303,16 +303,6 @@ class EventShape(Shape):
     measures = fields.Dict(required=True, metadata={"description": "What its type, or the step's type, adds."})
 
 
-class TraceShape(Shape):
-    """All events of one correlation id, in the order they occurred."""
-
-    correlation_id = fields.UUID(required=True)
-    started_at = fields.AwareDateTime(required=True, format="iso")
-    duration_ms = fields.Float(required=True)
-    items = fields.List(fields.Nested(EventShape), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
-
-
 class HealthShape(Shape):
     """The process answers."""
 

@@ -72,7 +72,8 @@ def test_an_execution_id_finds_the_trace_too(api: Api) -> None:
 
     by_execution = api.get(submitted["links"]["trace"]).json
 
-    assert by_execution == api.get(f"/api/telemetry/traces/{submitted['correlation_id']}").json
+    by_itself = api.get(f"/api/telemetry/traces/{submitted['correlation_id']}").json
+    assert by_execution == {**by_itself, "found_by": "execution"}
     assert by_execution["next_cursor"] is None
 
 

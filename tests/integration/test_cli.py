@@ -475,7 +475,7 @@ def test_the_trace_of_an_unknown_id_says_so(weir: Weir, monkeypatch: pytest.Monk
     typed = weir("telemetry", "trace", "0198a000-0000-7000-8000-0000000000aa")
 
     assert typed.code == 1
-    assert "no event of" in typed.err
+    assert "nothing that is stored belongs to" in typed.err
 
 
 def test_a_folder_of_notes_comes_in_and_a_bad_one_is_named_at_the_end(weir: Weir) -> None:

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from api.cli.spans import build
 from api.cli.waterfall import render, summary
+from telemetry.spans import build
 
 Event: TypeAlias = dict[str, Any]
 
@@ -75,7 +75,7 @@ TODO = [
 ]
 
 
-def texts(events: list[Event], width: int = 100, **options: bool) -> list[str]:
+def texts(events: list[Event], width: int = 100, **options: Any) -> list[str]:  # noqa: ANN401 - as render
     return [line.text for line in render(events, width, **options)]
 
 

@@ -1,7 +1,7 @@
 """The events of a trace as a tree of spans: request → execution → attempt → steps → changes. Pure.
 
-An event tells of something that ended at `occurred_at` and took `duration_ms`. What has not ended yet is told only by
-what happened inside it: such spans are open.
+An event tells of something that ended at `occurred_at` and took `duration_ms`. What has not ended is told only by what
+happened inside it: such spans are open, and `why_open` says why, as far as somebody knows.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Any, Literal, TypeAlias
 
 #: One event as the telemetry API gives it.
 EventJson: TypeAlias = Mapping[str, Any]
+
+#: How executions end, by the last word of the event that tells.
+_ENDS = ("completed", "failed", "cancelled")
 
 _SEGMENT = re.compile(r"(?P<id>[^.\[\]]+)(?:\[(?P<index>\d+)\])?")
 _MICROSECOND = timedelta(microseconds=1)
@@ -32,8 +36,14 @@ class Span:
         end_us: Likewise; none while it is open.
         wait_us: How much of the beginning was waiting in the queue.
         timed: Whether it has a duration; a skipped step and a change have none.
-        outcome: As in its event; none if it has none to tell.
+        outcome: As in its event; none if it has none to tell. Of an attempt that was not the last, why it ended.
         children: What happened inside, in order.
+        execution_id: Of the execution that it is, or is part of.
+        step_path: Of a step, or of the step that made the change.
+        event_id: Of the event that tells of it, if there is one.
+        error_type: Class of what it failed with.
+        why_open: Of what has not ended: a state of its execution (`queued`, `running`, `waiting`, `scheduled`), or
+            `worker_lost`, `event_missing`.
     """
 
     name: str
@@ -45,6 +55,11 @@ class Span:
     timed: bool = True
     outcome: str | None = None
     children: list[Span] = field(default_factory=list)
+    execution_id: str | None = None
+    step_path: str | None = None
+    event_id: str | None = None
+    error_type: str | None = None
+    why_open: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -56,8 +71,13 @@ class Span:
         return (self.end_us - self.start_us) / 1000 if self.timed and self.end_us is not None else None
 
 
-def build(events: Iterable[EventJson]) -> list[Span]:
-    """The roots of a trace's tree, in order of time: requests, and executions no request is known of."""
+def build(events: Iterable[EventJson], states: Mapping[str, str] | None = None) -> list[Span]:
+    """The roots of a trace's tree, in order of time: requests, and executions no request is known of.
+
+    Args:
+        events: All of the trace, in any order, as `telemetry.query.event_json` gives them.
+        states: Of executions that have not ended, by id: why. Without it, what the events themselves tell.
+    """
     ordered = sorted(events, key=lambda event: (_us(event), str(event["event_id"])))
     by_execution: dict[str, list[EventJson]] = defaultdict(list)
     roots: list[Span] = []
@@ -69,7 +89,8 @@ def build(events: Iterable[EventJson]) -> list[Span]:
             roots.append(_request(event))
         else:
             loose.append(_moment(event))
-    executions = {key: _execution(group) for key, group in by_execution.items()}
+    known = states or {}
+    executions = {key: _execution(group, known.get(key)) for key, group in by_execution.items()}
     for key, span in executions.items():
         parent = executions.get(str(by_execution[key][0].get("parent_id")))
         if parent is not None and parent is not span:
@@ -98,14 +119,15 @@ def _request(event: EventJson) -> Span:
         end - _duration_us(event),
         end,
         outcome=event.get("outcome"),
+        event_id=str(event["event_id"]),
     )
 
 
-def _execution(events: Sequence[EventJson]) -> Span:
+def _execution(events: Sequence[EventJson], state: str | None) -> Span:
     """One execution; its attempts get a level of their own when there is more than one."""
     moments = {event["event_type"].removeprefix("command.execution."): event for event in events}
     queued = moments.get("queued")
-    final = moments.get("completed") or moments.get("failed")
+    final = next((moments[end] for end in _ENDS if end in moments), None)
     starts = [event for event in events if event["event_type"] == "command.execution.started"]
     inner: dict[int, list[EventJson]] = defaultdict(list)
     for event in events:
@@ -119,20 +141,43 @@ def _execution(events: Sequence[EventJson]) -> Span:
         first_us,
         _us(final) if final else None,
         wait_us=max(0, _us(starts[0]) - first_us) if queued and starts else 0,
-        outcome=(final.get("outcome") if final else "running" if starts else "queued"),
+        outcome=(final.get("outcome") if final else state or ("running" if starts else "queued")),
+        execution_id=events[0].get("execution_id"),
+        event_id=str(final["event_id"]) if final else None,
+        error_type=final.get("error_type") if final else None,
     )
+    if final is None:
+        span.why_open = state or span.outcome
     if len(starts) <= 1:
-        span.children = _steps([event for group in inner.values() for event in group])
+        span.children = _steps([event for group in inner.values() for event in group], span.why_open)
         return span
-    ends = [_us(event) for event in starts[1:]] + [span.end_us]
-    for start, end in zip(starts, ends, strict=True):
+    let_go = {event.get("attempt"): event for event in events if event["event_type"] == "command.execution.retried"}
+    following = [_us(event) for event in starts[1:]]
+    for start, next_us in zip_longest(starts, following):
         number = start.get("attempt") or 0
-        attempt = Span(f"attempt {number}", "attempt", "", _us(start), end, children=_steps(inner[number]))
-        span.children.append(attempt)
+        span.children.append(_attempt(start, let_go.get(number), next_us or span.end_us, span))
+        span.children[-1].children = _steps(inner[number], span.why_open)
     return span
 
 
-def _steps(events: Sequence[EventJson]) -> list[Span]:
+def _attempt(start: EventJson, let_go: EventJson | None, end_us: int | None, execution: Span) -> Span:
+    """One claim of an execution: it ends when it is let go of, else with the next one or the whole."""
+    measures = (let_go or {}).get("measures") or {}
+    return Span(
+        f"attempt {start.get('attempt') or 0}",
+        "attempt",
+        "",
+        _us(start),
+        _us(let_go) if let_go else end_us,
+        outcome=measures.get("reason"),
+        execution_id=execution.execution_id,
+        event_id=str(start["event_id"]),
+        error_type=(let_go or {}).get("error_type"),
+        why_open=execution.why_open if let_go is None and end_us is None else None,
+    )
+
+
+def _steps(events: Sequence[EventJson], why_open: str | None) -> list[Span]:
     """The step tree of one attempt, with each fragment change under the step that made it."""
     top: list[Span] = []
     nodes: dict[str, Span] = {}
@@ -146,7 +191,7 @@ def _steps(events: Sequence[EventJson]) -> list[Span]:
         owner = nodes.get(event.get("step_path") or "")
         (owner.children if owner is not None else top).append(_moment(event))
     for span in top:
-        _settle(span)
+        _settle(span, why_open)
     _sort(top)
     return top
 
@@ -173,6 +218,10 @@ def _place(event: EventJson, top: list[Span], nodes: dict[str, Span]) -> None:
         end,
         timed=event.get("duration_ms") is not None,
         outcome=event.get("outcome"),
+        execution_id=event.get("execution_id"),
+        step_path=event["step_path"],
+        event_id=str(event["event_id"]),
+        error_type=event.get("error_type"),
     )
     siblings.append(span)
     nodes[path] = span
@@ -186,10 +235,10 @@ def _node(path: str, name: str, kind: Literal["step", "item"], siblings: list[Sp
     return nodes[path]
 
 
-def _settle(span: Span) -> None:
+def _settle(span: Span, why_open: str | None) -> None:
     """Give what has no event of its own the hull of its children, and put children in order."""
     for child in span.children:
-        _settle(child)
+        _settle(child, why_open)
     _sort(span.children)
     if span.start_us == 0 and span.children:
         span.start_us = min(child.start_us for child in span.children)
@@ -200,10 +249,15 @@ def _settle(span: Span) -> None:
             skipped = all(child.outcome == "skipped" for child in span.children)
             span.outcome = "failed" if failed else "skipped" if skipped else "succeeded"
             span.timed = any(child.timed for child in span.children)
+    if span.is_open:
+        # Its execution has ended without it: the event is lost, or on its way.
+        span.why_open = why_open or "event_missing"
     # An item with one step is that step.
     if span.kind == "item" and len(span.children) == 1 and span.children[0].kind == "step":
         only = span.children[0]
         span.name, span.type, span.children = f"{span.name}.{only.name}", only.type, only.children
+        span.execution_id, span.step_path = only.execution_id, only.step_path
+        span.event_id, span.error_type = only.event_id, only.error_type
 
 
 def _moment(event: EventJson) -> Span:
@@ -212,7 +266,19 @@ def _moment(event: EventJson) -> Span:
     name = event["event_type"] if count <= 1 else f"{event['event_type']} x{count}"
     at = _us(event)
     kind = event["component"]
-    return Span(name, "change", kind, at, at, timed=False, outcome=event.get("outcome"))
+    return Span(
+        name,
+        "change",
+        kind,
+        at,
+        at,
+        timed=False,
+        outcome=event.get("outcome"),
+        execution_id=event.get("execution_id"),
+        step_path=event.get("step_path"),
+        event_id=str(event["event_id"]),
+        error_type=event.get("error_type"),
+    )
 
 
 def _sort(spans: list[Span]) -> None:
