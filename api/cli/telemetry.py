@@ -11,6 +11,7 @@ from api.cli.output import Column, Item, View, list_format, local_time, print_js
 from api.cli.output import item_format as trace_format
 from api.cli.quarantine import quarantine
 from api.cli.remarks import failed_fields, remarks
+from api.cli.samples import test
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, human_duration
 from api.cli.verify import verify
@@ -37,6 +38,7 @@ def telemetry() -> None:
 
 
 telemetry.add_command(quarantine)
+telemetry.add_command(test)
 telemetry.add_command(verify)
 
 
