@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from api.cli.log_import import import_log
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.output import item_format as trace_format
 from api.cli.quarantine import quarantine
@@ -37,6 +38,7 @@ def telemetry() -> None:
     """Look at traces and events."""
 
 
+telemetry.add_command(import_log)
 telemetry.add_command(quarantine)
 telemetry.add_command(test)
 telemetry.add_command(verify)

@@ -36,7 +36,7 @@ def fill_some(connection: Connection[Any], until: datetime = NOON, count: int = 
 
 
 def count(connection: Connection[Any], where: str = "true") -> int:
-    (found,) = connection.execute(f"select count(*) from telemetry_events where {where}".encode()).fetchone() or (0,)
+    (found,) = connection.execute(b"select count(*) from telemetry_events where " + where.encode()).fetchone() or (0,)
     return int(found)
 
 
