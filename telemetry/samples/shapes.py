@@ -169,9 +169,9 @@ READS: Final[tuple[tuple[Literal["GET"], str, int, tuple[tuple[int, int], ...]],
 )
 #: Fields of inputs that do not validate.
 FAULTY_FIELDS: Final[tuple[tuple[str, Rule], ...]] = (
-    ("inputs.body", "required"),
-    ("inputs.priority", "enum"),
-    ("inputs.due", "format"),
+    ("inputs.tags[0]", "type"),
+    ("inputs.tags[3]", "max_length"),
+    ("inputs.<unknown>", "unknown"),
 )
 
 #: How busy each hour of a day is, UTC, from midnight; and each day of the week, from Monday.

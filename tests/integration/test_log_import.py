@@ -139,10 +139,10 @@ def test_whoever_is_stopped_half_way_goes_on_where_it_ended(connection: Connecti
 @pytest.mark.req("S-04")
 def test_memory_is_flat_however_long_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("telemetry.adapters.importing.BATCH_EVENTS", 200)
-    bring_in(None, record())  # what is made once
+    bring_in(None, record(trace="one"))  # what is made once
     peaks = []
     for count in (400, 1600):
-        content = BytesIO(b"".join(record(number) for number in range(count)))
+        content = BytesIO(b"".join(record(number, trace="one") for number in range(count)))
         tracemalloc.start()
         import_lines(content, lines(), int(NOW.timestamp() * 1_000_000), None)
         peaks.append(tracemalloc.get_traced_memory()[1])
