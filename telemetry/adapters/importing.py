@@ -49,7 +49,7 @@ class Imported:
         stored: Events that are new.
         known: Events that were stored before.
         hidden_names: Names that nobody declared, hidden behind a hash.
-        types: Events by type, whether new or not.
+        types: Events by type, whether new or not, and also if their day is open no longer.
         misfits: By reason.
     """
 

@@ -15,17 +15,19 @@ from typing import Any
 import pytest
 import yaml
 from fixtures.apis import Typed, Weir
+from fixtures.ledgers import Bookkeeper
 from psycopg import Connection
 
 from telemetry.adapters.importing import BATCH_EVENTS, import_lines
 from telemetry.adapters.lines import MAX_LINE_BYTES, Lines
 from telemetry.adapters.mapping import parse
-from telemetry.clock import SystemClock
+from telemetry.clock import SystemClock, to_unix_us
 from telemetry.completeness import verify
 from telemetry.errors import StoreUnavailable
 from telemetry.foreign import remove
-from telemetry.partitions import list_partitions, make_partitions
+from telemetry.partitions import drop_partition, list_partitions, make_partitions, name_of
 from telemetry.privacy import Pseudonyms
+from telemetry.testing import NOON
 
 MAPPING = """\
 time: {field: at}
@@ -111,6 +113,19 @@ def test_every_line_that_is_no_event_is_counted_with_its_number(connection: Conn
         "time: more than 400 days ago": [7],
         "the line is too long": [8],
     }
+
+
+@pytest.mark.req("S-04", "C-15")
+def test_a_day_whose_own_events_were_dropped_gets_none(bookkeeper: Bookkeeper, connection: Connection[Any]) -> None:
+    bookkeeper.work()
+    bookkeeper.store(bookkeeper.events)
+    drop_partition(connection, name_of(NOON))
+    content = record(at=NOON.isoformat()) + record(at=(NOON - timedelta(days=2)).isoformat())
+
+    imported = import_lines(BytesIO(content), lines(), to_unix_us(NOON + timedelta(days=1)), connection)
+
+    assert (imported.stored, imported.types.total()) == (1, 2)
+    assert imported.misfits["time: of a day whose own events are no longer kept"].lines == [1]
 
 
 @pytest.mark.req("S-04")
