@@ -15,10 +15,10 @@ ARGS ?=
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock format check test test-unit chaos demo bench bench-peers docs up down clean
+.PHONY: help setup lock format check test test-unit chaos demo bench bench-query bench-peers docs up down clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP)  ## make .venv with everything in it (again only when the lock or pyproject changed)
 	@echo "Ready. To have \`weir\` on your PATH in this shell:"
@@ -81,6 +81,12 @@ demo: $(STAMP)  ## the whole thing once: start it, import notes, run every comma
 
 bench: $(STAMP)  ## measure; prints a table and writes benchmarks/results.json
 	@$(BIN)/python -m benchmarks
+
+# How many events, and over how many days.
+EVENTS ?= 10000000
+DAYS ?= 14
+bench-query: $(STAMP)  ## how long answers take over ten million events of two weeks; EVENTS=1000000 DAYS=14
+	@$(BIN)/python -m benchmarks.query --events $(EVENTS) --days $(DAYS)
 
 bench-peers: $(STAMP)  ## measure beside DBOS, Celery and OpenTelemetry, installed apart in .venv-peers; two to five minutes
 	@$(BIN)/python -m benchmarks.peers

@@ -16,8 +16,9 @@ from msgspec import Struct
 
 Level = Literal["debug", "info", "warning", "error"]
 Source = Literal["api", "cli", "schedule", "chat", "command"]
-#: What an event is due to: a door, or the system itself.
-Origin = Literal["api", "cli", "schedule", "chat", "command", "weir"]
+#: What an event is due to: a door, or the system itself. The last two never happened here: samples
+#: (`weir telemetry test`), and what was brought in from another system (`weir telemetry import`).
+Origin = Literal["api", "cli", "schedule", "chat", "command", "weir", "sample", "import"]
 #: How an execution was brought to its end that did not end by itself.
 Stoppage = Literal["before_start", "cooperatively", "interrupted", "killed"]
 #: Why an execution is run again.
@@ -66,7 +67,8 @@ class Scope(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
     Attributes:
         correlation_id: 16 bytes; the same from the HTTP request to the last fragment.
-        request_source: The door it came through; `weir` for what nobody asked for.
+        request_source: The door it came through; `weir` for what nobody asked for; `sample` and `import` for what did
+            not happen in this installation.
         user_id: Keyed hash of the user's name, 16 bytes (telemetry.privacy).
         space_id: 16 bytes; a row of `spaces`.
         execution_id: 16 bytes.

@@ -10,6 +10,7 @@ results that can be had again, would have ids made again, too.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from random import Random
 from typing import Final, NewType
 from uuid import UUID
@@ -28,9 +29,14 @@ _bits: Final = _random.getrandbits
 os.register_at_fork(after_in_child=_random.seed)
 
 
-def mint(unix_us: int) -> EventId:
-    """A new id whose 48-bit timestamp is the millisecond of `unix_us` (microseconds since the epoch)."""
-    return EventId(((unix_us // 1000) << 80 | _MARKS | _bits(76) & _RANDOM).to_bytes(16))
+def mint(unix_us: int, bits: Callable[[int], int] = _bits) -> EventId:
+    """A new id whose 48-bit timestamp is the millisecond of `unix_us` (microseconds since the epoch).
+
+    Args:
+        unix_us: The instant it describes.
+        bits: Gives as many bits as it is asked for: whoever needs the same ids again has them made of something else.
+    """
+    return EventId(((unix_us // 1000) << 80 | _MARKS | bits(76) & _RANDOM).to_bytes(16))
 
 
 def new_id(unix_us: int) -> UUID:

@@ -55,7 +55,12 @@ def make_partitions(connection: Connection[Any], now: datetime, days_ahead: int)
         psycopg.errors.LockNotAvailable: Somebody held a lock for more than 2 s.
     """
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    days = {name_of(day): day for day in (today + _DAY * number for number in range(-1, days_ahead + 1))}
+    return make_days(connection, (today + _DAY * number for number in range(-1, days_ahead + 1)))
+
+
+def make_days(connection: Connection[Any], starts: Iterable[datetime]) -> list[str]:
+    """As `make_partitions`, for these days: each by its first instant, UTC."""
+    days = {name_of(day): day for day in starts}
     missing = set(days) - set(list_partitions(connection))
     if not missing:
         return []
@@ -116,6 +121,10 @@ class Horizon:
         matches = (_NAME.fullmatch(name) for name in partitions)
         self._days = frozenset(_day_number(match[1]) for match in matches if match is not None)
         self._last_day = max(self._days, default=-1)
+
+    def days(self) -> list[int]:
+        """Its days, whole days since 1970, the oldest first."""
+        return sorted(self._days)
 
     def holds(self, unix_us: int) -> bool:
         """Whether what occurred at this instant has a partition to go to."""

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import click
 
+from api.cli.log_import import import_log
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.quarantine import quarantine
 from api.cli.remarks import failed_fields, remarks
+from api.cli.samples import test
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration
 from api.cli.trace_views import open_ends, spans_table, statistics, timeline
@@ -36,7 +38,9 @@ def telemetry() -> None:
     """Look at traces and events."""
 
 
+telemetry.add_command(import_log)
 telemetry.add_command(quarantine)
+telemetry.add_command(test)
 telemetry.add_command(verify)
 
 
