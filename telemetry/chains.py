@@ -51,8 +51,8 @@ class Chain:
         correlation_id: The trace.
         first_event_id: Its least; pages are in this order.
         last_event_id: Its greatest.
-        status: Of the executions that no other of the trace began, `running` as long as any is; of requests, where there
-            are no executions.
+        status: Of the executions that no other of the trace began, `running` as long as any is; of requests, where
+            there are no executions.
         depth: Levels of executions that began each other; 0 without any.
         events: How many are stored.
         executions: How many there were.
@@ -108,7 +108,7 @@ class ChainsResult:
     is_done: bool = False
 
 
-def build_chains(  # noqa: PLR0913 - one keyword per limit
+def build_chains(
     connection: Connection[Any],
     *,
     patience: timedelta = PATIENCE,

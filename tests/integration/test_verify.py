@@ -16,7 +16,7 @@ from psycopg import Connection
 from structlog.testing import capture_logs
 
 from api.settings import Settings
-from workers.actors import declare_maintenance
+from workers.actors import RECONCILE, declare_maintenance
 from workers.boot import ask_for_reconciliation, make_reconciler, reconcile
 from workers.broker import MAINTENANCE_QUEUE
 from workers.resources import Resources, open_resources
@@ -130,7 +130,7 @@ def test_the_scheduler_asks_and_the_maintenance_worker_gives_back(bookkeeper: Bo
         reconcile(reconciler)
         rounds.append(reconciler)
 
-    declare_maintenance(resources.broker, lambda: None, go_round)
+    declare_maintenance(resources.broker, {RECONCILE: go_round})
     worker = dramatiq.Worker(resources.broker, worker_timeout=100, worker_threads=1)
 
     for _ in range(5):
