@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from api import access, parsing, problems, tracing
 from api.resources import (
     bulk,
+    checkup,
     commands,
     completeness,
     context,
@@ -61,6 +62,7 @@ _BLUEPRINTS = tuple(
             telemetry,
             quarantine,
             completeness,
+            checkup,
             health,
         )
     )
