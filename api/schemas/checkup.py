@@ -65,9 +65,7 @@ class TelemetryHealthShape(Shape):
         keys=fields.String(),
         values=fields.String(),
         required=True,
-        metadata=said(
-            "The account of events: `ok`, or what is wrong, of `stream`, `watermark`, `producers`, `ledger`."
-        ),
+        metadata=said("The account of events: `ok`, or what is wrong; `stream`, `watermark`, `producers`, `ledger`."),
     )
     overall_health = fields.String(
         required=True, validate=validate.OneOf(("healthy", "warning", "critical")), metadata=said("Of all findings.")

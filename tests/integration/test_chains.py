@@ -163,7 +163,7 @@ class Killed(BaseException):
 def test_killed_at_any_statement_it_ends_as_if_never_killed(
     connection: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random traces over some minutes, a round cut off at random statements, against a plain count of what is stored."""
+    """Random traces, rounds cut off at random statements, against a plain count of what was stored."""
     choose = random.Random(7)
     scopes = [make_scope() for _ in range(40)]
     begin_us = now_us() - 300_000_000

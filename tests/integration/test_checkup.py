@@ -134,7 +134,7 @@ def _fill(path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "status", "act"), FAULTS, ids=[f"{name}-{status}" for name, status, _ in FAULTS])
-def test_each_fault_is_found_with_what_mends_it(
+def test_each_fault_is_found_with_what_mends_it(  # noqa: PLR0913 - a fault of any server
     at: Surroundings, connection: Connection, redis: Redis, tmp_path: Path, name: str, status: str, act: Act
 ) -> None:
     assert find(at, name).status == "healthy"
