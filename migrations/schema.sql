@@ -851,5 +851,6 @@ create table telemetry_performance_snapshots (
     constraint telemetry_performance_snapshots_class_of_runs check ((class is null) = (runs is null))
 );
 
-create unique index telemetry_performance_snapshots_once on telemetry_performance_snapshots
-    (window_at, subject, name, host, process_id) nulls not distinct;
+create unique index telemetry_performance_snapshots_once on telemetry_performance_snapshots (
+    window_at, subject, name, host, process_id
+) nulls not distinct;

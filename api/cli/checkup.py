@@ -1,4 +1,4 @@
-"""`weir telemetry health`: is everything as it should be, and if not, what mends it. Its table is that of `weir doctor`."""
+"""`weir telemetry health`: is everything as it should be, and if not, what mends it. `weir doctor` has its table."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ _CLEAR = "\x1b[H\x1b[2J"
 def health(component: str | None, watch: bool, every_s: float, fail_on: str, form: str) -> None:
     """Look at everything now: events, sink, servers, disks, clocks, workers. Exits with 1 if anything is critical.
 
-    Each problem comes with the command that mends it or says more. With --watch and --format json, each look is one line.
-    What was found every five minutes is stored: GET /api/telemetry/health-checks.
+    Each problem comes with the command that mends it or says more. With --watch and --format json, each look is one
+    line. What was found every five minutes is stored: GET /api/telemetry/health-checks.
     """
     query = {"component": component}
     with open_client() as client:
@@ -111,5 +111,5 @@ _COLUMNS = (
     Column("LOOKED AT", lambda finding: finding["name"]),
     Column("OF", lambda finding: finding["component"]),
     Column("STATUS", lambda finding: finding["status"], tone=lambda finding: tone_of(finding["status"])),
-    Column("", lambda finding: finding["detail"], shrinks=True, least=20),
+    Column("FINDING", lambda finding: finding["detail"], shrinks=True, least=20),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,8 @@ from api.cli.stack import home_option
 from api.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+
     from api.settings import Settings
     from workers.checkup.finding import Finding
     from workers.home import Home
@@ -101,7 +103,7 @@ def _everything(settings: Settings, home: Home, stack: StackStatus | None) -> It
         yield from look_at_all(replace(alone, connection=_connection(servers.database_url, held)))
 
 
-def _connection(url: str, held: ExitStack):  # noqa: ANN202 - psycopg is imported when it is needed
+def _connection(url: str, held: ExitStack) -> Connection[Any] | None:
     from telemetry.connections import connect
     from telemetry.errors import StoreUnavailable
     from telemetry.store import STATEMENT_TIMEOUT

@@ -1,4 +1,4 @@
-"""Looks at an installation that need not run: Python and packages, versions of servers, home, sockets, limits, locale."""
+"""Looks at an installation that need not run: Python, packages, versions of servers, home, sockets, limits, locale."""
 
 from __future__ import annotations
 
