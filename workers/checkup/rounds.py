@@ -18,7 +18,7 @@ from telemetry.clock import to_unix_us
 from telemetry.ids import least_id_at, new_id
 from telemetry.sql import queries
 from workers.checkup.finding import STATUSES, Finding, Status, Surroundings, worst
-from workers.checkup.look import look_at_all
+from workers.checkup.look import CHECKS, look_at_all
 
 SQL = queries(__file__)
 
@@ -26,6 +26,8 @@ SQL = queries(__file__)
 FORGET_ROWS: Final = 10_000
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+#: What a round looks at: everything, but whether there are rounds.
+_OTHERS: Final = [check for check in CHECKS if check.name != "checkup"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def go_round(at: Surroundings) -> Round:
         psycopg.Error: Postgres did not answer; nothing was stored.
     """
     connection, limits = at.database, at.workers.checkup
-    findings = look_at_all(at)
+    findings = look_at_all(at, _OTHERS)
     measured = 0
     with connection.transaction():
         window = connection.cursor(row_factory=scalar_row).execute(SQL["window"], {"interval": limits.interval})
