@@ -1,4 +1,7 @@
-"""What check-ups and snapshots are stored, to be read: pages, newest first."""
+"""What check-ups and snapshots are stored, to be read: pages, newest first.
+
+Planned for the filters that are given, each time: one plan for all of them would read everything.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def checks(  # noqa: PLR0913 - one keyword per filter
     """
     values = {"component": component, "status": status, "since": since, "before": before, "rows": limit}
     with connection.cursor(row_factory=class_row(Checked)) as cursor:
-        return cursor.execute(SQL["checks"], values).fetchall()
+        return cursor.execute(SQL["checks"], values, prepare=False).fetchall()
 
 
 def snapshots(  # noqa: PLR0913 - one keyword per filter
@@ -115,4 +118,4 @@ def snapshots(  # noqa: PLR0913 - one keyword per filter
     """
     values = {"subject": subject, "name": name, "since": since, "before": before, "rows": limit}
     with connection.cursor(row_factory=class_row(Snapshot)) as cursor:
-        return cursor.execute(SQL["snapshots"], values).fetchall()
+        return cursor.execute(SQL["snapshots"], values, prepare=False).fetchall()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Final
 
 import psycopg
@@ -11,6 +12,9 @@ import redis
 from telemetry.errors import WeirError
 from workers.checkup import events, machine, servers, work
 from workers.checkup.finding import Check, Finding, Surroundings
+
+#: How long all looks together may take, about.
+PATIENCE: Final = timedelta(seconds=5)
 
 #: What is looked at, in the order it is told.
 CHECKS: Final[tuple[Check, ...]] = (
@@ -37,14 +41,22 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 
-def look_at_all(at: Surroundings, checks: Sequence[Check] = CHECKS) -> list[Finding]:
-    """Look at everything once. What cannot be seen is a finding too; a look takes no longer than its servers may.
+def look_at_all(at: Surroundings, checks: Sequence[Check] = CHECKS, patience: timedelta = PATIENCE) -> list[Finding]:
+    """Look at everything once. What cannot be seen is a finding too.
 
     Args:
         at: What there is to look at; without a connection, what is in the database is unknown.
         checks: What to look at.
+        patience: After which no look is begun: what is left is unknown. A look takes no longer than its servers may.
     """
-    return [finding for check in checks for finding in _look(check, at)]
+    deadline_us = at.clock.monotonic_us() + patience // timedelta(microseconds=1)
+    findings: list[Finding] = []
+    for check in checks:
+        if at.clock.monotonic_us() > deadline_us:
+            findings.append(check.found("unknown", "not looked at, for the looks before it took too long"))
+        else:
+            findings += _look(check, at)
+    return findings
 
 
 def about(findings: Iterable[Finding], component: str | None) -> list[Finding]:

@@ -25,6 +25,8 @@ SQL = queries(__file__)
 #: Rows that one statement forgets, at most.
 FORGET_ROWS: Final = 10_000
 
+#: How long all looks of a round may take, about: nobody waits for it.
+_PATIENCE: Final = timedelta(minutes=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 #: What a round looks at: everything, but whether there are rounds.
 _OTHERS: Final = [check for check in CHECKS if check.name != "checkup"]
@@ -65,7 +67,7 @@ def go_round(at: Surroundings) -> Round:
         psycopg.Error: Postgres did not answer; nothing was stored.
     """
     connection, limits = at.database, at.workers.checkup
-    findings = look_at_all(at, _OTHERS)
+    findings = look_at_all(at, _OTHERS, _PATIENCE)
     measured = 0
     with connection.transaction():
         window = connection.cursor(row_factory=scalar_row).execute(SQL["window"], {"interval": limits.interval})
