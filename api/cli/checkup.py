@@ -68,6 +68,9 @@ def health(component: str | None, watch: bool, every_s: float, fail_on: str, for
 
 def show_findings(findings: list[Any], terminal: Terminal) -> None:
     """A table of findings, and below it what to do."""
+    if not findings:
+        terminal.say("Nothing of it ended lately.", "dim")
+        return
     for line in table(findings, _COLUMNS, terminal):
         terminal.say(line)
     fixes = dict.fromkeys(finding["fix"] for finding in findings if finding["fix"])

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.answers import page_of
 from api.schemas.requests import AnyId, QueryShape, WholePattern, cursor_field, limit_field, time_range_field
 from api.schemas.shape import Shape, said
 from telemetry import chains
+from telemetry.events import CATALOGUE
+from telemetry.query import component_name
 from workers.checkup import finding
+from workers.checkup.look import CHECKS
 
 STATUSES = get_args(finding.Status)
 SUBJECTS = ("process", "lane", "command", "step_type")
+#: Components of events: those of the catalogue, and those whose events are still to come. They have an error rate.
+_OF_EVENTS = {each.component for each in CATALOGUE} | {"tool", "llm", "chat", "alert"}
+#: Components of which anything may be found.
+COMPONENTS = tuple(sorted({check.component for check in CHECKS if check.name != "error_rate"} | _OF_EVENTS))
 CLASSES = ("fast", "normal", "slow", "critical")
 
 
 def _name(text: str) -> fields.String:
     error = "Expected lower case letters, digits, `.`, `_` or `-`."
     return fields.String(validate=WholePattern(r"^[a-z0-9._-]{1,200}$", error=error), metadata=said(text))
+
+
+def _is_component(text: str) -> None:
+    """Of what is looked at, or of events; `tool` and `tool_telemetry` mean the same."""
+    if component_name(text) not in COMPONENTS:
+        raise ma.ValidationError(f"Expected one of {', '.join(COMPONENTS)}.")
+
+
+def _component() -> fields.String:
+    return fields.String(
+        validate=_is_component,
+        metadata=said("Only of this component; `tool_telemetry` means `tool`.", enum=list(COMPONENTS)),
+    )
 
 
 def _since() -> fields.String:
@@ -29,7 +50,7 @@ def _since() -> fields.String:
 class HealthQuery(QueryShape):
     """Of what the check-up is."""
 
-    component = _name("Only of this component: `database`, `redis`, `sink`, ...; of events `dsl`, `tool`, ...")
+    component = _component()
 
 
 class FindingShape(Shape):
@@ -78,7 +99,7 @@ class TelemetryHealthShape(Shape):
 class HealthCheckQuery(QueryShape):
     """Which stored findings."""
 
-    component = _name("Only of this component.")
+    component = _component()
     status = fields.String(validate=validate.OneOf(STATUSES), metadata=said("Only what was so."))
     time_range = _since()
     limit = limit_field()

@@ -148,6 +148,14 @@ def test_a_script_learns_from_the_exit_code_how_it_is(weir: Weir, connection: Co
     assert "weir health sink  (buffer)" in spooling.out
 
 
+def test_a_component_that_there_is_not_is_no_healthy_one(weir: Weir) -> None:
+    known = weir("telemetry", "health", "--component", "tool_telemetry")
+    unknown = weir("telemetry", "health", "--component", "dbase")
+
+    assert (known.code, unknown.code) == (0, 1)
+    assert "database" in unknown.err
+
+
 def test_watching_goes_on_until_somebody_ends_it(weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
