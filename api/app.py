@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from api import access, parsing, problems, tracing
 from api.resources import (
     bulk,
+    checkup,
     commands,
     completeness,
     context,
@@ -39,6 +40,7 @@ from api.streaming import Streams
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
 from workers.admission import Admission
+from workers.boot import snapshots_of
 from workers.progress import Progress
 from workers.resources import Resources, open_resources
 
@@ -63,6 +65,7 @@ _BLUEPRINTS = tuple(
             traces,
             quarantine,
             completeness,
+            checkup,
             health,
         )
     )
@@ -104,6 +107,16 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     app.register_error_handler(WeirError, _answer_error)
     app.register_error_handler(Exception, _answer_unforeseen)
     return app
+
+
+def tell_of_itself(app: Flask) -> None:
+    """Begin to write performance snapshots of this process; `close_app` ends it. Call it after the last fork."""
+    with app.app_context():
+        held, api = context.resources(), context.settings().api
+    snapshots = snapshots_of(held, "api", slots=api.threads)
+    snapshots.start()
+    stack: ExitStack = app.extensions[_CLOSE]
+    stack.callback(snapshots.stop)
 
 
 def describe() -> dict[str, Any]:

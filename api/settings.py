@@ -16,7 +16,7 @@ from dsl.declarations import TableSettings, declare
 from dsl.settings import DslSettings
 from telemetry.errors import SettingsInvalid
 from telemetry.settings import SettingsReader, TelemetrySettings, setting
-from workers.settings import ServerSettings, WorkerSettings
+from workers.settings import CheckupSettings, ServerSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,6 +110,7 @@ SECTIONS: tuple[type[Any], ...] = (
     ClientSettings,
     ApiSettings,
     WorkerSettings,
+    CheckupSettings,
     DslSettings,
     TelemetrySettings,
 )
@@ -131,7 +132,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         api=reader.read(ApiSettings),
         client=reader.read(ClientSettings),
         servers=reader.read(ServerSettings),
-        workers=replace(reader.read(WorkerSettings), dsl=dsl),
+        workers=replace(reader.read(WorkerSettings), dsl=dsl, checkup=reader.read(CheckupSettings)),
     )
     reader.finish()
     reader.faults.extend(_relations(settings))
@@ -153,7 +154,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
 def _relations(settings: Settings) -> list[str]:
     """Faults of values that are fine alone and wrong together."""
     faults = []
-    telemetry = settings.telemetry
+    telemetry, checkup = settings.telemetry, settings.workers.checkup
     if settings.api.host not in LOOPBACK and not settings.api.guarded:
         faults.append(
             f"WEIR_API_HOST = {settings.api.host!r}: everybody who reaches that address may do everything. Listen on "
@@ -187,6 +188,19 @@ def _relations(settings: Settings) -> list[str]:
             "WEIR_TELEMETRY_PRODUCER_SILENCE is not more than twice WEIR_TELEMETRY_ALIVE_INTERVAL: processes that have "
             "nothing to do would count as killed"
         )
+    pairs = {
+        ("LAG_WARNING", "LAG_CRITICAL"): checkup.lag_warning > checkup.lag_critical,
+        ("ERROR_PERCENT_WARNING", "ERROR_PERCENT_CRITICAL"): (
+            checkup.error_percent_warning > checkup.error_percent_critical
+        ),
+        ("DISK_CRITICAL_BYTES", "DISK_WARNING_BYTES"): checkup.disk_critical_bytes > checkup.disk_warning_bytes,
+        ("SKEW_WARNING", "SKEW_CRITICAL"): checkup.skew_warning > checkup.skew_critical,
+        ("FAST_BELOW", "SLOW_FROM"): checkup.fast_below > checkup.slow_from,
+        ("SLOW_FROM", "CRITICAL_FROM"): checkup.slow_from > checkup.critical_from,
+    }
+    faults.extend(
+        f"WEIR_CHECKUP_{one} is more than WEIR_CHECKUP_{other}" for (one, other), is_wrong in pairs.items() if is_wrong
+    )
     if settings.workers.heartbeat * 2 > settings.workers.lease:
         faults.append("WEIR_WORKER_HEARTBEAT is more than half of WEIR_WORKER_LEASE: one late beat loses it")
     if settings.workers.threads + 2 > settings.servers.database_pool:

@@ -665,7 +665,8 @@ create table telemetry_batches (
     reconciled boolean not null default false
 );
 
-create index telemetry_batches_written_by on telemetry_batches (written_by);
+-- What is read below the oldest running transaction is read in this order, from where the last round ended.
+create index telemetry_batches_in_order on telemetry_batches (written_by, id);
 
 -- Events that could not be stored: why, and their form without their content. `payload` only of those whose every field is
 -- of the catalogue, or that a newer version of Weir has written: they can be replayed.
@@ -751,3 +752,112 @@ create table telemetry_stream (
     looked_at timestamptz not null,
     constraint telemetry_stream_is_one check (id = 1)
 );
+
+-- Each trace in one row, built from its stored events, and again whenever more of them arrive. `status`: of the executions
+-- that no other of the trace has begun; of requests, where there are none. `depth`: levels of executions that began
+-- each other, 0 without any. `errors`: events of level error. A trace of more events than are counted is `truncated`.
+-- `user_id` is a keyed hash. Telemetry's own events make no trace.
+create table telemetry_correlation_chains (
+    correlation_id uuid primary key,
+    first_event_id uuid not null,
+    last_event_id uuid not null,
+    status text not null,
+    depth integer not null,
+    events integer not null,
+    executions integer not null,
+    steps integer not null,
+    errors integer not null,
+    started_at timestamptz not null,
+    ended_at timestamptz not null,
+    duration_us bigint not null,
+    truncated boolean not null,
+    root_execution_id uuid,
+    command_slug text,
+    request_source text not null,
+    user_id bytea,
+    space_id uuid,
+    components text[] not null,
+    constraint telemetry_correlation_chains_status_known check (
+        status in ('running', 'succeeded', 'failed', 'cancelled')
+    ),
+    constraint telemetry_correlation_chains_counts_not_negative check (
+        depth >= 0 and events > 0 and executions >= 0 and steps >= 0 and errors >= 0 and duration_us >= 0
+    )
+);
+
+create index telemetry_correlation_chains_newest on telemetry_correlation_chains (first_event_id);
+create index telemetry_correlation_chains_by_status on telemetry_correlation_chains (status, first_event_id);
+create index telemetry_correlation_chains_by_end on telemetry_correlation_chains (last_event_id);
+
+-- How far the batches were followed: one row. Those up to (`read_xid`, `read_batch`) are read; of the minutes they
+-- touched, `minutes` are still to be gone through, from `next_event_id` on. `finished_at`: when nothing was left.
+create table telemetry_chain_progress (
+    id integer primary key default 1,
+    read_xid xid8 not null default '0',
+    read_batch bigint not null default 0,
+    minutes int4multirange not null default '{}',
+    next_event_id uuid,
+    finished_at timestamptz,
+    constraint telemetry_chain_progress_is_one check (id = 1)
+);
+
+insert into telemetry_chain_progress default values;
+
+-- What was looked at once in each window (five minutes, say), and how it was. `value` is what was measured, in `unit`.
+create table telemetry_health_checks (
+    id uuid primary key,
+    window_at timestamptz not null,
+    checked_at timestamptz not null,
+    name text not null,
+    component text not null,
+    status text not null,
+    value float8,
+    unit text,
+    constraint telemetry_health_checks_status_known check (status in ('healthy', 'warning', 'critical', 'unknown'))
+);
+
+create unique index telemetry_health_checks_once on telemetry_health_checks (window_at, name, component);
+
+-- How a process, a lane, a command or a step type did in one window of `window_us` from `window_at` on. A process writes its
+-- own row: memory, share of one processor, threads, what it runs at a time, what its recorder keeps and lost since it
+-- began, how far its clock is ahead of the database's. `runs` and durations are of the events that were stored when the
+-- window was looked at; percentiles are nearest rank; `class` is that of `p95_us`.
+create table telemetry_performance_snapshots (
+    id uuid primary key,
+    window_at timestamptz not null,
+    window_us bigint not null,
+    subject text not null,
+    name text not null,
+    host text,
+    process_id integer,
+    memory_bytes bigint,
+    cpu_share float8,
+    threads integer,
+    slots integer,
+    slots_taken integer,
+    events_waiting bigint,
+    events_spooled bigint,
+    events_dropped bigint,
+    clock_skew_us bigint,
+    queued bigint,
+    running bigint,
+    oldest_us bigint,
+    runs bigint,
+    failures bigint,
+    p50_us bigint,
+    p95_us bigint,
+    p99_us bigint,
+    max_us bigint,
+    total_us bigint,
+    class text,
+    constraint telemetry_performance_snapshots_subject_known check (subject in ('process', 'lane', 'command', 'step_type')),
+    constraint telemetry_performance_snapshots_class_known check (class in ('fast', 'normal', 'slow', 'critical')),
+    constraint telemetry_performance_snapshots_process_named check (
+        (subject = 'process') = (host is not null and process_id is not null)
+    ),
+    constraint telemetry_performance_snapshots_class_of_runs check ((class is null) = (runs is null))
+);
+
+create unique index telemetry_performance_snapshots_once on telemetry_performance_snapshots (
+    window_at, subject, name, host, process_id
+) nulls not distinct;

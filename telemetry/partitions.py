@@ -12,7 +12,7 @@ from typing import Any, Final
 from psycopg import Connection, sql
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
-from telemetry.clock import to_unix_us
+from telemetry.clock import from_unix_us, to_unix_us
 from telemetry.ids import least_id_at
 from telemetry.sql import queries
 
@@ -112,6 +112,12 @@ def list_partitions(connection: Connection[Any]) -> list[str]:
 def name_of(day: datetime) -> str:
     """The name of the partition of a UTC day."""
     return f"{_PREFIX}{day:%Y%m%d}"
+
+
+def first_day(partitions: Iterable[str]) -> datetime | None:
+    """The oldest day that has a partition, if any has."""
+    days = [match[1] for match in map(_NAME.fullmatch, partitions) if match is not None]
+    return from_unix_us(_day_number(min(days)) * _DAY_US) if days else None
 
 
 class Horizon:

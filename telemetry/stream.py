@@ -295,6 +295,26 @@ class StreamReader:
         return next((group for group in groups if group["name"] == self._group.encode()), None)
 
 
+def oldest_waiting_us(redis: Redis, key: str, group: str = GROUP) -> int:
+    """For how long the oldest unacknowledged entry has been in the stream, by the clock of Redis; 0 if there is none.
+
+    Raises:
+        redis.RedisError: Redis did not answer.
+    """
+    groups: list[dict[str, Any]] = redis.xinfo_groups(key) if redis.exists(key) else []
+    facts = next((each for each in groups if each["name"] == group.encode()), None)
+    delivered = b"0-0" if facts is None else facts["last-delivered-id"]
+    following: Any = redis.xrange(key, min=b"(" + delivered, count=1)
+    oldest: list[bytes] = [entry_id for entry_id, _ in following]
+    if facts is not None and facts["pending"]:
+        pending: dict[str, Any] = redis.xpending(key, group)
+        oldest += [pending["min"]] if pending["min"] else []
+    if not oldest:
+        return 0
+    seconds, micros = redis.time()
+    return max(0, seconds * 1_000_000 + micros - min(map(appended_us, oldest)))
+
+
 def appended_us(entry_id: bytes) -> int:
     """When an entry was appended, by the clock of Redis: microseconds since 1970, to the millisecond."""
     return _order(entry_id)[0] * 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import dramatiq
@@ -11,9 +11,12 @@ from workers.broker import MAINTENANCE_QUEUE, BellBroker, queue_of
 from workers.hints import RUN_LANE, lane_hint
 from workers.runner import Runner
 
-#: Names of the actors that do one round of maintenance, and of giving back lost events.
+#: Names of the actors that do one round: maintenance, giving back lost events, building chains, the check-up.
 MAINTAIN = "maintain"
 RECONCILE = "reconcile"
+BUILD_CHAINS = "build_chains"
+CHECK_UP = "check_up"
+ROUNDS = (MAINTAIN, RECONCILE, BUILD_CHAINS, CHECK_UP)
 
 
 def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:
@@ -26,13 +29,14 @@ def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:
     broker.own_hints[queue_of(lane)] = partial(lane_hint, lane)
 
 
-def declare_maintenance(broker: BellBroker, maintain: Callable[[], None], reconcile: Callable[[], None]) -> None:
-    """Let this process do maintenance, and give back lost events."""
+def declare_maintenance(broker: BellBroker, rounds: Mapping[str, Callable[[], None]]) -> None:
+    """Let this process do rounds of maintenance: what to call, by the name of the actor (`ROUNDS`)."""
+    for name, go_round in rounds.items():
+        dramatiq.actor(broker=broker, actor_name=name, queue_name=MAINTENANCE_QUEUE)(_shell(go_round))
 
-    @dramatiq.actor(broker=broker, actor_name=MAINTAIN, queue_name=MAINTENANCE_QUEUE)
-    def run_maintenance() -> None:
-        maintain()
 
-    @dramatiq.actor(broker=broker, actor_name=RECONCILE, queue_name=MAINTENANCE_QUEUE)
-    def run_reconciler() -> None:
-        reconcile()
+def _shell(go_round: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        go_round()
+
+    return run

@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from datetime import timedelta
 from functools import partial
 from threading import Event
@@ -19,18 +19,32 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from dsl.tables import Tables
 from migrations.runner import require_current
+from telemetry import chains
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
 from telemetry.errors import StoreUnavailable, WeirError
 from telemetry.logs import configure_logs
 from telemetry.partitions import make_partitions
+from telemetry.patience import PatientConnection
 from telemetry.pipeline import open_sink
 from telemetry.pulse import Pulse
 from telemetry.store import STATEMENT_TIMEOUT
-from workers.actors import MAINTAIN, RECONCILE, declare_lane, declare_maintenance
+from workers.actors import (
+    BUILD_CHAINS,
+    CHECK_UP,
+    MAINTAIN,
+    RECONCILE,
+    ROUNDS,
+    declare_lane,
+    declare_maintenance,
+)
 from workers.alarm import Alarm
 from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
 from workers.bulk import BulkKeys
+from workers.checkup.finding import Surroundings
+from workers.checkup.rounds import go_round
+from workers.checkup.rounds import is_wanted as is_checkup_wanted
+from workers.checkup.snapshots import Snapshots, telling
 from workers.executions import reaching_store
 from workers.flusher import Flusher
 from workers.health import Answer, answering
@@ -180,7 +194,9 @@ def run_worker(servers: ServerSettings, workers: WorkerSettings) -> None:
         watch.start()
         heartbeat.start()
         calm_collector()
-        _consume(resources.broker, workers, stop, on_stop=runner.stop)
+        tell = snapshots_of(resources, "worker", slots=workers.threads, slots_taken=lambda: len(runner.held()))
+        with telling(tell):
+            _consume(resources.broker, workers, stop, on_stop=runner.stop)
         # What took longer than that is interrupted: it would hold its execution's lock, and its end with its process
         # would count as a death.
         watch.interrupt(INTERRUPT_PATIENCE)
@@ -218,8 +234,15 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
     with open_resources(servers, workers, "maintenance") as resources, _consumer_health(resources, "maintenance"):
         await_schema(str(servers.database_url), stop)
         reconciler = make_reconciler(resources)
-        declare_maintenance(resources.broker, partial(maintain, resources), partial(reconcile, reconciler))
-        _consume(resources.broker, workers, stop, threads=1)
+        rounds = {
+            MAINTAIN: partial(maintain, resources),
+            RECONCILE: partial(reconcile, reconciler),
+            BUILD_CHAINS: partial(chain_traces, resources),
+            CHECK_UP: partial(check_up, resources),
+        }
+        declare_maintenance(resources.broker, rounds)
+        with telling(snapshots_of(resources, "maintenance")):
+            _consume(resources.broker, workers, stop, threads=1)
 
 
 def maintain(resources: Resources) -> None:
@@ -266,6 +289,58 @@ def reconcile(reconciler: Reconciler) -> None:
         log.exception("reconciliation_failed")
 
 
+def chain_traces(resources: Resources) -> None:
+    """One round of building chains. Never raises; the scheduler asks again."""
+    try:
+        with closing(_long_connection(resources, "chains")) as connection:
+            result = chains.build_chains(connection)
+            forgotten = chains.forget_chains(connection)
+    except (psycopg.OperationalError, StoreUnavailable) as error:
+        log.warning("chains_postponed", reason=type(error).__name__)
+    except Exception:
+        log.exception("chains_failed")
+    else:
+        log.debug("chains_built", written=result.written, batches=result.batches, forgotten=forgotten)
+
+
+def check_up(resources: Resources) -> None:
+    """One round of looking at everything, stored. Never raises; the scheduler asks again."""
+    try:
+        with closing(_long_connection(resources, "check-up")) as connection:
+            result = go_round(Surroundings(connection, resources.servers, resources.workers, resources.clock))
+    except (psycopg.OperationalError, StoreUnavailable) as error:
+        log.warning("checkup_postponed", reason=type(error).__name__)
+        return
+    except Exception:
+        log.exception("checkup_failed")
+        return
+    for finding in result.findings:
+        if finding.status != "healthy":
+            log.warning("checkup_found", name=finding.name, component=finding.component, status=finding.status)
+    log.info("checkup_finished", overall=result.overall, measured=result.measured, forgotten=result.forgotten)
+
+
+def _long_connection(resources: Resources, name: str) -> PatientConnection:
+    """A connection for statements of maintenance, which may take longer than those of steps."""
+    url = str(resources.servers.database_url)
+    return connect(url, name=f"weir {name}", autocommit=True, statement_timeout=STATEMENT_TIMEOUT)
+
+
+def snapshots_of(
+    resources: Resources, kind: str, *, slots: int | None = None, slots_taken: Callable[[], int] | None = None
+) -> Snapshots:
+    """What tells of this process, once it is started."""
+    return Snapshots(
+        kind,
+        str(resources.servers.database_url),
+        clock=resources.clock,
+        interval=resources.workers.checkup.interval,
+        recorder=resources.recorder,
+        slots=slots,
+        slots_taken=slots_taken,
+    )
+
+
 def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
     """Move events from the stream to Postgres until SIGTERM."""
     configure_logs(servers.log_format, servers.log_level, "sink")
@@ -291,7 +366,8 @@ def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
         # Told to stop before the sink could hear of it.
         if stop.is_set():
             sink.stop()
-        sink.run()
+        with telling(Snapshots("sink", database_url, clock=SystemClock(), interval=workers.checkup.interval)):
+            sink.run()
 
 
 def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
@@ -322,23 +398,32 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("reap", workers.sweep_interval, reaper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for, resources.broker, MAINTAIN)),
             Periodic("reconcile", GAPS_INTERVAL, partial(ask_for_reconciliation, resources)),
+            Periodic("chains", GAPS_INTERVAL, partial(ask_for_chains, resources)),
+            Periodic("checkup", GAPS_INTERVAL, partial(ask_for_checkup, resources)),
         ]
         scheduler = Scheduler(Leadership(database_url), work, resources.clock)
         with _health(resources, "scheduler", scheduler.pulse, wait=workers.sweep_interval):
             await_schema(database_url, stop)
-            scheduler.run(stop)
+            with telling(snapshots_of(resources, "scheduler")):
+                scheduler.run(stop)
 
 
-def ask_for(broker: BellBroker, actor: str) -> None:
-    """Send the maintenance worker one message, unless as many wait as there are things to ask for."""
+def ask_for(broker: BellBroker, actor: str) -> timedelta | None:
+    """Send the maintenance worker one message, unless as many wait as there are things to ask for.
+
+    Returns:
+        After how long to ask again, if it could not be sent.
+    """
     message: dramatiq.Message[None] = dramatiq.Message(
         queue_name=MAINTENANCE_QUEUE, actor_name=actor, args=(), kwargs={}, options={}
     )
     try:
-        if broker.depth(MAINTENANCE_QUEUE) < len((MAINTAIN, RECONCILE)):
+        if broker.depth(MAINTENANCE_QUEUE) < len(ROUNDS):
             broker.enqueue(message)
+            return None
     except redis.RedisError as error:
         log.warning("maintenance_not_asked", actor=actor, reason=type(error).__name__)
+    return GAPS_INTERVAL
 
 
 def ask_for_reconciliation(resources: Resources) -> None:
@@ -353,6 +438,30 @@ def ask_for_reconciliation(resources: Resources) -> None:
         ):
             return
     ask_for(resources.broker, RECONCILE)
+
+
+def ask_for_chains(resources: Resources) -> None:
+    """Ask for chains to be built, if there is something to build.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with reaching_store(), resources.pool.connection() as connection:
+        is_due = chains.is_wanted(connection, resources.workers.chains_interval)
+    if is_due:
+        ask_for(resources.broker, BUILD_CHAINS)
+
+
+def ask_for_checkup(resources: Resources) -> None:
+    """Ask for everything to be looked at, if that was not done in this window.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with reaching_store(), resources.pool.connection() as connection:
+        is_due = is_checkup_wanted(connection, resources.workers.checkup.interval)
+    if is_due:
+        ask_for(resources.broker, CHECK_UP)
 
 
 def _consume(

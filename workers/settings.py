@@ -12,12 +12,53 @@ from telemetry.settings import setting
 
 
 @dataclass(frozen=True)
+class CheckupSettings:
+    """When everything is looked at, and from where on something is worth a warning, or critical."""
+
+    section: ClassVar[str] = "checkup"
+
+    interval: timedelta = setting(
+        timedelta(minutes=5),
+        "How often everything is looked at and stored, and how long the windows of performance snapshots are.",
+        minimum=timedelta(seconds=10),
+        maximum=timedelta(days=1),
+    )
+    kept: timedelta = setting(
+        timedelta(days=30),
+        "How long check-ups and performance snapshots are kept.",
+        minimum=timedelta(hours=1),
+    )
+    lag_warning: timedelta = setting(
+        timedelta(seconds=10), "An event that waits in the stream for so long is worth a warning."
+    )
+    lag_critical: timedelta = setting(timedelta(minutes=2), "One that waits for so long is critical.")
+    error_percent_warning: int = setting(
+        10, "So many percent of a component's newest events that failed are worth a warning.", minimum=1, maximum=100
+    )
+    error_percent_critical: int = setting(50, "So many are critical.", minimum=1, maximum=100)
+    disk_warning_bytes: int = setting(
+        2_147_483_648, "So few free bytes, where the home or the spool is, are worth a warning.", minimum=0
+    )
+    disk_critical_bytes: int = setting(536_870_912, "So few are critical.", minimum=0)
+    skew_warning: timedelta = setting(
+        timedelta(seconds=1), "A clock that is so far from the database's is worth a warning."
+    )
+    skew_critical: timedelta = setting(timedelta(seconds=30), "One that is so far from it is critical.")
+    fast_below: timedelta = setting(
+        timedelta(milliseconds=100), "A command or step type whose 95th percentile is below this is `fast`."
+    )
+    slow_from: timedelta = setting(timedelta(seconds=1), "One whose 95th percentile is this or more is `slow`.")
+    critical_from: timedelta = setting(timedelta(seconds=5), "One whose 95th percentile is this or more is `critical`.")
+
+
+@dataclass(frozen=True)
 class WorkerSettings:
     """How executions are run, and by how many."""
 
     section: ClassVar[str] = "worker"
 
     dsl: DslSettings = field(default_factory=DslSettings)
+    checkup: CheckupSettings = field(default_factory=CheckupSettings)
 
     threads: int = setting(4, "Executions one worker process runs at a time.", minimum=1, maximum=256)
     lane: str = setting("default", "Lane the worker takes executions from.")
@@ -86,6 +127,11 @@ class WorkerSettings:
     reconcile_interval: timedelta = setting(
         timedelta(minutes=1),
         "How often rows are compared with the events that are stored; sooner when one is known to be missing.",
+        minimum=timedelta(seconds=1),
+    )
+    chains_interval: timedelta = setting(
+        timedelta(seconds=30),
+        "How often traces are built into chains, while events come in.",
         minimum=timedelta(seconds=1),
     )
 

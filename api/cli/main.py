@@ -40,6 +40,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "migrate": Entry("api.cli.stack:migrate", "Bring the database's schema up to date."),
         "serve": Entry("api.cli.stack:serve", "Run one process of the stack, for a supervisor of your own."),
         "health": Entry("api.cli.health:health", "Ask one process of the stack whether it can work."),
+        "doctor": Entry("api.cli.doctor:doctor", "Look for whatever could keep Weir from working here."),
         "demo": Entry("api.cli.demo:demo", "Show the main job from nothing: start, import, run, trace, check, stop."),
     },
     "Commands and what they do": {

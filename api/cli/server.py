@@ -75,14 +75,16 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         """The application, made after the fork: its pool and threads are the worker's own."""
-        from api.app import create_app
+        from api.app import create_app, tell_of_itself
 
         try:
-            return create_app(self._settings)
+            app = create_app(self._settings)
+            tell_of_itself(app)
         except Exception as error:
             # gunicorn would print the message, and it may quote what is nobody's business.
             log.critical("api_not_created", exc_info=error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
+        return app
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from api.cli.checkup import health
 from api.cli.log_import import import_log
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.quarantine import quarantine
@@ -42,6 +43,7 @@ telemetry.add_command(import_log)
 telemetry.add_command(quarantine)
 telemetry.add_command(test)
 telemetry.add_command(verify)
+telemetry.add_command(health)
 
 
 @telemetry.command("trace", short_help="Show all that belongs to an id: where the time went.")

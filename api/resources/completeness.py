@@ -1,4 +1,4 @@
-"""`/api/telemetry/completeness`: what is missing of the events. `/api/telemetry/health`: how their account stands."""
+"""`/api/telemetry/completeness`: what is missing of the events."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flask.views import MethodView
 from api.resources.answers import json_answer
 from api.resources.context import resources, settings
 from api.resources.telemetry import EARLIEST, blueprint
-from api.schemas.completeness import CompletenessQuery, CompletenessShape, TelemetryHealthShape
-from telemetry.completeness import look_at_completeness, verify
+from api.schemas.completeness import CompletenessQuery, CompletenessShape
+from telemetry.completeness import verify
 from telemetry.settings import parse_duration
 from workers.executions import reaching_store
 
@@ -39,17 +39,3 @@ class Completeness(MethodView):
         with reaching_store(), resources().pool.connection() as connection:
             found = verify(connection, since, until, silence=settings().telemetry.producer_silence, patience=PATIENCE)
         return json_answer(found.public())
-
-
-@blueprint.route("/health")
-class TelemetryHealth(MethodView):
-    """How telemetry stands."""
-
-    @blueprint.response(200, TelemetryHealthShape)
-    @blueprint.refuses(503)
-    def get(self) -> Response:
-        """Say how the account of events stands: whether they arrive, and whether some are known to be missing."""
-        with reaching_store(), resources().pool.connection() as connection:
-            checks = look_at_completeness(connection, settings().telemetry.producer_silence)
-        is_well = all(state == "ok" for state in checks.values())
-        return json_answer({"status": "ok" if is_well else "degraded", "checks": checks})

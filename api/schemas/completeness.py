@@ -1,4 +1,4 @@
-"""Shapes of the account of events: what is missing, and how it stands."""
+"""Shapes of the account of events: what is missing."""
 
 from __future__ import annotations
 
@@ -128,15 +128,3 @@ class CompletenessShape(Shape):
     transport = fields.Nested(TransportShape, required=True)
     ledger = fields.Nested(LedgerShape, required=True)
     reconciled = fields.Integer(required=True, metadata={"description": "Events that were made again from their rows."})
-
-
-class TelemetryHealthShape(Shape):
-    """How telemetry stands."""
-
-    status = fields.String(required=True, validate=validate.OneOf(("ok", "degraded")))
-    checks = fields.Dict(
-        keys=fields.String(),
-        values=fields.String(),
-        required=True,
-        metadata={"description": "`ok`, or what is wrong: of `stream`, `watermark`, `producers`, `ledger`."},
-    )

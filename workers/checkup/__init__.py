@@ -1,0 +1,1 @@
+"""The check-up: is everything as it should be, and if not, what mends it. One function for each thing."""
