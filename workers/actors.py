@@ -11,9 +11,10 @@ from workers.broker import MAINTENANCE_QUEUE, BellBroker, queue_of
 from workers.hints import RUN_LANE, lane_hint
 from workers.runner import Runner
 
-#: Names of the actors that do one round of maintenance, and of giving back lost events.
+#: Names of the actors that do one round of maintenance, of giving back lost events, and of deleting what is too old.
 MAINTAIN = "maintain"
 RECONCILE = "reconcile"
+CLEAN = "clean"
 
 
 def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:
@@ -26,8 +27,10 @@ def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:
     broker.own_hints[queue_of(lane)] = partial(lane_hint, lane)
 
 
-def declare_maintenance(broker: BellBroker, maintain: Callable[[], None], reconcile: Callable[[], None]) -> None:
-    """Let this process do maintenance, and give back lost events."""
+def declare_maintenance(
+    broker: BellBroker, maintain: Callable[[], None], reconcile: Callable[[], None], clean: Callable[[], None]
+) -> None:
+    """Let this process do maintenance, give back lost events, and delete what is too old."""
 
     @dramatiq.actor(broker=broker, actor_name=MAINTAIN, queue_name=MAINTENANCE_QUEUE)
     def run_maintenance() -> None:
@@ -36,3 +39,7 @@ def declare_maintenance(broker: BellBroker, maintain: Callable[[], None], reconc
     @dramatiq.actor(broker=broker, actor_name=RECONCILE, queue_name=MAINTENANCE_QUEUE)
     def run_reconciler() -> None:
         reconcile()
+
+    @dramatiq.actor(broker=broker, actor_name=CLEAN, queue_name=MAINTENANCE_QUEUE)
+    def run_cleaner() -> None:
+        clean()

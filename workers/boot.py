@@ -27,7 +27,7 @@ from telemetry.partitions import make_partitions
 from telemetry.pipeline import open_sink
 from telemetry.pulse import Pulse
 from telemetry.store import STATEMENT_TIMEOUT
-from workers.actors import MAINTAIN, RECONCILE, declare_lane, declare_maintenance
+from workers.actors import CLEAN, MAINTAIN, RECONCILE, declare_lane, declare_maintenance
 from workers.alarm import Alarm
 from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
 from workers.bulk import BulkKeys
@@ -48,6 +48,9 @@ from workers.resources import Resources, open_resources, required, step_types_of
 from workers.retry_budget import RetryBudget
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.services.cleaner import STATEMENT_TIMEOUT as CLEANING_TIMEOUT
+from workers.services.cleaner import Cleaner
+from workers.services.cleaner import is_wanted as cleaning_is_wanted
 from workers.services.declarer import Declarer
 from workers.services.reaper import Reaper
 from workers.services.reconciler import Reconciler, is_wanted
@@ -218,7 +221,10 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
     with open_resources(servers, workers, "maintenance") as resources, _consumer_health(resources, "maintenance"):
         await_schema(str(servers.database_url), stop)
         reconciler = make_reconciler(resources)
-        declare_maintenance(resources.broker, partial(maintain, resources), partial(reconcile, reconciler))
+        cleaner = make_cleaner(resources)
+        declare_maintenance(
+            resources.broker, partial(maintain, resources), partial(reconcile, reconciler), partial(clean, cleaner)
+        )
         _consume(resources.broker, workers, stop, threads=1)
 
 
@@ -264,6 +270,31 @@ def reconcile(reconciler: Reconciler) -> None:
         log.warning("reconciliation_failed", reason=error.code)
     except Exception:
         log.exception("reconciliation_failed")
+
+
+def make_cleaner(resources: Resources) -> Cleaner:
+    """What deletes what is too old or too much."""
+    connecting = partial(
+        connect,
+        str(resources.servers.database_url),
+        name="weir cleaner",
+        autocommit=True,
+        statement_timeout=CLEANING_TIMEOUT,
+    )
+    return Cleaner(connecting, resources.workers.retention, resources.clock)
+
+
+def clean(cleaner: Cleaner) -> None:
+    """One round of deleting what is too old or too much. Never raises; the scheduler asks again."""
+    try:
+        result = cleaner.run_once()
+    except WeirError as error:
+        log.warning("cleanup_failed", reason=error.code)
+    except Exception:
+        log.exception("cleanup_failed")
+    else:
+        rows = {each.table: each.going for each in result.removals if each.going}
+        log.info("cleanup_finished", is_done=result.is_done, rows=rows, held_days=result.held)
 
 
 def run_sink(servers: ServerSettings, workers: WorkerSettings) -> None:
@@ -322,6 +353,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("reap", workers.sweep_interval, reaper.run_once),
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for, resources.broker, MAINTAIN)),
             Periodic("reconcile", GAPS_INTERVAL, partial(ask_for_reconciliation, resources)),
+            Periodic("cleanup", workers.maintenance_interval, partial(ask_for_cleaning, resources)),
         ]
         scheduler = Scheduler(Leadership(database_url), work, resources.clock)
         with _health(resources, "scheduler", scheduler.pulse, wait=workers.sweep_interval):
@@ -335,7 +367,7 @@ def ask_for(broker: BellBroker, actor: str) -> None:
         queue_name=MAINTENANCE_QUEUE, actor_name=actor, args=(), kwargs={}, options={}
     )
     try:
-        if broker.depth(MAINTENANCE_QUEUE) < len((MAINTAIN, RECONCILE)):
+        if broker.depth(MAINTENANCE_QUEUE) < len((MAINTAIN, RECONCILE, CLEAN)):
             broker.enqueue(message)
     except redis.RedisError as error:
         log.warning("maintenance_not_asked", actor=actor, reason=type(error).__name__)
@@ -353,6 +385,18 @@ def ask_for_reconciliation(resources: Resources) -> None:
         ):
             return
     ask_for(resources.broker, RECONCILE)
+
+
+def ask_for_cleaning(resources: Resources) -> None:
+    """Ask for what is too old or too much to be deleted, if it is time for that.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with reaching_store(), resources.pool.connection() as connection:
+        if not cleaning_is_wanted(connection, resources.workers.retention):
+            return
+    ask_for(resources.broker, CLEAN)
 
 
 def _consume(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from api.cli.cleanup import cleanup
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.output import item_format as trace_format
 from api.cli.quarantine import quarantine
@@ -38,6 +39,7 @@ def telemetry() -> None:
 
 telemetry.add_command(quarantine)
 telemetry.add_command(verify)
+telemetry.add_command(cleanup)
 
 
 @telemetry.command("trace", short_help="Draw what belongs to an execution id or correlation id.")

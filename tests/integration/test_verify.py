@@ -130,15 +130,15 @@ def test_the_scheduler_asks_and_the_maintenance_worker_gives_back(bookkeeper: Bo
         reconcile(reconciler)
         rounds.append(reconciler)
 
-    declare_maintenance(resources.broker, lambda: None, go_round)
+    declare_maintenance(resources.broker, lambda: None, go_round, lambda: None)
     worker = dramatiq.Worker(resources.broker, worker_timeout=100, worker_threads=1)
 
     for _ in range(5):
         ask_for_reconciliation(resources)
-    assert resources.broker.depth(MAINTENANCE_QUEUE) == 2, "no more than a worker that is away would find"
+    assert resources.broker.depth(MAINTENANCE_QUEUE) == 3, "no more than a worker that is away would find"
     worker.start()
     try:
-        eventually(lambda: len(rounds) == 2)
+        eventually(lambda: len(rounds) == 3)
     finally:
         worker.stop()
     assert len(bookkeeper.stored()) == len(bookkeeper.events)
