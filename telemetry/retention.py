@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 from uuid import UUID
 
 from psycopg import Connection, Rollback, sql
@@ -177,6 +177,7 @@ def drop_day(  # noqa: PLR0913 - one keyword each
     }
     names = {"day": sql.Identifier(day.name), "columns": _COLUMNS, "is_error": _IS_ERROR, "is_pinned": _IS_PINNED}
     followed = [] if reason == "bytes" else [each for each in later if each.begins < day.ends + WHOLE_FOR]
+    is_gone = False
     try:
         with connection.transaction():
             connection.execute(PARTITIONS["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
@@ -189,11 +190,12 @@ def drop_day(  # noqa: PLR0913 - one keyword each
                 rows = _ROWS.format(day=names["day"], gone=sql.SQL("true"))
                 archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}", connection, rows)
             _seal(connection, day, "")
-            _drop_or_undo(connection, day, tries)
-            return True
+            is_gone = drop_partition(connection, day.name, tries=tries)
+            if not is_gone:
+                _undo()
     except LockNotAvailable:
         return False
-    return False  # undone
+    return is_gone
 
 
 def clear_component(
@@ -248,9 +250,9 @@ def unpin(connection: Connection[Any], correlation_id: UUID) -> bool:
     return connection.execute(SQL["unpin"], {"correlation_id": correlation_id}).rowcount == 1
 
 
-def _drop_or_undo(connection: Connection[Any], day: Day, tries: int) -> None:
-    if not drop_partition(connection, day.name, tries=tries):
-        raise Rollback
+def _undo() -> NoReturn:
+    """End the transaction around as if it had not been."""
+    raise Rollback
 
 
 def _later(connection: Connection[Any], day: Day) -> list[Day]:

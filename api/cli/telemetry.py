@@ -10,6 +10,7 @@ import click
 from api.cli.cleanup import cleanup
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.output import item_format as trace_format
+from api.cli.pins import pin
 from api.cli.quarantine import quarantine
 from api.cli.remarks import failed_fields, remarks
 from api.cli.target import open_client
@@ -40,6 +41,7 @@ def telemetry() -> None:
 telemetry.add_command(quarantine)
 telemetry.add_command(verify)
 telemetry.add_command(cleanup)
+telemetry.add_command(pin)
 
 
 @telemetry.command("trace", short_help="Draw what belongs to an execution id or correlation id.")

@@ -1,4 +1,4 @@
-"""Everything that is stored has an end: executions with what belongs to them, accounts, notifications; nothing too early."""
+"""Everything that is stored has an end: executions with what is theirs, accounts, notifications; nothing too early."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from psycopg import Connection
 from structlog.testing import capture_logs
 
 from api.settings import Settings
-from telemetry.clock import to_unix_us
+from telemetry.clock import SystemClock, to_unix_us
 from telemetry.connections import connect
 from telemetry.errors import CleanupRunning
 from telemetry.ids import least_id_at, new_id
@@ -58,7 +58,7 @@ MakeCleaner = Callable[..., Cleaner]
 
 
 def count(connection: Connection[Any], table: str) -> int:
-    found = connection.execute(f"select count(*) from {table}".encode()).fetchone()
+    found = connection.execute(f"select count(*) from {table}".encode()).fetchone()  # noqa: S608 - of this file
     assert found is not None
     return int(found[0])
 
@@ -210,7 +210,7 @@ def test_due_times_and_definitions_go_but_for_those_that_are_still_needed(
 def test_accounts_go_with_the_events_they_are_of(
     bookkeeper: Bookkeeper, connection: Connection[Any], make_cleaner_at: MakeCleaner
 ) -> None:
-    now = datetime.now(NOON.tzinfo)
+    now = SystemClock().now()
     keep_days_from(connection, now - 5 * DAY)
     closed = bookkeeper.account(closed=True, heard_ago=20 * DAY, began=now - 21 * DAY)
     bookkeeper.account(producer="unhealed", heard_ago=20 * DAY, began=now - 21 * DAY)
@@ -347,7 +347,7 @@ def cleanup(offline_weir: Weir, database_url: str, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.req("S-08")
 def test_a_person_sees_what_would_go_and_is_asked(cleanup: Callable[..., Any], connection: Connection[Any]) -> None:
-    now = datetime.now(NOON.tzinfo)
+    now = SystemClock().now()
     make_partitions(connection, now - 20 * DAY, 0)
     make_partitions(connection, now, 0)
     at = to_unix_us(now - 20 * DAY)
@@ -379,7 +379,7 @@ def test_a_person_sees_what_would_go_and_is_asked(cleanup: Callable[..., Any], c
 def test_a_component_is_cleaned_by_itself(
     cleanup: Callable[..., Any], connection: Connection[Any], tmp_path: Path
 ) -> None:
-    now = datetime.now(NOON.tzinfo)
+    now = SystemClock().now()
     make_partitions(connection, now - 3 * DAY, 0)
     insert_events(connection, [RowEncoder().encode(make_step(make_scope(), to_unix_us(now - 3 * DAY)))])
     typed = ("--component", "dsl_telemetry", "--older-than", "1d", "--format", "json")
@@ -395,3 +395,25 @@ def test_a_component_is_cleaned_by_itself(
     assert count(connection, "telemetry_events") == 0
     assert len(list((tmp_path / "archive").glob("*-dsl.jsonl.gz"))) == 1
     assert (wrong.code, too_long.code) == (2, 2)
+
+
+@pytest.mark.req("S-08")
+def test_a_trace_is_pinned_by_hand(
+    offline_weir: Weir, database_url: str, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEIR_DATABASE_URL", database_url)
+    now = SystemClock().now()
+    make_partitions(connection, now - 20 * DAY, 0)
+    pinned = make_step(make_scope(), to_unix_us(now - 20 * DAY))
+    insert_events(connection, [RowEncoder().encode(pinned)])
+    of_trace = pinned.scope.correlation_id.hex()
+
+    said = [offline_weir("telemetry", "pin", of_trace).out]
+    offline_weir("telemetry", "cleanup", "--force")
+    kept = count(connection, "telemetry_events_kept")
+    said += [offline_weir("telemetry", "pin", of_trace, "--remove").out for _ in range(2)]
+    unknown = offline_weir("telemetry", "pin", str(new_id(0)))
+
+    assert [line.rpartition(": ")[2].strip() for line in said] == ["pinned", "no longer pinned", "was not pinned"]
+    assert kept == 1
+    assert unknown.code == 1

@@ -242,7 +242,6 @@ def test_what_is_cleaned_is_neither_missed_nor_made_again(
     assert reconciler.run_once().given_back == 0
 
 
-@pytest.mark.req("S-03")
 def test_pages_go_on_from_the_days_to_what_was_kept(connection: Connection[Any]) -> None:
     make_days(connection, 3)
     failed, new = a_trace(*(3 - number / 1000 for number in range(7)), failed=7), a_trace(0.1, 0.05, 0.02)
