@@ -417,3 +417,39 @@ def test_a_trace_is_pinned_by_hand(
     assert [line.rpartition(": ")[2].strip() for line in said] == ["pinned", "no longer pinned", "was not pinned"]
     assert kept == 1
     assert unknown.code == 1
+
+
+def test_a_day_that_somebody_holds_is_named_and_waited_for_no_longer(
+    cleanup: Callable[..., Any], connection: Connection[Any], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telemetry.partitions.sleep", lambda _: None)
+    monkeypatch.setattr("telemetry.partitions._DROP_TIMEOUT", "10ms")
+    now = SystemClock().now()
+    make_partitions(connection, now - 20 * DAY, 0)
+    with connect(database_url, name="test") as busy:
+        busy.execute("select count(*) from telemetry_events")
+        held = cleanup("--force")
+
+    assert held.code == 1
+    assert f"In use all the time, and still there: {now - 21 * DAY:%Y-%m-%d}" in held.out
+    assert len(list_partitions(connection)) == 2
+    assert count(connection, "telemetry_cleaning") == 0
+
+
+@pytest.mark.req("S-08")
+def test_components_with_days_of_their_own_lose_them_daily(
+    connection: Connection[Any], make_cleaner_at: MakeCleaner
+) -> None:
+    make_partitions(connection, NOON, 0)
+    make_partitions(connection, NOON + 5 * DAY, 0)
+    for ago in (0, 5):
+        insert_events(connection, [RowEncoder().encode(make_step(make_scope(), to_unix_us(NOON + ago * DAY)))])
+    cleaner = make_cleaner_at(NOON + 5 * DAY, components=("dsl=3",))
+
+    seen = cleaner.run_once(Request(dry_run=True))
+    done = cleaner.run_once()
+
+    assert seen.removals[0].days == done.removals[0].days
+    assert [(day["day"], day["component"], day["rows"]) for day in done.removals[0].days] == [("2026-01-13", "dsl", 1)]
+    assert count(connection, "telemetry_events") == 1
+    assert len(list_partitions(connection)) == 4
