@@ -87,7 +87,7 @@ select (select count(*) from gone), (select array_agg(whole::text) from archived
 
 -- name: count_executions
 -- How many executions are too old or too many, whoever belongs to whom. params: as of delete_executions.
--- index: command_executions_final_events where it helps; reads what is before the floor.
+-- Reads the table.
 select count(*)
 from command_executions as e
 where e.finished_at < %(floor)s::timestamptz
@@ -100,7 +100,7 @@ where e.finished_at < %(floor)s::timestamptz
 -- name: delete_occurrences
 -- Due times that are told of no more: old, of no execution that is there, not waiting, and not the last of their schedule
 -- and origin, by which the next one is reckoned. None whose event may be missing still. Returns them as they are archived.
--- params: before; rows; archived. index: schedule_occurrences_newest, of each schedule the oldest.
+-- params: before; rows; archived. Reads the table; schedule_occurrences_newest for the last of each.
 with going as (
     select o.schedule_id, o.due_at, o.origin
     from schedule_occurrences as o
