@@ -15,7 +15,7 @@ from dsl.command import DEFAULT_LANE
 from dsl.declarations import TableSettings, declare
 from dsl.settings import DslSettings
 from telemetry.errors import SettingsInvalid
-from telemetry.settings import SettingsReader, TelemetrySettings, setting
+from telemetry.settings import RetentionSettings, SettingsReader, TelemetrySettings, setting
 from workers.settings import CheckupSettings, ServerSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ SECTIONS: tuple[type[Any], ...] = (
     CheckupSettings,
     DslSettings,
     TelemetrySettings,
+    RetentionSettings,
 )
 
 
@@ -132,7 +133,12 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         api=reader.read(ApiSettings),
         client=reader.read(ClientSettings),
         servers=reader.read(ServerSettings),
-        workers=replace(reader.read(WorkerSettings), dsl=dsl, checkup=reader.read(CheckupSettings)),
+        workers=replace(
+            reader.read(WorkerSettings),
+            dsl=dsl,
+            checkup=reader.read(CheckupSettings),
+            retention=reader.read(RetentionSettings),
+        ),
     )
     reader.finish()
     reader.faults.extend(_relations(settings))
@@ -201,8 +207,22 @@ def _relations(settings: Settings) -> list[str]:
     faults.extend(
         f"WEIR_CHECKUP_{one} is more than WEIR_CHECKUP_{other}" for (one, other), is_wrong in pairs.items() if is_wrong
     )
+    faults.extend(_retention_faults(settings.workers.retention))
     if settings.workers.heartbeat * 2 > settings.workers.lease:
         faults.append("WEIR_WORKER_HEARTBEAT is more than half of WEIR_WORKER_LEASE: one late beat loses it")
     if settings.workers.threads + 2 > settings.servers.database_pool:
         faults.append("WEIR_WORKER_THREADS needs WEIR_DATABASE_POOL to be at least 2 larger than itself")
+    return faults
+
+
+def _retention_faults(retention: RetentionSettings) -> list[str]:
+    faults = []
+    try:
+        retention.component_days()
+    except ValueError as error:
+        faults.append(f"WEIR_RETENTION_COMPONENTS: {error}")
+    if retention.executions_days < retention.raw_events_days:
+        faults.append("WEIR_RETENTION_EXECUTIONS_DAYS is fewer than WEIR_RETENTION_RAW_EVENTS_DAYS")
+    if retention.failed_executions_days < retention.executions_days:
+        faults.append("WEIR_RETENTION_FAILED_EXECUTIONS_DAYS is fewer than WEIR_RETENTION_EXECUTIONS_DAYS")
     return faults

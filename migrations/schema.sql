@@ -482,6 +482,7 @@ create table command_steps (
 -- The second guard of exactly-once effects: a step succeeds once in an execution, whoever ran it.
 create unique index command_steps_succeed_once on command_steps (execution_id, path) where outcome = 'succeeded';
 create index command_steps_in_order on command_steps (execution_id, ordinal);
+create index command_steps_by_restored_from on command_steps (restored_from) where restored_from is not null;
 
 -- Lists of map steps, frozen before their first child runs.
 create table command_step_items (
@@ -539,6 +540,7 @@ create table notifications (
 );
 
 create index notifications_newest on notifications (space_id, id desc);
+create index notifications_by_execution on notifications (execution_id) where execution_id is not null;
 
 -- Every due time that was dealt with, once. `calendar` is a schedule's own due time; `backfill` one that somebody asked
 -- for again; `manual` a run now, due when it was asked for. A stretch of due times that nobody ran in a row is one row:
@@ -861,3 +863,69 @@ create table telemetry_performance_snapshots (
 create unique index telemetry_performance_snapshots_once on telemetry_performance_snapshots (
     window_at, subject, name, host, process_id
 ) nulls not distinct;
+-- What is kept of days that were dropped: errors, pinned traces, and the beginning of traces that end in a later day. The
+-- same columns as telemetry_events.
+create table telemetry_events_kept (
+    event_id uuid not null,
+    correlation_id uuid not null,
+    execution_id uuid,
+    parent_id uuid,
+    space_id uuid,
+    fragment_id uuid,
+    occurred_at timestamptz not null,
+    duration_us bigint,
+    mutations_count integer,
+    attempt smallint,
+    step_try smallint,
+    dry_run boolean not null,
+    event_type text not null,
+    component text not null,
+    operation text not null,
+    level text not null,
+    request_source text not null,
+    command_slug text,
+    step_path text,
+    step_type text,
+    outcome text,
+    error_type text,
+    error_category text,
+    user_id bytea,
+    definition_hash bytea,
+    error_fingerprint bytea,
+    measures jsonb,
+    constraint telemetry_events_kept_pkey primary key (event_id)
+);
+
+create index telemetry_events_kept_correlation on telemetry_events_kept (correlation_id);
+create index telemetry_events_kept_slug on telemetry_events_kept (command_slug);
+create index telemetry_events_kept_errors on telemetry_events_kept (error_fingerprint)
+    where error_fingerprint is not null;
+-- Those that go with the last day of their trace.
+create index telemetry_events_kept_passing on telemetry_events_kept (event_id)
+    where level <> 'error' and error_fingerprint is null;
+
+-- Traces that no cleaning takes.
+create table telemetry_pins (
+    correlation_id uuid primary key,
+    pinned_at timestamptz not null default now()
+);
+
+-- Days, and days of one component, whose events are deleted: `component` is empty for a whole day. Rows of the ledger of
+-- these kinds whose event id is in that stretch have no event any more, and it is not made again.
+create table telemetry_sealed (
+    day date not null,
+    component text not null,
+    first_id uuid not null,
+    end_id uuid not null,
+    kinds text[] not null,
+    sealed_at timestamptz not null default now(),
+    constraint telemetry_sealed_pkey primary key (day, component),
+    constraint telemetry_sealed_ids_ordered check (first_id < end_id)
+);
+
+-- When cleaning last came to its end: one row.
+create table telemetry_cleaning (
+    id integer primary key default 1,
+    finished_at timestamptz not null,
+    constraint telemetry_cleaning_is_one check (id = 1)
+);

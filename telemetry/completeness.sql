@@ -10,14 +10,18 @@ offset %(rows)s limit 1;
 
 -- name: compare
 -- Of a slice, by kind of row: how many have an event, how many of these are stored nowhere or in quarantine, and the first
--- of them that are stored nowhere. Ids sort by time, so both sides are read from here to there.
--- params: first_id; end_id: not included; examples: how many of a kind. index: those of every event id, primary key.
+-- of them that are stored nowhere. Ids sort by time, so both sides are read from here to there. What is sealed is passed
+-- over: its events are deleted. params: first_id; end_id: not included; examples: how many of a kind. index: those of every event id, primary key.
 with compared as (
     select ledger.kind, ledger.event_id, stored.event_id is null as is_missing
     from ledger_events as ledger
     left join telemetry_events as stored
         on stored.event_id = ledger.event_id and stored.event_id >= %(first_id)s and stored.event_id < %(end_id)s
     where ledger.event_id >= %(first_id)s and ledger.event_id < %(end_id)s
+        and not exists (
+            select from telemetry_sealed as s
+            where ledger.event_id >= s.first_id and ledger.event_id < s.end_id and ledger.kind = any(s.kinds)
+        )
 ), judged as (
     select kind, event_id,
         case

@@ -10,7 +10,9 @@ WeirError
    |- SchemaOutOfDate     the database is older or newer than this program
    |- TraceNotFound
    |- QuarantinedNotFound
-   `- QuarantineChanged    something came in or went since it was counted
+   |- QuarantineChanged    something came in or went since it was counted
+   |- CleanupRunning       another process deletes what is old
+   `- ArchiveFailed        what is to be deleted could not be written to a file before
 """
 
 from __future__ import annotations
@@ -108,3 +110,16 @@ class QuarantineChanged(TelemetryError):
     """There are more or fewer in quarantine than somebody was told."""
 
     code = "telemetry.quarantine_changed"
+
+
+class ArchiveFailed(TelemetryError):
+    """A file of what is to be deleted could not be written."""
+
+    code = "telemetry.archive_failed"
+
+
+class CleanupRunning(TelemetryError):
+    """Another process is at it, and two would be in each other's way."""
+
+    code = "telemetry.cleanup_running"
+    retryable = True

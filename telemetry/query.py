@@ -27,7 +27,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """A row of `telemetry_events`; columns as in the schema, whose meanings are those of `telemetry.events`."""
+    """A stored event; columns as in the schema, whose meanings are those of `telemetry.events`."""
 
     event_id: UUID
     occurred_at: datetime
@@ -145,8 +145,8 @@ def trace(connection: Connection[Any], correlation_or_execution_id: UUID) -> Tra
     with _store_errors():
         found = connection.execute(SQL["find_correlation"], {"execution_id": correlation_or_execution_id}).fetchone()
         correlation_id: UUID = found[0] if found else correlation_or_execution_id
-        tail = sql.SQL(" where correlation_id = %(correlation_id)s order by occurred_at, event_id")
-        events = _select(connection, tail, {"correlation_id": correlation_id})
+        where, order = sql.SQL("where correlation_id = %(correlation_id)s"), sql.SQL("order by occurred_at, event_id")
+        events = _select(connection, where, order, {"correlation_id": correlation_id})
     if not events:
         raise TraceNotFound(
             f"no event of {correlation_or_execution_id} is stored",
@@ -172,10 +172,10 @@ def events(connection: Connection[Any], filters: EventFilters, limit: int, curso
     if filters.execution_id is not None and filters.correlation_id is None:
         values |= _correlation_of(connection, filters.execution_id)
     conditions = [condition for name, condition in _CONDITIONS.items() if name in values]
-    where = sql.SQL(" where ") + sql.SQL(" and ").join(conditions) if conditions else sql.SQL("")
-    tail = where + sql.SQL(" order by event_id desc limit %(limit)s")
+    where = sql.SQL("where ") + sql.SQL(" and ").join(conditions) if conditions else sql.SQL("")
+    order = sql.SQL("order by event_id desc limit %(limit)s")
     with _store_errors():
-        found = _select(connection, tail, {**values, "limit": limit + 1})
+        found = _select(connection, where, order, {**values, "limit": limit + 1})
     items = tuple(found[:limit])
     return EventPage(items, items[-1].event_id if len(found) > limit else None)
 
@@ -263,9 +263,27 @@ def _correlation_of(connection: Connection[Any], execution_id: UUID) -> dict[str
     return {"correlation_id": found[0]} if found else {}
 
 
-def _select(connection: Connection[Any], tail: sql.Composable, values: Mapping[str, Any]) -> list[StoredEvent]:
+def stored(where: sql.Composable, order: sql.Composable) -> sql.Composed:
+    """A query over all events: of the days that have a partition, and those that outlived their day.
+
+    Each is read with its own order and limit, for a page of the days is read from the newest on, and no further than
+    it is full; through a view of both, every day would be begun.
+
+    Args:
+        where: Conditions, or nothing.
+        order: By columns of events, and the limit if there is one.
+    """
+    each = sql.SQL("({select} {where} {order})")
+    selects = (sql.SQL(SQL["select_events"]), sql.SQL(SQL["select_kept"]))
+    parts = [each.format(select=select, where=where, order=order) for select in selects]
+    return sql.Composed([sql.SQL(" union all ").join(parts), sql.SQL(" "), order])
+
+
+def _select(
+    connection: Connection[Any], where: sql.Composable, order: sql.Composable, values: Mapping[str, Any]
+) -> list[StoredEvent]:
     with connection.cursor(row_factory=class_row(StoredEvent)) as cursor:
-        return cursor.execute(sql.SQL(SQL["select_events"]) + tail, values).fetchall()
+        return cursor.execute(stored(where, order), values).fetchall()
 
 
 @contextmanager

@@ -24,6 +24,9 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_40
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
+#: What events are of.
+COMPONENTS = ("command", "dsl", "tool", "llm", "chat", "fragment", "schedule", "http", "alert", "telemetry")
+
 S = TypeVar("S")
 
 
@@ -148,6 +151,80 @@ class TelemetrySettings:
     )
     query_default_limit: int = setting(100, "Rows of a page when none are asked for.", minimum=1)
     query_max_limit: int = setting(10_000, "Rows of a page at most.", minimum=1)
+
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    """How long everything stays, and how much of it: by age, by number and by bytes, whichever comes first."""
+
+    section: ClassVar[str] = "retention"
+
+    raw_events_days: int = setting(14, "Days that events stay, whole days in UTC.", minimum=1, maximum=3650)
+    components: tuple[str, ...] = setting(
+        (),
+        "Components whose events stay for fewer days than WEIR_RETENTION_RAW_EVENTS_DAYS, each with its days:"
+        " `http=3,tool=7`.",
+    )
+    errors_days: int = setting(
+        90, "Days that events of errors stay, beyond those of their trace.", minimum=1, maximum=3650
+    )
+    aggregated_metrics_days: int = setting(90, "Days that metrics stay.", minimum=1, maximum=3650)
+    health_checks_days: int = setting(30, "Days that health checks stay.", minimum=1, maximum=3650)
+    performance_snapshots_days: int = setting(30, "Days that performance snapshots stay.", minimum=1, maximum=3650)
+    quarantine_days: int = setting(
+        30, "Days that events in quarantine stay, whether they could be replayed or not.", minimum=1, maximum=3650
+    )
+    executions_days: int = setting(
+        30,
+        "Days that executions stay after their end, with inputs, results, steps and mutations; no fewer than events.",
+        minimum=1,
+        maximum=3650,
+    )
+    failed_executions_days: int = setting(
+        90, "The same for those that failed or are dead; never fewer than the others.", minimum=1, maximum=3650
+    )
+    notifications_days: int = setting(90, "Days that notifications stay, read or not.", minimum=1, maximum=3650)
+    events_max_rows: int = setting(
+        50_000_000, "Events that are stored, at most; whole days go until there are fewer, never today.", minimum=1
+    )
+    events_max_bytes: int = setting(
+        21_474_836_480,
+        "Bytes of stored events with their indexes, at most; whole days go until there are fewer, never today. What is"
+        " kept of days that went may have an eighth of it.",
+        minimum=1_048_576,
+    )
+    executions_max_rows: int = setting(
+        2_000_000, "Executions that are stored, at most; the oldest that have ended go.", minimum=1
+    )
+    executions_max_bytes: int = setting(
+        10_737_418_240, "Bytes of executions with all that belongs to them, at most, by a sample.", minimum=1_048_576
+    )
+    notifications_max_rows: int = setting(100_000, "Notifications that are stored, at most.", minimum=1)
+    notifications_max_bytes: int = setting(268_435_456, "Bytes of notifications, at most, by a sample.", minimum=65_536)
+    quarantine_max_rows: int = setting(100_000, "Events in quarantine, at most.", minimum=1)
+    quarantine_max_bytes: int = setting(268_435_456, "Bytes of the quarantine, at most, by a sample.", minimum=65_536)
+    interval: timedelta = setting(
+        timedelta(days=1),
+        "How often what is too old or too much is deleted; every hour while events take more bytes than they may.",
+        minimum=timedelta(seconds=1),
+    )
+
+    def component_days(self) -> dict[str, int]:
+        """Days by component, of those that have their own.
+
+        Raises:
+            ValueError: An entry is not one of `COMPONENTS`, `=` and fewer days than all events have.
+        """
+        days = {}
+        for entry in self.components:
+            name, _, number = entry.partition("=")
+            if name.strip() not in COMPONENTS or not re.fullmatch(r"[1-9]\d{0,3}", number.strip()):
+                known = ", ".join(COMPONENTS)
+                raise ValueError(f"{entry!r} is not a component and its days, such as http=3; there are {known}")
+            if int(number) >= self.raw_events_days:
+                raise ValueError(f"{entry!r} is not fewer days than events have ({self.raw_events_days})")
+            days[name.strip()] = int(number)
+        return days
 
 
 @dataclass

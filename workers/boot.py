@@ -32,6 +32,7 @@ from telemetry.store import STATEMENT_TIMEOUT
 from workers.actors import (
     BUILD_CHAINS,
     CHECK_UP,
+    CLEAN,
     MAINTAIN,
     RECONCILE,
     ROUNDS,
@@ -60,8 +61,25 @@ from workers.readiness import (
 )
 from workers.resources import Resources, open_resources, required, step_types_of
 from workers.retry_budget import RetryBudget
+from workers.rounds import (
+    ask_for,
+    ask_for_chains,
+    ask_for_checkup,
+    ask_for_cleaning,
+    ask_for_reconciliation,
+    chain_traces,
+    check_up,
+    clean,
+    maintain,
+    make_cleaner,
+    make_reconciler,
+    reconcile,
+)
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.services.cleaner import STATEMENT_TIMEOUT as CLEANING_TIMEOUT
+from workers.services.cleaner import Cleaner
+from workers.services.cleaner import is_wanted as cleaning_is_wanted
 from workers.services.declarer import Declarer
 from workers.services.reaper import Reaper
 from workers.services.reconciler import Reconciler, is_wanted
@@ -239,91 +257,11 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
             RECONCILE: partial(reconcile, reconciler),
             BUILD_CHAINS: partial(chain_traces, resources),
             CHECK_UP: partial(check_up, resources),
+            CLEAN: partial(clean, make_cleaner(resources)),
         }
         declare_maintenance(resources.broker, rounds)
         with telling(snapshots_of(resources, "maintenance")):
             _consume(resources.broker, workers, stop, threads=1)
-
-
-def maintain(resources: Resources) -> None:
-    """One round: partitions for the days to come, keys of days gone by. Never raises; the scheduler asks again."""
-    try:
-        with resources.pool.connection() as connection:
-            made = make_partitions(connection, resources.clock.now(), resources.workers.dsl.telemetry.partitions_ahead)
-        forgotten = Idempotency(resources.pool, resources.executions).forget()
-        forgotten += BulkKeys(resources.pool).forget()
-        make_budget(resources).forget()
-    except (PoolTimeout, psycopg.OperationalError, StoreUnavailable) as error:
-        log.warning("maintenance_postponed", reason=type(error).__name__)
-        return
-    except Exception:
-        log.exception("maintenance_failed")
-        return
-    log.info("maintenance_finished", partitions_made=len(made), keys_forgotten=forgotten)
-
-
-def make_reconciler(resources: Resources) -> Reconciler:
-    """What gives back lost events."""
-    connecting = partial(
-        connect,
-        str(resources.servers.database_url),
-        name="weir reconciler",
-        autocommit=True,
-        statement_timeout=STATEMENT_TIMEOUT,
-    )
-    return Reconciler(
-        connecting,
-        resources.pseudonyms.user,
-        measures=resources.step_types.measures,
-        silence=resources.workers.dsl.telemetry.producer_silence,
-    )
-
-
-def reconcile(reconciler: Reconciler) -> None:
-    """One round of giving back lost events. Never raises; the scheduler asks again."""
-    try:
-        reconciler.run_once()
-    except WeirError as error:
-        log.warning("reconciliation_failed", reason=error.code)
-    except Exception:
-        log.exception("reconciliation_failed")
-
-
-def chain_traces(resources: Resources) -> None:
-    """One round of building chains. Never raises; the scheduler asks again."""
-    try:
-        with closing(_long_connection(resources, "chains")) as connection:
-            result = chains.build_chains(connection)
-            forgotten = chains.forget_chains(connection)
-    except (psycopg.OperationalError, StoreUnavailable) as error:
-        log.warning("chains_postponed", reason=type(error).__name__)
-    except Exception:
-        log.exception("chains_failed")
-    else:
-        log.debug("chains_built", written=result.written, batches=result.batches, forgotten=forgotten)
-
-
-def check_up(resources: Resources) -> None:
-    """One round of looking at everything, stored. Never raises; the scheduler asks again."""
-    try:
-        with closing(_long_connection(resources, "check-up")) as connection:
-            result = go_round(Surroundings(connection, resources.servers, resources.workers, resources.clock))
-    except (psycopg.OperationalError, StoreUnavailable) as error:
-        log.warning("checkup_postponed", reason=type(error).__name__)
-        return
-    except Exception:
-        log.exception("checkup_failed")
-        return
-    for finding in result.findings:
-        if finding.status != "healthy":
-            log.warning("checkup_found", name=finding.name, component=finding.component, status=finding.status)
-    log.info("checkup_finished", overall=result.overall, measured=result.measured, forgotten=result.forgotten)
-
-
-def _long_connection(resources: Resources, name: str) -> PatientConnection:
-    """A connection for statements of maintenance, which may take longer than those of steps."""
-    url = str(resources.servers.database_url)
-    return connect(url, name=f"weir {name}", autocommit=True, statement_timeout=STATEMENT_TIMEOUT)
 
 
 def snapshots_of(
@@ -400,68 +338,13 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("reconcile", GAPS_INTERVAL, partial(ask_for_reconciliation, resources)),
             Periodic("chains", GAPS_INTERVAL, partial(ask_for_chains, resources)),
             Periodic("checkup", GAPS_INTERVAL, partial(ask_for_checkup, resources)),
+            Periodic("cleanup", workers.maintenance_interval, partial(ask_for_cleaning, resources)),
         ]
         scheduler = Scheduler(Leadership(database_url), work, resources.clock)
         with _health(resources, "scheduler", scheduler.pulse, wait=workers.sweep_interval):
             await_schema(database_url, stop)
             with telling(snapshots_of(resources, "scheduler")):
                 scheduler.run(stop)
-
-
-def ask_for(broker: BellBroker, actor: str) -> timedelta | None:
-    """Send the maintenance worker one message, unless as many wait as there are things to ask for.
-
-    Returns:
-        After how long to ask again, if it could not be sent.
-    """
-    message: dramatiq.Message[None] = dramatiq.Message(
-        queue_name=MAINTENANCE_QUEUE, actor_name=actor, args=(), kwargs={}, options={}
-    )
-    try:
-        if broker.depth(MAINTENANCE_QUEUE) < len(ROUNDS):
-            broker.enqueue(message)
-            return None
-    except redis.RedisError as error:
-        log.warning("maintenance_not_asked", actor=actor, reason=type(error).__name__)
-    return GAPS_INTERVAL
-
-
-def ask_for_reconciliation(resources: Resources) -> None:
-    """Ask for lost events to be given back, if it is time for that, or some are known to be missing.
-
-    Raises:
-        StoreUnavailable: Postgres did not answer.
-    """
-    with reaching_store(), resources.pool.connection() as connection:
-        if not is_wanted(
-            connection, resources.workers.reconcile_interval, resources.workers.dsl.telemetry.producer_silence
-        ):
-            return
-    ask_for(resources.broker, RECONCILE)
-
-
-def ask_for_chains(resources: Resources) -> None:
-    """Ask for chains to be built, if there is something to build.
-
-    Raises:
-        StoreUnavailable: Postgres did not answer.
-    """
-    with reaching_store(), resources.pool.connection() as connection:
-        is_due = chains.is_wanted(connection, resources.workers.chains_interval)
-    if is_due:
-        ask_for(resources.broker, BUILD_CHAINS)
-
-
-def ask_for_checkup(resources: Resources) -> None:
-    """Ask for everything to be looked at, if that was not done in this window.
-
-    Raises:
-        StoreUnavailable: Postgres did not answer.
-    """
-    with reaching_store(), resources.pool.connection() as connection:
-        is_due = is_checkup_wanted(connection, resources.workers.checkup.interval)
-    if is_due:
-        ask_for(resources.broker, CHECK_UP)
 
 
 def _consume(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dsl.settings import DslSettings
-from telemetry.settings import setting
+from telemetry.settings import RetentionSettings, setting
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class WorkerSettings:
 
     dsl: DslSettings = field(default_factory=DslSettings)
     checkup: CheckupSettings = field(default_factory=CheckupSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     threads: int = setting(4, "Executions one worker process runs at a time.", minimum=1, maximum=256)
     lane: str = setting("default", "Lane the worker takes executions from.")

@@ -10,6 +10,10 @@ import click
 from api.cli.checkup import health
 from api.cli.log_import import import_log
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
+from api.cli.cleanup import cleanup
+from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
+from api.cli.output import item_format as trace_format
+from api.cli.pins import pin
 from api.cli.quarantine import quarantine
 from api.cli.remarks import failed_fields, remarks
 from api.cli.samples import test
@@ -44,6 +48,8 @@ telemetry.add_command(quarantine)
 telemetry.add_command(test)
 telemetry.add_command(verify)
 telemetry.add_command(health)
+telemetry.add_command(cleanup)
+telemetry.add_command(pin)
 
 
 @telemetry.command("trace", short_help="Show all that belongs to an id: where the time went.")

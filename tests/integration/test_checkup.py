@@ -21,7 +21,8 @@ from telemetry.partitions import drop_partition, list_partitions, make_partition
 from telemetry.rows import RowEncoder
 from telemetry.store import insert_new_events
 from workers.actors import BUILD_CHAINS, CHECK_UP, MAINTAIN, declare_maintenance
-from workers.boot import ask_for, ask_for_chains, ask_for_checkup, chain_traces, check_up, snapshots_of
+from workers.boot import snapshots_of
+from workers.rounds import ask_for, ask_for_chains, ask_for_checkup, chain_traces, check_up
 from workers.broker import MAINTENANCE_QUEUE
 from workers.checkup import history
 from workers.checkup.finding import Finding, Surroundings, worst

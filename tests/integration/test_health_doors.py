@@ -14,7 +14,8 @@ from psycopg import Connection
 
 from api.app import close_app
 from api.settings import Settings
-from workers.boot import chain_traces, check_up, snapshots_of
+from workers.boot import snapshots_of
+from workers.rounds import chain_traces, check_up
 
 pytestmark = pytest.mark.req("S-06")
 

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from api.settings import Settings
 from workers.actors import RECONCILE, declare_maintenance
-from workers.boot import ask_for_reconciliation, make_reconciler, reconcile
+from workers.rounds import ask_for_reconciliation, make_reconciler, reconcile
 from workers.broker import MAINTENANCE_QUEUE
 from workers.resources import Resources, open_resources
 from workers.services.reconciler import Reconciler
@@ -181,10 +181,10 @@ def test_the_scheduler_asks_and_the_maintenance_worker_gives_back(bookkeeper: Bo
 
     for _ in range(7):
         ask_for_reconciliation(resources)
-    assert resources.broker.depth(MAINTENANCE_QUEUE) == 4, "no more than a worker that is away would find"
+    assert resources.broker.depth(MAINTENANCE_QUEUE) == 5, "no more than a worker that is away would find"
     worker.start()
     try:
-        eventually(lambda: len(rounds) == 4)
+        eventually(lambda: len(rounds) == 5)
     finally:
         worker.stop()
     assert len(bookkeeper.stored()) == len(bookkeeper.events)

@@ -32,8 +32,10 @@ def errors_of(root: type[WeirError]) -> Iterator[type[WeirError]]:
 KNOWN = {telemetry.errors.__name__, dsl.errors.__name__, workers.errors.__name__, "api.problems"}
 #: A process that meets these never serves a request.
 AT_START = {telemetry.errors.RedisRefused}
+#: Only maintenance, and the command line itself, delete what is old.
+OF_CLEANING = {telemetry.errors.ArchiveFailed, telemetry.errors.CleanupRunning}
 REACHABLE = sorted(
-    {error for error in errors_of(WeirError) if error.__module__ in KNOWN} - AT_START,
+    {error for error in errors_of(WeirError) if error.__module__ in KNOWN} - AT_START - OF_CLEANING,
     key=lambda error: (error.code, error.__name__),
 )
 

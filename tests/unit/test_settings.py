@@ -60,3 +60,36 @@ def test_a_process_with_nothing_to_do_has_time_to_say_so_twice(tmp_path: Path, a
 
     apart = settings(tmp_path, TELEMETRY_ALIVE_INTERVAL="1s", TELEMETRY_PRODUCER_SILENCE="3s").telemetry
     assert apart.producer_silence > 2 * apart.alive_interval
+@pytest.mark.req("S-16")
+def test_retention_has_the_defaults_that_were_asked_for(tmp_path: Path) -> None:
+    keep = load_settings({}, tmp_path).workers.retention
+
+    assert (keep.raw_events_days, keep.aggregated_metrics_days) == (14, 90)
+    assert (keep.health_checks_days, keep.performance_snapshots_days) == (30, 30)
+    assert (keep.executions_days, keep.failed_executions_days, keep.notifications_days) == (30, 90, 90)
+    assert keep.component_days() == {}
+
+
+@pytest.mark.req("S-16")
+def test_components_may_have_fewer_days_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "weir.toml").write_text('[retention]\nraw_events_days = 7\ncomponents = ["http=3", "tool = 6"]\n')
+
+    assert load_settings({}, tmp_path).workers.retention.component_days() == {"http": 3, "tool": 6}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"COMPONENTS": "http"}, "'http' is not a component and its days"),
+        ({"COMPONENTS": "nobody=3"}, "'nobody=3' is not a component and its days"),
+        ({"COMPONENTS": "http=0"}, "'http=0' is not a component and its days"),
+        ({"COMPONENTS": "http=14"}, "is not fewer days than events have (14)"),
+        ({"EXECUTIONS_DAYS": "13"}, "WEIR_RETENTION_EXECUTIONS_DAYS is fewer"),
+        ({"FAILED_EXECUTIONS_DAYS": "29"}, "WEIR_RETENTION_FAILED_EXECUTIONS_DAYS is fewer"),
+    ],
+)
+def test_retention_that_contradicts_itself_is_refused(tmp_path: Path, given: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings({f"WEIR_RETENTION_{key}": value for key, value in given.items()}, tmp_path)
+
+    assert said in str(caught.value)

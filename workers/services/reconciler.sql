@@ -60,7 +60,8 @@ select compared_until from telemetry_comparison;
 select compared_until from telemetry_comparison where finished_at is null for update;
 
 -- name: missing
--- Rows of a stretch of the ledger whose event is stored nowhere, in order. Both sides are read from here to there.
+-- Rows of a stretch of the ledger whose event is stored nowhere, in order. Both sides are read from here to there. Events
+-- of what is sealed were deleted, and are not made again.
 -- params: first_id; end_id: not included; limit. index: those of every event id (`ledger_events`), primary key.
 select kind, event_id
 from ledger_events as ledger
@@ -71,6 +72,10 @@ where event_id >= %(first_id)s and event_id < %(end_id)s
             and stored.event_id >= %(first_id)s and stored.event_id < %(end_id)s
     )
     and not exists (select from telemetry_quarantine as q where q.event_id = ledger.event_id)
+    and not exists (
+        select from telemetry_sealed as s
+        where ledger.event_id >= s.first_id and ledger.event_id < s.end_id and ledger.kind = any(s.kinds)
+    )
 order by event_id
 limit %(limit)s;
 

@@ -1,0 +1,281 @@
+"""How long events stay: days are dropped whole, and what outlives its day is kept apart.
+
+A day goes in one transaction: lock it against late events; copy what is kept to `telemetry_events_kept`; forget what
+was kept for traces that end with this day; note that the day is sealed; drop it, as the last statement. Killed
+anywhere, nothing of that has happened. So a trace is there as a whole or not at all, but for its errors, which stay
+longer.
+
+What is kept: errors, for as long as they may stay; pinned traces; and the rows of traces that end in a later day, until
+that goes too, at most `WHOLE_FOR` later. Where a day goes because all of them take too many bytes, traces are cut.
+
+A component that stays for fewer days loses them one by one, each whole and sealed in one transaction; errors and pinned
+traces stay there for as long as the day does. The day that is sealed keeps `telemetry.completeness` and the reconciler
+from looking for what is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, NoReturn
+from uuid import UUID
+
+from psycopg import Connection, Rollback, sql
+from psycopg.errors import LockNotAvailable
+from psycopg.rows import class_row, scalar_row
+
+from telemetry.archive import Archive
+from telemetry.clock import to_unix_us
+from telemetry.ids import least_id_at
+from telemetry.partitions import SQL as PARTITIONS
+from telemetry.partitions import drop_partition
+from telemetry.rows import COLUMNS
+from telemetry.sql import queries
+
+SQL = queries(__file__)
+
+#: How long after its day a row is kept for the rest of its trace.
+WHOLE_FOR: Final = timedelta(days=7)
+
+#: Rows of the ledger by the component of their events; others have none.
+LEDGER_KINDS: Final = {
+    "command": ("queued", "claim", "retry", "final"),
+    "dsl": ("step",),
+    "fragment": ("mutation",),
+    "schedule": ("occurrence",),
+}
+
+Reason = Literal["age", "rows", "bytes"]
+
+_DAY: Final = timedelta(days=1)
+_LOCK_TIMEOUT: Final = "500ms"
+
+_COLUMNS: Final = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+_LOCK: Final = sql.SQL("lock table {day} in share row exclusive mode")
+_IS_ERROR: Final = sql.SQL("((e.level = 'error' or e.error_fingerprint is not null) and e.event_id >= %(errors_from)s)")
+_IS_PINNED: Final = sql.SQL("exists (select from telemetry_pins as p where p.correlation_id = e.correlation_id)")
+_KEEP_ERRORS: Final = sql.SQL(
+    "insert into telemetry_events_kept ({columns}) select {columns} from {day} as e where {is_error}"
+    " on conflict (event_id) do nothing"
+)
+# Which traces go on is found from the indexes of both sides: a later day is never read as a whole.
+_KEEP_TRACES: Final = sql.SQL(
+    "with traces as materialized ("
+    " select correlation_id from telemetry_pins"
+    " union select d.correlation_id from (select distinct correlation_id from {day}) as d"
+    " join ({later}) as l on l.correlation_id = d.correlation_id)"
+    " insert into telemetry_events_kept ({columns})"
+    " select {columns} from {day} as e join traces using (correlation_id) on conflict (event_id) do nothing"
+)
+_FORGET: Final = sql.SQL(
+    "delete from telemetry_events_kept as e where not {is_pinned} and not {is_error}"
+    " and (e.event_id < %(whole_from)s"
+    " or not exists (select from ({later}) as l where l.correlation_id = e.correlation_id))"
+)
+_NO_LATER: Final = sql.SQL("select null::uuid as correlation_id where false")
+_COUNT: Final = sql.SQL("select count(*) from {day} as e where {gone}")
+_DELETE: Final = sql.SQL("delete from {day} as e where {gone}")
+_OF_COMPONENT: Final = sql.SQL("e.component = %(component)s and not {is_error} and not {is_pinned}")
+_ROWS: Final = sql.SQL("select row_to_json(e)::text from {day} as e where {gone} order by e.event_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day of events.
+
+    Attributes:
+        name: Of its partition.
+        events: How many, by the server's last count.
+        bytes: On disk, with indexes.
+    """
+
+    name: str
+    events: int
+    bytes: int
+
+    @property
+    def begins(self) -> datetime:
+        """Its first instant, in UTC."""
+        return datetime.strptime(self.name[-8:], "%Y%m%d").replace(tzinfo=UTC)
+
+    @property
+    def ends(self) -> datetime:
+        """The first instant after it."""
+        return self.begins + _DAY
+
+
+def list_days(connection: Connection[Any]) -> list[Day]:
+    """The days that have a partition, oldest first.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    return connection.cursor(row_factory=class_row(Day)).execute(SQL["list_days"]).fetchall()
+
+
+def days_to_drop(
+    days: Sequence[Day], now: datetime, *, older_than: timedelta, max_rows: int | None, max_bytes: int | None
+) -> list[tuple[Day, Reason]]:
+    """Which days go, and why, oldest first. Never today, nor one that is still to come.
+
+    Args:
+        days: Oldest first.
+        now: Aware.
+        older_than: Every day goes whose last event is that old.
+        max_rows: Days go until there are no more events than these; None: as many as there are.
+        max_bytes: Days go until they take no more than these.
+    """
+    going: list[tuple[Day, Reason]] = []
+    rows, size = sum(day.events for day in days), sum(day.bytes for day in days)
+    for day in days:
+        if day.ends > now:
+            break
+        if day.ends <= now - older_than:
+            going.append((day, "age"))
+        elif max_bytes is not None and size > max_bytes:
+            going.append((day, "bytes"))
+        elif max_rows is not None and rows > max_rows:
+            going.append((day, "rows"))
+        else:
+            break
+        rows, size = rows - day.events, size - day.bytes
+    return going
+
+
+def drop_day(  # noqa: PLR0913 - one keyword each
+    connection: Connection[Any],
+    day: Day,
+    *,
+    reason: Reason,
+    errors_from: datetime,
+    archive: Archive | None = None,
+    tries: int = 10,
+) -> bool:
+    """Drop a day, with what is kept of it kept. Whether it is gone; false if somebody held it all the time.
+
+    1. Lock the day: a late event waits, and then has nowhere to go, as any that is too old. 2. Keep what is kept. 3.
+    Forget what was kept only for traces that end here. 4. Write the archive, which is whole before anything is gone.
+    5. Seal and drop.
+
+    Args:
+        connection: In autocommit mode, without a time limit that a day's events would exceed.
+        day: Of `list_days`.
+        reason: Why it goes; with `bytes` no trace is kept whole.
+        errors_from: Errors of this time or later are kept.
+        archive: Where all of its events are written before.
+        tries: How often the lock is waited for, 500 ms each time.
+
+    Raises:
+        ArchiveFailed: It could not be written; the day is there.
+        psycopg.Error: Postgres did not answer, or refused; the day is there.
+    """
+    later = _later(connection, day)
+    values = {
+        "errors_from": _least(errors_from),
+        "whole_from": _least(day.ends - WHOLE_FOR),
+    }
+    names = {"day": sql.Identifier(day.name), "columns": _COLUMNS, "is_error": _IS_ERROR, "is_pinned": _IS_PINNED}
+    followed = [] if reason == "bytes" else [each for each in later if each.begins < day.ends + WHOLE_FOR]
+    is_gone = False
+    try:
+        with connection.transaction():
+            connection.execute(PARTITIONS["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
+            connection.execute(SQL["limit_memory"])
+            connection.execute(_LOCK.format(**names))
+            connection.execute(_KEEP_ERRORS.format(**names), values)
+            connection.execute(_KEEP_TRACES.format(**names, later=_traces_of(followed)))
+            connection.execute(_FORGET.format(**names, later=_traces_of(later)), values)
+            if archive is not None:
+                rows = _ROWS.format(day=names["day"], gone=sql.SQL("true"))
+                archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}", connection, rows)
+            _seal(connection, day, "")
+            is_gone = drop_partition(connection, day.name, tries=tries)
+            if not is_gone:
+                _undo()
+    except LockNotAvailable:
+        return False
+    return is_gone
+
+
+def clear_component(
+    connection: Connection[Any], day: Day, component: str, *, errors_from: datetime, archive: Archive | None = None
+) -> int:
+    """Delete the events that a component has in a day, but for errors and pinned traces. Returns how many.
+
+    Seal and deletion are one transaction. Its place is used again once the day is vacuumed, and given back to the disk
+    when the day is dropped.
+
+    Raises:
+        ArchiveFailed: It could not be written; nothing is deleted.
+        psycopg.Error: Postgres did not answer, or refused; nothing is deleted.
+    """
+    gone = _OF_COMPONENT.format(is_error=_IS_ERROR, is_pinned=_IS_PINNED)
+    values = {"component": component, "errors_from": _least(errors_from)}
+    with connection.transaction():
+        _seal(connection, day, component)
+        if archive is not None and component_events(connection, day, component, errors_from):
+            rows = _ROWS.format(day=sql.Identifier(day.name), gone=gone)
+            archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}-{component}", connection, rows, values)
+        return connection.execute(_DELETE.format(day=sql.Identifier(day.name), gone=gone), values).rowcount
+
+
+def component_events(connection: Connection[Any], day: Day, component: str, errors_from: datetime) -> int:
+    """How many events `clear_component` would delete.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    gone = _OF_COMPONENT.format(is_error=_IS_ERROR, is_pinned=_IS_PINNED)
+    values = {"component": component, "errors_from": _least(errors_from)}
+    count = _COUNT.format(day=sql.Identifier(day.name), gone=gone)
+    return connection.cursor(row_factory=scalar_row).execute(count, values).fetchone() or 0
+
+
+def pin(connection: Connection[Any], correlation_id: UUID) -> None:
+    """Let no cleaning take a trace, whatever its age.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    connection.execute(SQL["pin"], {"correlation_id": correlation_id})
+
+
+def unpin(connection: Connection[Any], correlation_id: UUID) -> bool:
+    """Treat a trace as all others again; whether it was pinned.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    return connection.execute(SQL["unpin"], {"correlation_id": correlation_id}).rowcount == 1
+
+
+def _undo() -> NoReturn:
+    """End the transaction around as if it had not been."""
+    raise Rollback
+
+
+def _later(connection: Connection[Any], day: Day) -> list[Day]:
+    return [each for each in list_days(connection) if each.begins > day.begins]
+
+
+def _traces_of(days: Iterable[Day]) -> sql.Composable:
+    """The correlation ids of some days, by name: through their parent, all days would be locked and read."""
+    parts = [sql.SQL("select correlation_id from {day}").format(day=sql.Identifier(each.name)) for each in days]
+    return sql.SQL(" union all ").join(parts) if parts else _NO_LATER
+
+
+def _seal(connection: Connection[Any], day: Day, component: str) -> None:
+    kinds = LEDGER_KINDS.get(component, ()) if component else sum(LEDGER_KINDS.values(), ())
+    values = {
+        "day": f"{day.begins:%Y%m%d}",
+        "component": component,
+        "first_id": _least(day.begins),
+        "end_id": _least(day.ends),
+        "kinds": list(kinds),
+    }
+    connection.execute(SQL["seal"], values)
+
+
+def _least(instant: datetime) -> UUID:
+    return least_id_at(to_unix_us(instant))

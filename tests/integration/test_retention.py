@@ -1,0 +1,374 @@
+"""Days of events go whole, what outlives them is kept, and nobody looks for what is gone."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from fixtures.ledgers import Bookkeeper
+from fixtures.samples import ERROR, make_scope, make_step
+from psycopg import Connection
+
+import telemetry
+from telemetry.archive import Archive
+from telemetry.clock import to_unix_us
+from telemetry.completeness import verify
+from telemetry.connections import connect
+from telemetry.errors import ArchiveFailed
+from telemetry.events import Event, Scope, StepFailed
+from telemetry.ids import mint, new_id
+from telemetry.partitions import list_partitions, make_partitions, name_of
+from telemetry.query import EventFilters, events, trace
+from telemetry.retention import Day, clear_component, days_to_drop, drop_day, list_days, pin, unpin
+from telemetry.rows import RowEncoder
+from telemetry.store import insert_events
+from telemetry.testing import NOON
+from workers.services.reconciler import Reconciler
+
+DAY = timedelta(days=1)
+TODAY = datetime(2026, 3, 10, 12, tzinfo=UTC)
+LONG_AGO = TODAY - 60 * DAY
+
+Trace = tuple[UUID, list[Event]]
+
+
+def make_days(connection: Connection[Any], number: int) -> None:
+    """Partitions of so many days, today's the last."""
+    for ago in range(number):
+        make_partitions(connection, TODAY - ago * DAY, 0)
+
+
+def a_trace(*days_ago: float, failed: int = 0, **scope: Any) -> Trace:  # noqa: ANN401 - any field of Scope
+    """A step at each of these times; so many of the first ones failed."""
+    correlation_id = new_id(to_unix_us(TODAY - days_ago[0] * DAY))
+    of_trace = make_scope(correlation_id=correlation_id.bytes, **scope)
+    made: list[Event] = []
+    for number, ago in enumerate(days_ago):
+        at_us = to_unix_us(TODAY - ago * DAY)
+        made.append(failure(of_trace, at_us) if number < failed else make_step(of_trace, at_us))
+    return correlation_id, made
+
+
+def failure(scope: Scope, at_us: int) -> StepFailed:
+    return StepFailed(mint(at_us), at_us, scope, "check", "validate", 50, ERROR)
+
+
+def store(connection: Connection[Any], *traces: Trace) -> None:
+    encode = RowEncoder().encode
+    with connection.transaction():
+        insert_events(connection, [encode(event) for _, of_trace in traces for event in of_trace])
+
+
+def ids(made: Iterable[Event]) -> set[UUID]:
+    return {UUID(bytes=event.event_id) for event in made}
+
+
+def everything(connection: Connection[Any]) -> set[UUID]:
+    """What a reader sees."""
+    return {event.event_id for event in events(connection, EventFilters(), 10_000).items}
+
+
+def drop_oldest(connection: Connection[Any], **changes: Any) -> bool:  # noqa: ANN401 - of drop_day
+    given: dict[str, Any] = {"reason": "age", "errors_from": LONG_AGO, **changes}
+    return drop_day(connection, list_days(connection)[0], **given)
+
+
+@pytest.mark.req("S-08")
+def test_days_go_by_age_by_number_and_by_bytes_whichever_is_first() -> None:
+    days = [Day(name_of(TODAY - ago * DAY), 100, 1000) for ago in (4, 3, 2, 1, 0, -1)]
+
+    def going(older_than: float = 100, rows: int | None = None, size: int | None = None) -> list[tuple[int, str]]:
+        chosen = days_to_drop(days, TODAY, older_than=older_than * DAY, max_rows=rows, max_bytes=size)
+        return [(days.index(day), reason) for day, reason in chosen]
+
+    assert going() == []
+    # The noon of today is half a day after the end of yesterday.
+    assert going(older_than=2.5) == [(0, "age"), (1, "age")]
+    assert going(older_than=2.6) == [(0, "age")]
+    assert going(rows=450) == [(0, "rows"), (1, "rows")]
+    assert going(size=5000) == [(0, "bytes")]
+    assert going(older_than=3, rows=500, size=4000) == [(0, "age"), (1, "bytes")]
+    assert going(older_than=0, rows=0, size=0) == [(0, "age"), (1, "age"), (2, "age"), (3, "age")]
+    assert going(rows=0, size=0) == [(0, "bytes"), (1, "bytes"), (2, "bytes"), (3, "bytes")]
+
+
+@pytest.mark.req("S-08")
+def test_a_day_goes_with_its_traces_and_its_place_on_disk(connection: Connection[Any]) -> None:
+    make_days(connection, 3)
+    old, new = a_trace(3, 2.9), a_trace(1, 0.9)
+    store(connection, old, new)
+
+    assert drop_oldest(connection)
+
+    assert everything(connection) == ids(new[1])
+    assert name_of(TODAY - 3 * DAY) not in list_partitions(connection)
+    assert connection.execute("select count(*) from telemetry_events_kept").fetchone() == (0,)
+
+
+@pytest.mark.req("S-08")
+def test_errors_pins_and_traces_that_go_on_outlive_their_day(connection: Connection[Any]) -> None:
+    make_days(connection, 4)
+    plain, failed, pinned = a_trace(4, 3.9), a_trace(4, 3.9, failed=1), a_trace(4, 3.9)
+    goes_on, later = a_trace(4, 3, 2.9), a_trace(2)
+    store(connection, plain, failed, pinned, goes_on, later)
+    pin(connection, pinned[0])
+    pin(connection, pinned[0])
+
+    assert drop_oldest(connection)
+
+    stay = ids(failed[1][:1]) | ids(pinned[1]) | ids(goes_on[1]) | ids(later[1])
+    assert everything(connection) == stay
+    assert [event.event_id for event in trace(connection, goes_on[0]).events] == [
+        UUID(bytes=event.event_id) for event in goes_on[1]
+    ]
+
+    assert drop_oldest(connection)
+
+    # The trace ended with this day: all of it is gone.
+    assert everything(connection) == stay - ids(goes_on[1])
+
+    assert unpin(connection, pinned[0])
+    assert not unpin(connection, pinned[0])
+    assert drop_oldest(connection)
+
+    assert everything(connection) == ids(failed[1][:1])
+
+
+@pytest.mark.req("S-08")
+def test_no_trace_is_kept_whole_for_longer_than_a_week(connection: Connection[Any]) -> None:
+    make_days(connection, 12)
+    for_ever = a_trace(*(12 - number for number in range(12)))
+    store(connection, for_ever)
+
+    for _ in range(9):
+        assert drop_oldest(connection)
+
+    assert len(everything(connection)) == 3 + 7
+
+
+@pytest.mark.req("S-08")
+def test_errors_that_are_too_old_are_not_kept_and_bytes_cut_traces(connection: Connection[Any]) -> None:
+    make_days(connection, 4)
+    failed, goes_on = a_trace(4, failed=1), a_trace(4, 2)
+    store(connection, failed, goes_on)
+
+    with connection.transaction(force_rollback=True):
+        assert drop_oldest(connection, errors_from=TODAY)
+        assert everything(connection) == ids(goes_on[1])
+    assert drop_oldest(connection, reason="bytes")
+
+    assert everything(connection) == ids(failed[1]) | ids(goes_on[1][1:])
+
+
+def test_a_day_that_somebody_holds_stays_as_it_is(
+    connection: Connection[Any], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_days(connection, 2)
+    store(connection, a_trace(2, failed=1))
+    monkeypatch.setattr("telemetry.partitions.sleep", lambda _: None)
+    with connect(database_url, name="test") as busy:
+        busy.execute("select count(*) from telemetry_events")
+        assert not drop_oldest(connection, tries=1)
+        busy.rollback()
+        insert_events(busy, [RowEncoder().encode(a_trace(2)[1][0])])
+        assert not drop_oldest(connection, tries=1)
+
+    assert connection.execute("select count(*) from telemetry_events_kept").fetchone() == (0,)
+    assert connection.execute("select count(*) from telemetry_sealed").fetchone() == (0,)
+    assert drop_oldest(connection)
+
+
+@pytest.mark.req("S-08")
+def test_a_component_loses_its_days_whole(connection: Connection[Any]) -> None:
+    make_days(connection, 2)
+    plain, failed, pinned = a_trace(2, 1.9), a_trace(2, 1.9, failed=1), a_trace(2)
+    store(connection, plain, failed, pinned)
+    pin(connection, pinned[0])
+    day = list_days(connection)[0]
+
+    assert clear_component(connection, day, "command", errors_from=LONG_AGO) == 0
+    assert clear_component(connection, day, "dsl", errors_from=LONG_AGO) == 3
+    assert clear_component(connection, day, "dsl", errors_from=LONG_AGO) == 0
+
+    assert everything(connection) == ids(failed[1][:1]) | ids(pinned[1])
+    sealed = connection.execute("select component, kinds from telemetry_sealed order by component").fetchall()
+    assert sealed == [("command", ["queued", "claim", "retry", "final"]), ("dsl", ["step"])]
+
+
+@pytest.mark.req("S-08", "C-15")
+def test_what_is_cleaned_is_neither_missed_nor_made_again(
+    bookkeeper: Bookkeeper, connection: Connection[Any], database_url: str
+) -> None:
+    bookkeeper.work()
+    bookkeeper.store(bookkeeper.events)
+    reconciler = Reconciler(
+        lambda: connect(database_url, name="test", autocommit=True), bookkeeper.world.pseudonyms.user, grace=-DAY
+    )
+    day = next(day for day in list_days(connection) if day.begins <= NOON < day.ends)
+
+    gone = clear_component(connection, day, "dsl", errors_from=LONG_AGO)
+    without_steps = verify(connection, NOON - DAY, NOON + DAY, grace=-3650 * DAY)
+    made_again = reconciler.run_once().given_back
+    left = bookkeeper.stored()
+
+    assert gone > 0
+    assert without_steps.is_complete
+    assert without_steps.ledger.checked["step"] == 0
+    assert without_steps.ledger.checked["final"] > 0
+    assert made_again == 0
+    assert {row["event_type"] for row in left.values() if row["component"] == "dsl"} <= {"dsl.step.failed"}
+
+    # The whole day, and somebody makes its partition again.
+    while list_days(connection)[0].begins <= NOON:
+        assert drop_oldest(connection)
+    make_partitions(connection, NOON, 0)
+    again = verify(connection, NOON - DAY, NOON + DAY, grace=-3650 * DAY)
+    connection.execute("delete from telemetry_comparison")
+
+    assert again.is_complete
+    assert reconciler.run_once().given_back == 0
+
+
+def test_pages_go_on_from_the_days_to_what_was_kept(connection: Connection[Any]) -> None:
+    make_days(connection, 3)
+    failed, new = a_trace(*(3 - number / 1000 for number in range(7)), failed=7), a_trace(0.1, 0.05, 0.02)
+    store(connection, failed, new)
+    drop_oldest(connection)
+
+    seen, cursor = [], None
+    while True:
+        page = events(connection, EventFilters(), 2, cursor)
+        seen += [event.event_id for event in page.items]
+        if (cursor := page.next_cursor) is None:
+            break
+
+    assert seen == sorted(ids(failed[1]) | ids(new[1]), reverse=True)
+    assert len(events(connection, EventFilters(outcome="failed"), 100).items) == 7
+
+
+@pytest.mark.req("S-08")
+def test_what_is_dropped_is_archived_before(connection: Connection[Any], tmp_path: Path) -> None:
+    make_days(connection, 2)
+    gone = a_trace(2, 1.9, failed=1)
+    store(connection, gone)
+
+    with Archive(tmp_path / "archive") as archive:
+        assert drop_oldest(connection, archive=archive)
+
+    (file,) = (tmp_path / "archive").glob("*.jsonl.gz")
+    assert file.name == "telemetry_events-2026-03-08.jsonl.gz"
+    assert (file.stat().st_mode & 0o777) == 0o600
+    rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    assert {UUID(row["event_id"]) for row in rows} == ids(gone[1])
+    said = file.with_name(f"{file.name}.sha256").read_text().split()
+    assert said == [hashlib.sha256(file.read_bytes()).hexdigest(), file.name]
+
+
+def test_what_cannot_be_archived_stays(connection: Connection[Any], tmp_path: Path) -> None:
+    make_days(connection, 2)
+    store(connection, a_trace(2))
+    archive = Archive(tmp_path)
+    (tmp_path / "telemetry_events-2026-03-08.jsonl.gz.part").mkdir()
+
+    with pytest.raises(ArchiveFailed, match="cannot be written"):
+        drop_oldest(connection, archive=archive)
+
+    assert len(everything(connection)) == 1
+    (tmp_path / "file").touch()
+    with pytest.raises(ArchiveFailed):
+        Archive(tmp_path / "file")
+
+
+@pytest.mark.req("S-08")
+def test_an_archive_ends_what_a_killed_process_has_left(tmp_path: Path) -> None:
+    torn = Archive(tmp_path)
+    torn.append("rows", ['{"a": 1}', '{"a": 2}'])
+    torn.append("rows", ['{"a": 3}'])
+    torn._open["rows"].close()
+    partial = tmp_path / "rows.jsonl.gz.part"
+    with partial.open("ab") as file:
+        file.write(gzip.compress(b'{"a": 4}\n')[:-3])
+    (tmp_path / "nothing.jsonl.gz.part").write_bytes(gzip.compress(b"x")[:5])
+
+    with Archive(tmp_path) as heir:
+        heir.append("rows", ['{"a": 5}'])
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("rows-2.jsonl.gz", "rows-2.jsonl.gz.sha256", "rows.jsonl.gz", "rows.jsonl.gz.sha256"),
+    ]
+    assert gzip.decompress((tmp_path / "rows.jsonl.gz").read_bytes()) == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
+    with Archive(tmp_path) as again:
+        again.append("rows", ['{"a": 5}'])
+    assert len(list(tmp_path.iterdir())) == 4  # it says the same as one that is there
+
+
+class KillAtLine:
+    """Kills this process, as `kill -9` does, at the n-th line of telemetry code that it runs."""
+
+    def __init__(self, line: int) -> None:
+        self._left = line
+        self._folder = str(Path(telemetry.__file__).parent)
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> KillAtLine | None:
+        if not frame.f_code.co_filename.startswith(self._folder):
+            return None
+        if event == "line":
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+
+def drop_in_child_until_line(line: int, database_url: str, archive: Path) -> bool:
+    """Let another process drop the oldest day; whether it was killed before it got to the end."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with psycopg.connect(database_url, autocommit=True) as connection:
+                sys.settrace(KillAtLine(line))
+                with Archive(archive) as opened:
+                    drop_oldest(connection, archive=opened)
+            os._exit(0)
+        finally:
+            os._exit(1)  # whatever went wrong: this is not the process that runs the tests
+    how_it_ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert how_it_ended in {0, -signal.SIGKILL}
+    return how_it_ended != 0
+
+
+@pytest.mark.req("S-08")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the child touches nothing of the parent
+def test_killed_at_any_line_no_trace_is_half_deleted(
+    database_url: str, connection: Connection[Any], tmp_path: Path
+) -> None:
+    make_days(connection, 3)
+    chosen = random.Random(8)
+    ends_there = [a_trace(*sorted((3.4 - chosen.random() / 2 for _ in range(3)), reverse=True)) for _ in range(20)]
+    going_on = [a_trace(3, 2, 1.9) for _ in range(5)]
+    store(connection, *ends_there, *going_on)
+    oldest, line, kills = list_days(connection)[0].name, 1, 0
+    while oldest in list_partitions(connection):
+        kills += drop_in_child_until_line(line, database_url, tmp_path)
+        whole = {3} if oldest in list_partitions(connection) else {0}
+        stored = everything(connection)
+        assert {len(ids(made) & stored) for _, made in ends_there} == whole, f"killed at line {line}"
+        assert all(ids(made) <= stored for _, made in going_on), f"killed at line {line}"
+        line += 5
+
+    assert kills >= 50
+    # However often it was begun, it is there once: it always said the same.
+    assert len(list(tmp_path.glob("*.jsonl.gz"))) == 1
+    assert list(tmp_path.glob("*.part")) == []

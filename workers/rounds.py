@@ -1,0 +1,254 @@
+"""Rounds of maintenance: what is done in each, and who asks for it. Nothing piles up while nobody does them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from datetime import timedelta
+from functools import partial
+from threading import Event
+
+import dramatiq
+import psycopg
+import redis
+import structlog
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from dsl.tables import Tables
+from migrations.runner import require_current
+from telemetry import chains
+from telemetry.clock import SystemClock
+from telemetry.connections import connect
+from telemetry.errors import StoreUnavailable, WeirError
+from telemetry.logs import configure_logs
+from telemetry.partitions import make_partitions
+from telemetry.patience import PatientConnection
+from telemetry.pipeline import open_sink
+from telemetry.pulse import Pulse
+from telemetry.store import STATEMENT_TIMEOUT
+from workers.actors import (
+    BUILD_CHAINS,
+    CHECK_UP,
+    CLEAN,
+    MAINTAIN,
+    RECONCILE,
+    ROUNDS,
+    declare_lane,
+    declare_maintenance,
+)
+from workers.alarm import Alarm
+from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
+from workers.bulk import BulkKeys
+from workers.checkup.finding import Surroundings
+from workers.checkup.rounds import go_round
+from workers.checkup.rounds import is_wanted as is_checkup_wanted
+from workers.checkup.snapshots import Snapshots, telling
+from workers.executions import reaching_store
+from workers.flusher import Flusher
+from workers.health import Answer, answering
+from workers.idempotency import Idempotency
+from workers.leases import Heartbeat, Lease
+from workers.readiness import (
+    PATIENCE,
+    look_at_loop,
+    look_at_postgres,
+    look_at_recorder,
+    look_at_redis,
+    look_at_stream,
+)
+from workers.resources import Resources, open_resources, required, step_types_of
+from workers.retry_budget import RetryBudget
+from workers.runner import Runner
+from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.services.cleaner import STATEMENT_TIMEOUT as CLEANING_TIMEOUT
+from workers.services.cleaner import Cleaner
+from workers.services.cleaner import is_wanted as cleaning_is_wanted
+from workers.services.declarer import Declarer
+from workers.services.reaper import Reaper
+from workers.services.reconciler import Reconciler, is_wanted
+from workers.services.sweeper import Sweeper
+from workers.services.ticker import Ticker
+from workers.settings import ServerSettings, WorkerSettings
+from workers.stops import Stops, give_back, mark_killed
+from workers.strays import Strays
+from workers.tools import WorkerTools
+from workers.watch import Run, Watch
+
+log = structlog.get_logger(__name__)
+
+
+def maintain(resources: Resources) -> None:
+    """One round: partitions for the days to come, keys of days gone by. Never raises; the scheduler asks again."""
+    try:
+        with resources.pool.connection() as connection:
+            made = make_partitions(connection, resources.clock.now(), resources.workers.dsl.telemetry.partitions_ahead)
+        forgotten = Idempotency(resources.pool, resources.executions).forget()
+        forgotten += BulkKeys(resources.pool).forget()
+        make_budget(resources).forget()
+    except (PoolTimeout, psycopg.OperationalError, StoreUnavailable) as error:
+        log.warning("maintenance_postponed", reason=type(error).__name__)
+        return
+    except Exception:
+        log.exception("maintenance_failed")
+        return
+    log.info("maintenance_finished", partitions_made=len(made), keys_forgotten=forgotten)
+
+
+def make_reconciler(resources: Resources) -> Reconciler:
+    """What gives back lost events."""
+    connecting = partial(
+        connect,
+        str(resources.servers.database_url),
+        name="weir reconciler",
+        autocommit=True,
+        statement_timeout=STATEMENT_TIMEOUT,
+    )
+    return Reconciler(
+        connecting,
+        resources.pseudonyms.user,
+        measures=resources.step_types.measures,
+        silence=resources.workers.dsl.telemetry.producer_silence,
+    )
+
+
+def reconcile(reconciler: Reconciler) -> None:
+    """One round of giving back lost events. Never raises; the scheduler asks again."""
+    try:
+        reconciler.run_once()
+    except WeirError as error:
+        log.warning("reconciliation_failed", reason=error.code)
+    except Exception:
+        log.exception("reconciliation_failed")
+
+
+def chain_traces(resources: Resources) -> None:
+    """One round of building chains. Never raises; the scheduler asks again."""
+    try:
+        with closing(_long_connection(resources, "chains")) as connection:
+            result = chains.build_chains(connection)
+            forgotten = chains.forget_chains(connection)
+    except (psycopg.OperationalError, StoreUnavailable) as error:
+        log.warning("chains_postponed", reason=type(error).__name__)
+    except Exception:
+        log.exception("chains_failed")
+    else:
+        log.debug("chains_built", written=result.written, batches=result.batches, forgotten=forgotten)
+
+
+def check_up(resources: Resources) -> None:
+    """One round of looking at everything, stored. Never raises; the scheduler asks again."""
+    try:
+        with closing(_long_connection(resources, "check-up")) as connection:
+            result = go_round(Surroundings(connection, resources.servers, resources.workers, resources.clock))
+    except (psycopg.OperationalError, StoreUnavailable) as error:
+        log.warning("checkup_postponed", reason=type(error).__name__)
+        return
+    except Exception:
+        log.exception("checkup_failed")
+        return
+    for finding in result.findings:
+        if finding.status != "healthy":
+            log.warning("checkup_found", name=finding.name, component=finding.component, status=finding.status)
+    log.info("checkup_finished", overall=result.overall, measured=result.measured, forgotten=result.forgotten)
+
+
+def _long_connection(resources: Resources, name: str) -> PatientConnection:
+    """A connection for statements of maintenance, which may take longer than those of steps."""
+    url = str(resources.servers.database_url)
+    return connect(url, name=f"weir {name}", autocommit=True, statement_timeout=STATEMENT_TIMEOUT)
+
+
+def make_cleaner(resources: Resources) -> Cleaner:
+    """What deletes what is too old or too much."""
+    connecting = partial(
+        connect,
+        str(resources.servers.database_url),
+        name="weir cleaner",
+        autocommit=True,
+        statement_timeout=CLEANING_TIMEOUT,
+    )
+    return Cleaner(connecting, resources.workers.retention, resources.clock)
+
+
+def clean(cleaner: Cleaner) -> None:
+    """One round of deleting what is too old or too much. Never raises; the scheduler asks again."""
+    try:
+        result = cleaner.run_once()
+    except WeirError as error:
+        log.warning("cleanup_failed", reason=error.code)
+    except Exception:
+        log.exception("cleanup_failed")
+    else:
+        rows = {each.table: each.going for each in result.removals if each.going}
+        log.info("cleanup_finished", is_done=result.is_done, rows=rows, held_days=result.held)
+
+
+def ask_for(broker: BellBroker, actor: str) -> timedelta | None:
+    """Send the maintenance worker one message, unless as many wait as there are things to ask for.
+
+    Returns:
+        After how long to ask again, if it could not be sent.
+    """
+    message: dramatiq.Message[None] = dramatiq.Message(
+        queue_name=MAINTENANCE_QUEUE, actor_name=actor, args=(), kwargs={}, options={}
+    )
+    try:
+        if broker.depth(MAINTENANCE_QUEUE) < len(ROUNDS):
+            broker.enqueue(message)
+            return None
+    except redis.RedisError as error:
+        log.warning("maintenance_not_asked", actor=actor, reason=type(error).__name__)
+    return GAPS_INTERVAL
+
+
+def ask_for_reconciliation(resources: Resources) -> None:
+    """Ask for lost events to be given back, if it is time for that, or some are known to be missing.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with reaching_store(), resources.pool.connection() as connection:
+        if not is_wanted(
+            connection, resources.workers.reconcile_interval, resources.workers.dsl.telemetry.producer_silence
+        ):
+            return
+    ask_for(resources.broker, RECONCILE)
+
+
+def ask_for_chains(resources: Resources) -> None:
+    """Ask for chains to be built, if there is something to build.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with reaching_store(), resources.pool.connection() as connection:
+        is_due = chains.is_wanted(connection, resources.workers.chains_interval)
+    if is_due:
+        ask_for(resources.broker, BUILD_CHAINS)
+
+
+def ask_for_checkup(resources: Resources) -> None:
+    """Ask for everything to be looked at, if that was not done in this window.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with reaching_store(), resources.pool.connection() as connection:
+        is_due = is_checkup_wanted(connection, resources.workers.checkup.interval)
+    if is_due:
+        ask_for(resources.broker, CHECK_UP)
+
+
+def ask_for_cleaning(resources: Resources) -> None:
+    """Ask for what is too old or too much to be deleted, if it is time for that.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with reaching_store(), resources.pool.connection() as connection:
+        if not cleaning_is_wanted(connection, resources.workers.retention):
+            return
+    ask_for(resources.broker, CLEAN)
