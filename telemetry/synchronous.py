@@ -17,7 +17,7 @@ from telemetry.forks import renew_in_children
 from telemetry.patience import PatientConnection
 from telemetry.recorder import CLOSE_TIMEOUT, FLUSH_TIMEOUT, Prepared, RecorderStats, type_of
 from telemetry.rows import RowEncoder
-from telemetry.store import insert_events, prepare_session
+from telemetry.store import append_batch, insert_events, prepare_session
 from telemetry.throttle import Throttle
 
 log = structlog.get_logger(__name__)
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 #: How long one event may take to be stored: a table that is locked must not hold up a command for longer.
 STATEMENT_TIMEOUT = timedelta(seconds=1)
+
+_MINUTE_US = 60_000_000
 
 
 class SynchronousRecorder:
@@ -61,7 +63,7 @@ class SynchronousRecorder:
     def record(self, event: Event) -> None:
         with self._lock:
             try:
-                self._store(self._rows.encode(event))
+                self._store(self._rows.encode(event), event.occurred_at_us // _MINUTE_US)
             except Exception as error:  # noqa: BLE001 - nothing about telemetry may fail its caller; it is counted
                 self._dropped[type_of(event)] += 1
                 self._failures += 1
@@ -97,7 +99,7 @@ class SynchronousRecorder:
             is_reachable=self._is_reachable,
         )
 
-    def _store(self, row: bytes) -> None:
+    def _store(self, row: bytes, minute: int) -> None:
         if self._is_closed:
             raise RuntimeError("recorded after close")
         if self._connection is None:
@@ -107,6 +109,7 @@ class SynchronousRecorder:
         try:
             with self._connection.transaction():
                 insert_events(self._connection, (row,))
+                append_batch(self._connection, events=1, duplicates=0, minutes=(minute,))
         except UniqueViolation:
             return  # recorded twice under one id: it is stored
 

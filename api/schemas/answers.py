@@ -344,6 +344,14 @@ FragmentPage = page_of(FragmentShape, "FragmentPage")
 EventPage = page_of(EventShape, "EventPage")
 
 
+class StoredPage(EventPage):  # type: ignore[valid-type,misc]  # made just above
+    """A page of events, and how far storing had come."""
+
+    position = fields.String(
+        required=True, metadata={"description": "Pass it as `after` to see what is stored from now on."}
+    )
+
+
 class CommandListShape(CommandPage):  # type: ignore[valid-type,misc]  # made just above
     """Every command, and the files that do not load."""
 
