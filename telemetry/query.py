@@ -194,6 +194,14 @@ def events(
     return EventPage(items, items[-1].event_id if len(found) > limit else None)
 
 
+def count(connection: Connection[Any], filters: EventFilters) -> int:
+    """How many events match all of `filters`. Raises as `events`."""
+    with store_errors():
+        wanted = _conditions(connection, filters, None)
+        found = connection.execute(sql.SQL(SQL["count_events"]) + wanted.where(), wanted.values).fetchone()
+    return int(found[0]) if found else 0
+
+
 def position(connection: Connection[Any]) -> int:
     """How far storing has come: the id of the oldest transaction that may still be storing something.
 

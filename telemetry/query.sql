@@ -8,6 +8,10 @@ select
     duration_us, outcome, error_type, error_category, error_fingerprint, fragment_id, mutations_count, measures
 from telemetry_events;
 
+-- name: count_events
+-- How many events there are; conditions follow.
+select count(*) from telemetry_events;
+
 -- name: find_correlation
 -- Correlation id of an execution. execution_id: uuid. Primary key of command_executions.
 select correlation_id from command_executions where id = %(execution_id)s;

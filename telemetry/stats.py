@@ -25,6 +25,14 @@ MAX_LINES: Final = 1000
 _ENDS: Final = frozenset({"command.execution.completed", "command.execution.failed", "command.execution.cancelled"})
 
 
+_GROUPED: Final = sql.SQL(
+    "select event_type, component, operation, command, outcome, hour, count(*) as events,"
+    " count(*) filter (where level = 'error') as errors, count(duration_us) as timed,"
+    " coalesce(sum(duration_us), 0) as duration_us, max(occurred_at) as last_at"
+    " from ({}) as countable group by event_type, component, operation, command, outcome, hour"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Events that have these in common.
@@ -64,7 +72,7 @@ def groups(connection: Connection[Any], asked: Filter) -> list[Group]:
         StoreUnavailable: Postgres did not answer.
     """
     wanted = conditions(asked)
-    statement = sql.SQL(SQL["select_groups"]) + wanted.where() + sql.SQL(" group by 1, 2, 3, 4, 5, 6")
+    statement = _GROUPED.format(sql.SQL(SQL["select_countable"]) + wanted.where())
     with store_errors(), connection.cursor(row_factory=class_row(Group)) as cursor:
         return cursor.execute(statement, wanted.values).fetchall()
 

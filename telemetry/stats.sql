@@ -1,7 +1,7 @@
--- Counting events. Filters are added by telemetry.stats, which groups by the first six columns.
+-- Counting events. Filters are added by telemetry.stats, which groups and counts.
 
--- name: select_groups
--- Events by what is counted apart; conditions and grouping follow.
+-- name: select_countable
+-- What is counted of events; conditions follow.
 select
     event_type,
     component,
@@ -10,9 +10,7 @@ select
         then command_slug end as command,
     outcome,
     case when component = 'chat' then extract(hour from occurred_at at time zone 'UTC')::integer end as hour,
-    count(*) as events,
-    count(*) filter (where level = 'error') as errors,
-    count(duration_us) as timed,
-    coalesce(sum(duration_us), 0) as duration_us,
-    max(occurred_at) as last_at
+    level,
+    duration_us,
+    occurred_at
 from telemetry_events;

@@ -58,10 +58,12 @@ class Events(MethodView):
         period, asked = period_of(query), read_filter(query)
         with reading() as connection:
             position = store.position(connection)
-            events = store.events(connection, filters_of(connection, query, asked, period), limit, cursor, after)
+            filters = filters_of(connection, query, asked, period)
+            events = store.events(connection, filters, limit, cursor, after)
+            count = store.count(connection, filters) if query["count"] else None
         items = [store.event_json(event) for event in events.items]
         told = {"items": items, "next_cursor": _following(events.next_cursor)}
-        return json_answer({**told, "position": make_cursor("position", position)})
+        return json_answer({**told, "position": make_cursor("position", position), "count": count})
 
 
 def trace_json(trace: store.Trace) -> dict[str, Any]:

@@ -406,5 +406,6 @@ class EventQuery(EventFilterQuery):
             "description": "`position` of an answer: what was stored since, and perhaps some of what came just before."
         }
     )
+    count = WordBoolean(metadata={"description": "Count all that match, of whichever page."})
     limit = limit_field()
     cursor = cursor_field()

@@ -1,7 +1,8 @@
-"""Events and statistics over REST: the filter, what is stored from now on, answers that are kept while they are true."""
+"""Events and statistics over REST: the filter, what is stored from now on, answers that are kept."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from unittest.mock import ANY
 from uuid import UUID
@@ -13,8 +14,11 @@ from fixtures.filtering import FILTERS
 from fixtures.samples import make_scope, make_step, now_us, one_of_each
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from api.app import close_app
 from api.resources import context
+from api.settings import Settings
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
 from telemetry.events import Event
@@ -96,6 +100,28 @@ def test_no_filter_breaks_anything(api: Api, text: str) -> None:
     answer = api.get(EVENTS, filter=text)
 
     assert answer.status_code in {200, 422}, answer.text
+
+
+@pytest.mark.parametrize("path", [EVENTS, STATS, f"/api/telemetry/traces/{UUID(int=1)}"])
+def test_what_takes_too_long_to_read_is_given_up(api_settings: Settings, database_url: str, path: str) -> None:
+    telemetry = replace(api_settings.telemetry, query_timeout=timedelta(milliseconds=50))
+    workers = replace(api_settings.workers, dsl=replace(api_settings.dsl, telemetry=telemetry))
+    with capture_logs(), connect(database_url, name="test") as holder:
+        hasty = Api(replace(api_settings, workers=workers), api_settings.servers.commands_dir)
+        holder.execute("lock table telemetry_events in access exclusive mode")
+        answer = hasty.get(path)
+        holder.rollback()
+        assert (answer.status_code, answer.json["code"]) == (503, "store.too_slow")
+        assert hasty.get(path).status_code in {200, 404}
+        close_app(hasty.app)
+
+
+@pytest.mark.req("S-03")
+def test_events_are_counted_when_that_is_asked(api: Api, stored: tuple[Event, ...]) -> None:
+    assert api.get(EVENTS, limit=1).json["count"] is None
+    answer = api.get(EVENTS, limit=1, count="true", filter="component:dsl").json
+    assert (len(answer["items"]), answer["count"]) == (1, 3)
+    assert api.get(EVENTS, limit=1, count="true", cursor=answer["next_cursor"], component="dsl").json["count"] == 3
 
 
 @pytest.mark.req("S-03")
