@@ -88,7 +88,7 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
 @click.option("--time-range", "--last", "time_range", help="As far back as this: 15m, 1h, 7d.")
 @click.option("--start", help="From this time: `3d` or `90m` ago, or RFC 3339.")
 @click.option("--end", help="Before this time: `now`, `90m` ago, or RFC 3339.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many.")
+@click.option("--limit", type=click.IntRange(1, 10_000), help="How many; 100 unless set otherwise.")
 @click.option("--cursor", help="`next_cursor` of the page before.")
 @click.option("--columns", metavar="NAMES", help="Fields to show, with commas: occurred_at,event_type,duration_ms.")
 @click.option("--follow", "is_followed", is_flag=True, help="Go on with what is stored from now on, until Ctrl-C.")

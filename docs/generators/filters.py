@@ -57,7 +57,7 @@ def page() -> str:
 def _limits() -> str:
     return (
         f"A filter has at most {MAX_TEXT} characters, {MAX_CLAUSES} clauses and {MAX_TESTS} values; a value has at most"
-        f" {MAX_VALUE} characters. However it is written, it is read in one pass, and the statement it becomes ends after"
+        f" {MAX_VALUE} characters.\nHowever it is written, it is read in one pass, and the statement it becomes ends after"
         " `WEIR_TELEMETRY_QUERY_TIMEOUT`."
     )
 
