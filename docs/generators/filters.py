@@ -15,8 +15,8 @@ A filter says which events are meant. `weir telemetry query --filter`, `GET /api
 $ weir telemetry query --filter 'command:todo.add outcome:failed,dead duration:>2s -type:transform' --last 1d
 ```
 
-means: of the command `todo.add`, failed or dead, longer than two seconds, and not of a step of the type `transform`. The
-other options and parameters (`--component`, `level=`, ...) hold besides; all of them become clauses of one filter.
+means: of the command `todo.add`, failed or dead, longer than two seconds, and not of a step of the type `transform`.
+The other options and parameters (`--component`, `level=`, ...) hold besides; all of them become clauses of one filter.
 """
 
 _GRAMMAR = """
@@ -33,10 +33,10 @@ _GRAMMAR = """
 | `-field:...` | none of that; events without a value of the field are among them |
 | `field:"with blanks"` | in quotes a value may hold anything; `\\"` and `\\\\` stand for the characters themselves |
 
-Clauses are separated by blanks and must all hold. A list may mix all of these: `duration:<1ms,>1m`. Upper and lower case
-do not matter in names of fields and in words such as `failed`; they do in texts. Nothing is a pattern except a `*` at the
-end. What is no filter is refused (`filter.invalid`) with its line and column, what was expected there, and the nearest
-name that exists:
+Clauses are separated by blanks and must all hold. A list may mix all of these: `duration:<1ms,>1m`. Upper and lower
+case do not matter in names of fields and in words such as `failed`; they do in texts. Nothing is a pattern except a `*`
+at the end. What is no filter is refused (`filter.invalid`) with its line and column, what was expected there, and the
+nearest name that exists:
 
 ```console
 $ weir telemetry query --filter 'command:x outcom:failed'
@@ -57,8 +57,8 @@ def page() -> str:
 def _limits() -> str:
     return (
         f"A filter has at most {MAX_TEXT} characters, {MAX_CLAUSES} clauses and {MAX_TESTS} values; a value has at most"
-        f" {MAX_VALUE} characters.\nHowever it is written, it is read in one pass, and the statement it becomes ends after"
-        " `WEIR_TELEMETRY_QUERY_TIMEOUT`."
+        f" {MAX_VALUE} characters.\nHowever it is written, it is read in one pass, and the statement that it becomes"
+        " ends after `WEIR_TELEMETRY_QUERY_TIMEOUT`."
     )
 
 

@@ -170,8 +170,10 @@ def test_what_is_followed_has_one_heading(
     terminal = Terminal.of_stdout()
     printer = Printer(view_of(terminal, ("event_type",)), form, ("event_type",), terminal)
 
-    for some in ([], items, [], items):
-        printer.show(some)
+    printer.show([])
+    printer.show(items)
+    printer.show([])
+    printer.show(items)
 
     heading, *lines = capsys.readouterr().out.splitlines()
     assert (heading.lower(), lines) == ("event_type", 2 * ["command.execution.failed"])
