@@ -32,7 +32,7 @@ LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 #: The longest duration that can be asked for.
 _LONGEST_US: Final = timedelta(days=36_500) // timedelta(microseconds=1)
 _UNITS_US: Final = {"us": 1, "ms": 1000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86_400 * 10**6}
-_DURATION: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)(us|ms|s|m|h|d)", re.ASCII)
+_DURATION: Final = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,6})?)(us|ms|s|m|h|d)", re.ASCII)
 _WHOLE: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 

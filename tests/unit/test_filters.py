@@ -37,6 +37,7 @@ def test_a_filter_is_clauses_that_all_must_hold() -> None:
         ("attempt:<=3", (Compare("<=", 3),)),
         ("level:>=warning", (Compare(">=", "warning"),)),
         ("level:info..error", (Between("info", "error"),)),
+        ("duration:<3153599999999999us", (Compare("<", 36_500 * 86_400 * 10**6 - 1),)),
         ("error:*", (Exists(),)),
         ("command:todo.*", (Starts("todo."),)),
         ('command:"a \\"b\\" \\\\"*', (Starts('a "b" \\'),)),
