@@ -31,6 +31,7 @@ from api.resources import (
     queues,
     schedules,
     telemetry,
+    telemetry_stats,
     traces,
 )
 from api.schemas.answers import ProblemShape
@@ -39,6 +40,7 @@ from api.settings import Settings
 from api.streaming import Streams
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
+from telemetry.query_cache import QueryCache
 from workers.admission import Admission
 from workers.boot import snapshots_of
 from workers.progress import Progress
@@ -63,6 +65,7 @@ _BLUEPRINTS = tuple(
             fragments,
             telemetry,
             traces,
+            telemetry_stats,
             quarantine,
             completeness,
             checkup,
@@ -98,7 +101,8 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     progress = Progress(resources.pool)
     stack.callback(progress.close)
     waiters, streams = Semaphore(settings.api.threads // 2), Streams(settings.api.streams)
-    context.give(app, context.Context(settings, resources, waiters, streams, progress, admission))
+    answers = QueryCache(settings.telemetry.query_cache_bytes, settings.telemetry.query_cache_ttl, resources.clock)
+    context.give(app, context.Context(settings, resources, waiters, streams, progress, admission, answers))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app, settings.api.allowed_hosts)
     parsing.install(app)

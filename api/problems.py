@@ -23,7 +23,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from dsl.errors import Fault
-from telemetry.errors import WeirError
+from telemetry.errors import FilterInvalid, WeirError
 
 if TYPE_CHECKING:
     from dsl.validation import Report
@@ -207,6 +207,8 @@ KINDS: tuple[Kind, ...] = (
          "Correct what `detail` names."),
     Kind("telemetry.trace_not_found", 404, "No such trace", "No stored event carries this id. Events are stored a"
          " moment after they happen, and kept for a limited time.", "Try again in a second; check the id."),
+    Kind("filter.invalid", 422, "Not a filter", "The text of `filter` is not one. `errors` says at which line and"
+         " column, what was expected there, and what may be meant.", "See `docs/reference/filters.md`."),
     Kind("telemetry.quarantined_not_found", 404, "Not in quarantine", "Nothing in quarantine has this id: it was stored"
          " or dropped, or never was there.", "`weir telemetry quarantine list` shows what is."),
     Kind("telemetry.quarantine_changed", 409, "Quarantine has changed", "By now it would be another number than was"
@@ -216,8 +218,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("store.unavailable", 503, "Postgres is away", "Postgres did not answer. Nothing was accepted.", _LATER),
     Kind("store.too_slow", 503, "Postgres takes too long", "A statement took longer than `WEIR_API_STATEMENT_TIMEOUT`,"
          " most often waiting for a row that a running command holds; or it and another waited for each other. Nothing"
-         " was changed. Or comparing events with rows took 20 s: ask for a shorter time, or `weir telemetry verify`.",
-         _LATER),
+         " was changed. Or comparing events with rows took 20 s, or reading them longer than"
+         " `WEIR_TELEMETRY_QUERY_TIMEOUT`.",
+         _LATER + " Ask for a shorter time, or ask `weir telemetry verify`."),
     Kind("store.schema_out_of_date", 503, "Schema does not fit this program", "The database's schema is older or newer"
          " than the program.", "`weir migrate --status` says which; run `weir migrate`, or upgrade the program."),
     Kind("queue.unavailable", 503, "Queue is away", "Redis did not take a message.", _LATER),
@@ -302,7 +305,7 @@ def of_error(error: WeirError) -> Problem:
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return internal()
     body = _body(kind, kind.status, error.detail, error.hint)
-    faults = getattr(error, "faults", ()) or _fault_of_field(error)
+    faults = getattr(error, "faults", ()) or _fault_of_filter(error) or _fault_of_field(error)
     if faults:
         body["errors"] = [fault_json(fault) for fault in faults]
     if isinstance(error, NotReady):
@@ -334,6 +337,13 @@ def internal() -> Problem:
 def _fault_of_field(error: WeirError) -> Sequence[Fault]:
     field = error.facts.get("field")
     return (Fault(error.code, error.detail, path=field),) if isinstance(field, str) else ()
+
+
+def _fault_of_filter(error: WeirError) -> Sequence[Fault]:
+    if not isinstance(error, FilterInvalid):
+        return ()
+    where, found = ("filter", error.line, error.column), (None, error.expected, error.nearest)
+    return (Fault(error.code, error.detail, *where, *found),)
 
 
 def fault_json(fault: Fault) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from api import problems
 from api.cli import reference as cli
-from docs.generators import errors, events, fixtures, requirements, rest, settings, steps, tables
+from docs.generators import errors, events, filters, fixtures, requirements, rest, settings, steps, tables
 from dsl.schema import command_schema
 from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
@@ -33,6 +33,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "reference/command.schema.json": _command_schema,
         "reference/errors.md": errors.page,
         "reference/events.md": events.page,
+        "reference/filters.md": filters.page,
         "reference/fixtures.md": fixtures.page,
         "reference/problems.md": problems.reference,
         "reference/rest.md": rest.page,

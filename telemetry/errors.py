@@ -9,6 +9,7 @@ WeirError
    |  `- StoreTooSlow     it was at it for longer than a statement may take
    |- SchemaOutOfDate     the database is older or newer than this program
    |- TraceNotFound
+   |- FilterInvalid        a text that is not a filter
    |- QuarantinedNotFound
    |- QuarantineChanged    something came in or went since it was counted
    |- CleanupRunning       another process deletes what is old
@@ -98,6 +99,25 @@ class TraceNotFound(TelemetryError):
     """No stored event carries this correlation or execution id (yet)."""
 
     code = "telemetry.trace_not_found"
+
+
+class FilterInvalid(TelemetryError):
+    """A text is not a filter of events.
+
+    Attributes:
+        offset: Where, in characters from the beginning of the text; `line` and `column` count from 1.
+        expected: What should be there.
+        nearest: What may be meant, if anything is near.
+    """
+
+    code = "filter.invalid"
+
+    def __init__(self, said: str, *, text: str, offset: int, expected: str, nearest: str | None = None) -> None:
+        line, column = text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+        super().__init__(said, offset=offset, line=line, column=column)
+        self.offset, self.line, self.column = offset, line, column
+        self.expected = expected
+        self.nearest = nearest
 
 
 class QuarantinedNotFound(TelemetryError):

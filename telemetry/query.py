@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,8 +13,11 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import class_row
 
-from telemetry.clock import from_unix_us, to_unix_us
+from telemetry.clock import from_unix_us
 from telemetry.errors import StoreTooSlow, StoreUnavailable, TraceNotFound
+from telemetry.filters.conditions import Conditions, conditions
+from telemetry.filters.kinds import component_name
+from telemetry.filters.syntax import EVERYTHING, Clause, Compare, Filter, Is, Value
 from telemetry.ids import least_id_at
 from telemetry.sql import queries
 
@@ -22,7 +25,6 @@ SQL = queries(__file__)
 
 #: Events whose duration is the running time of a whole execution.
 _WHOLE_EXECUTIONS: Final = frozenset({"command.execution.completed", "command.execution.failed"})
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class EventFilters:
-    """Which events; what is None does not matter.
+    """Which events; what is None does not matter. Each is a clause of the filter that `whole` gives.
 
     Attributes:
         event_type: A full event type, or the first words of some: `dsl`, `dsl.step`.
@@ -88,6 +90,7 @@ class EventFilters:
         outcome: `succeeded`, `failed`, ...
         since: Occurred at this instant or later; aware.
         until: Occurred before this instant; aware.
+        more: Has to hold too; names of users and spaces resolved.
     """
 
     event_type: str | None = None
@@ -102,6 +105,29 @@ class EventFilters:
     outcome: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    more: Filter = EVERYTHING
+
+    def whole(self) -> Filter:
+        """All of it as one filter."""
+        component = None if self.component is None else component_name(self.component)
+        given: dict[str, Value | None] = {
+            "event_type": self.event_type,
+            "component": component,
+            "level": self.level,
+            "correlation_id": self.correlation_id,
+            "execution_id": self.execution_id,
+            "command": self.command,
+            "type": self.step_type,
+            "user_id": self.user_id,
+            "space_id": self.space_id,
+            "outcome": self.outcome,
+        }
+        clauses = [Clause(name, (Is(value),)) for name, value in given.items() if value is not None]
+        if self.since is not None:
+            clauses.append(Clause("occurred_at", (Compare(">=", self.since),)))
+        if self.until is not None:
+            clauses.append(Clause("occurred_at", (Compare("<", self.until),)))
+        return Filter(tuple(clauses)).and_also(self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,24 +143,6 @@ class EventPage:
     next_cursor: UUID | None
 
 
-_CONDITIONS: Final = {
-    "event_type": sql.SQL("(event_type = %(event_type)s or starts_with(event_type, %(event_type_prefix)s))"),
-    "component": sql.SQL("component = %(component)s"),
-    "level": sql.SQL("level = %(level)s"),
-    "correlation_id": sql.SQL("correlation_id = %(correlation_id)s"),
-    "execution_id": sql.SQL("execution_id = %(execution_id)s"),
-    "command": sql.SQL("command_slug = %(command)s"),
-    "step_type": sql.SQL("step_type = %(step_type)s"),
-    "user_id": sql.SQL("user_id = %(user_id)s"),
-    "space_id": sql.SQL("space_id = %(space_id)s"),
-    "outcome": sql.SQL("outcome = %(outcome)s"),
-    # A time is a bound of the id too: that is what rules out whole partitions.
-    "since": sql.SQL("event_id >= %(since_id)s and occurred_at >= %(since)s"),
-    "until": sql.SQL("event_id < %(until_id)s and occurred_at < %(until)s"),
-    "cursor": sql.SQL("event_id < %(cursor)s"),
-}
-
-
 def trace(connection: Connection[Any], correlation_or_execution_id: UUID) -> Trace:
     """All events of a correlation id, or of the one that an execution belongs to.
 
@@ -142,7 +150,7 @@ def trace(connection: Connection[Any], correlation_or_execution_id: UUID) -> Tra
         TraceNotFound: No event of it is stored (yet).
         StoreUnavailable: Postgres did not answer.
     """
-    with _store_errors():
+    with store_errors():
         found = connection.execute(SQL["find_correlation"], {"execution_id": correlation_or_execution_id}).fetchone()
         correlation_id: UUID = found[0] if found else correlation_or_execution_id
         where, order = sql.SQL("where correlation_id = %(correlation_id)s"), sql.SQL("order by occurred_at, event_id")
@@ -156,7 +164,13 @@ def trace(connection: Connection[Any], correlation_or_execution_id: UUID) -> Tra
     return Trace(correlation_id, tuple(events))
 
 
-def events(connection: Connection[Any], filters: EventFilters, limit: int, cursor: UUID | None = None) -> EventPage:
+def events(
+    connection: Connection[Any],
+    filters: EventFilters,
+    limit: int,
+    cursor: UUID | None = None,
+    stored_after: int | None = None,
+) -> EventPage:
     """A page of the events that match all of `filters`, newest first.
 
     Args:
@@ -164,25 +178,45 @@ def events(connection: Connection[Any], filters: EventFilters, limit: int, curso
         filters: What to look for.
         limit: Events of a page, at least 1.
         cursor: `next_cursor` of the page before.
+        stored_after: A `position`: only what was stored since, and perhaps some of what was stored shortly before.
 
     Raises:
+        StoreTooSlow: It took longer than a statement may.
         StoreUnavailable: Postgres did not answer.
     """
-    values = _values(filters, cursor)
-    if filters.execution_id is not None and filters.correlation_id is None:
-        values |= _correlation_of(connection, filters.execution_id)
-    conditions = [condition for name, condition in _CONDITIONS.items() if name in values]
-    where = sql.SQL("where ") + sql.SQL(" and ").join(conditions) if conditions else sql.SQL("")
-    order = sql.SQL("order by event_id desc limit %(limit)s")
-    with _store_errors():
-        found = _select(connection, where, order, {**values, "limit": limit + 1})
+    with store_errors():
+        wanted = _conditions(connection, filters, cursor)
+        if stored_after is not None and not _restrict_to_stored_after(connection, wanted, stored_after):
+            return EventPage((), None)
+        order = sql.SQL("order by event_id desc limit %(limit)s")
+        found = _select(connection, wanted.where(), order, {**wanted.values, "limit": limit + 1})
     items = tuple(found[:limit])
     return EventPage(items, items[-1].event_id if len(found) > limit else None)
 
 
-def component_name(text: str) -> str:
-    """The component that a filter names: `tool`, `tool_telemetry` and `Tool` are the same."""
-    return text.strip().lower().removesuffix("_telemetry")
+def count(connection: Connection[Any], filters: EventFilters) -> int:
+    """How many events match all of `filters`. Raises as `events`."""
+    with store_errors():
+        wanted = _conditions(connection, filters, None)
+        counts = [
+            connection.execute(sql.SQL(SQL[name]) + wanted.where(), wanted.values).fetchone()
+            for name in ("count_events", "count_kept")
+        ]
+    return sum(int(found[0]) for found in counts if found)
+
+
+def position(connection: Connection[Any]) -> int:
+    """How far storing has come: the id of the oldest transaction that may still be storing something.
+
+    What is stored is not what occurred last: events of an hour ago may arrive now. Who reads `position` and events in
+    one transaction, then what was stored after it, and so on, misses nothing; what he sees twice has the same id.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with store_errors():
+        found = connection.execute(SQL["position"]).fetchone()
+    return int(found[0]) if found else 0
 
 
 def event_json(event: StoredEvent) -> dict[str, Any]:
@@ -238,29 +272,37 @@ def _measures(event: StoredEvent) -> dict[str, Any]:
     return shown
 
 
-def _values(filters: EventFilters, cursor: UUID | None) -> dict[str, Any]:
-    """Parameters of the conditions that apply."""
-    given = {name: getattr(filters, name) for name in filters.__dataclass_fields__}
-    values = {name: value for name, value in given.items() if value is not None}
-    if filters.component is not None:
-        values["component"] = component_name(filters.component)
-    if filters.event_type is not None:
-        values["event_type_prefix"] = f"{filters.event_type}."
-    if filters.since is not None:
-        values["since_id"] = least_id_at(to_unix_us(filters.since))
-    if filters.until is not None:
-        # Ids know milliseconds only: all of the one that `until` is in, and `occurred_at` decides.
-        values["until_id"] = least_id_at(to_unix_us(filters.until + _MILLISECOND))
-    if cursor is not None:
-        values["cursor"] = cursor
-    return values
-
-
-def _correlation_of(connection: Connection[Any], execution_id: UUID) -> dict[str, UUID]:
-    """The correlation id of an execution as a further condition: there is an index on it, and none on executions."""
-    with _store_errors():
+def _conditions(connection: Connection[Any], filters: EventFilters, cursor: UUID | None) -> Conditions:
+    whole = filters.whole()
+    execution_id = whole.only("execution_id")
+    wanted = conditions(whole)
+    if execution_id is not None and whole.only("correlation_id") is None:
+        # There is an index on the correlation id, and none on executions.
         found = connection.execute(SQL["find_correlation"], {"execution_id": execution_id}).fetchone()
-    return {"correlation_id": found[0]} if found else {}
+        if found:
+            wanted.add(sql.SQL("correlation_id = %(correlation_id)s"), correlation_id=found[0])
+    if cursor is not None:
+        wanted.add(sql.SQL("event_id < %(cursor)s"), cursor=cursor)
+    return wanted
+
+
+def _restrict_to_stored_after(connection: Connection[Any], wanted: Conditions, stored_after: int) -> bool:
+    """Only events of transactions since then, looked for in the minutes that these touched; false if none did.
+
+    An event may have been written in a part of its transaction, under an id that nobody notes. But that is never lower
+    than the transaction's, so an event with an id below `stored_after` was there at that time.
+    """
+    after = {"stored_after": stored_after}
+    touched = connection.execute(SQL["minutes_touched_after"], after).fetchall()
+    if not touched:
+        return False
+    spans = []
+    for first, end in touched:
+        low, high = (wanted.parameter(least_id_at(minute * 60_000_000)) for minute in (first, end))
+        spans.append(sql.SQL("event_id >= {} and event_id < {}").format(low, high))
+    wanted.add(sql.SQL("({})").format(sql.SQL(" or ").join(spans)))
+    wanted.add(sql.SQL("age(xmin) <= age(%(stored_after)s::text::xid8::xid)"), stored_after=str(stored_after))
+    return True
 
 
 def stored(where: sql.Composable, order: sql.Composable) -> sql.Composed:
@@ -287,7 +329,8 @@ def _select(
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
+    """What Postgres raises while events are read, as our own errors."""
     try:
         yield
     except psycopg.errors.QueryCanceled as error:

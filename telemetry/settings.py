@@ -151,6 +151,22 @@ class TelemetrySettings:
     )
     query_default_limit: int = setting(100, "Rows of a page when none are asked for.", minimum=1)
     query_max_limit: int = setting(10_000, "Rows of a page at most.", minimum=1)
+    query_timeout: timedelta = setting(
+        timedelta(seconds=5),
+        "How long one statement that reads events may run; then the answer is 503. Where"
+        " `WEIR_API_STATEMENT_TIMEOUT` is shorter, that counts.",
+        minimum=timedelta(milliseconds=10),
+    )
+    query_cache_bytes: int = setting(
+        10_485_760,
+        "Bytes of answers to costly queries that a process keeps; 0 keeps none. An answer is used again only while"
+        " nothing was stored or removed since.",
+        minimum=0,
+        maximum=10_485_760,
+    )
+    query_cache_ttl: timedelta = setting(
+        timedelta(minutes=15), "How long such an answer is kept at most.", minimum=timedelta(0)
+    )
 
 
 @dataclass(frozen=True)

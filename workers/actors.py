@@ -11,8 +11,8 @@ from workers.broker import MAINTENANCE_QUEUE, BellBroker, queue_of
 from workers.hints import RUN_LANE, lane_hint
 from workers.runner import Runner
 
-#: Names of the actors that do one round: maintenance, giving back lost events, building chains, the check-up, and deleting
-#: what is too old.
+#: Names of the actors that do one round: maintenance, giving back lost events, building chains, the check-up, and
+#: deleting what is too old.
 MAINTAIN = "maintain"
 RECONCILE = "reconcile"
 BUILD_CHAINS = "build_chains"

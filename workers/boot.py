@@ -6,50 +6,38 @@ import gc
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
 from threading import Event
 
 import dramatiq
 import psycopg
-import redis
 import structlog
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from dsl.tables import Tables
 from migrations.runner import require_current
-from telemetry import chains
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
-from telemetry.errors import StoreUnavailable, WeirError
+from telemetry.errors import StoreUnavailable
 from telemetry.logs import configure_logs
-from telemetry.partitions import make_partitions
-from telemetry.patience import PatientConnection
 from telemetry.pipeline import open_sink
 from telemetry.pulse import Pulse
-from telemetry.store import STATEMENT_TIMEOUT
 from workers.actors import (
     BUILD_CHAINS,
     CHECK_UP,
     CLEAN,
     MAINTAIN,
     RECONCILE,
-    ROUNDS,
     declare_lane,
     declare_maintenance,
 )
 from workers.alarm import Alarm
-from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
-from workers.bulk import BulkKeys
-from workers.checkup.finding import Surroundings
-from workers.checkup.rounds import go_round
-from workers.checkup.rounds import is_wanted as is_checkup_wanted
+from workers.broker import BELL_WAIT, BellBroker
 from workers.checkup.snapshots import Snapshots, telling
-from workers.executions import reaching_store
 from workers.flusher import Flusher
 from workers.health import Answer, answering
-from workers.idempotency import Idempotency
 from workers.leases import Heartbeat, Lease
 from workers.readiness import (
     PATIENCE,
@@ -60,8 +48,9 @@ from workers.readiness import (
     look_at_stream,
 )
 from workers.resources import Resources, open_resources, required, step_types_of
-from workers.retry_budget import RetryBudget
+from workers.retry_budget import make_budget
 from workers.rounds import (
+    GAPS_INTERVAL,
     ask_for,
     ask_for_chains,
     ask_for_checkup,
@@ -77,12 +66,8 @@ from workers.rounds import (
 )
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
-from workers.services.cleaner import STATEMENT_TIMEOUT as CLEANING_TIMEOUT
-from workers.services.cleaner import Cleaner
-from workers.services.cleaner import is_wanted as cleaning_is_wanted
 from workers.services.declarer import Declarer
 from workers.services.reaper import Reaper
-from workers.services.reconciler import Reconciler, is_wanted
 from workers.services.sweeper import Sweeper
 from workers.services.ticker import Ticker
 from workers.settings import ServerSettings, WorkerSettings
@@ -95,9 +80,6 @@ log = structlog.get_logger(__name__)
 
 #: Between two looks for a Postgres that does not answer yet.
 SCHEMA_PATIENCE = timedelta(seconds=1)
-
-#: How often the scheduler looks whether lost events are to be given back.
-GAPS_INTERVAL = timedelta(seconds=5)
 
 #: How long a stopping worker waits for runs that it has interrupted.
 INTERRUPT_PATIENCE = timedelta(seconds=2)
@@ -124,15 +106,9 @@ def make_runner(
         watch=watch,
         hints=resources.hints,
         slow_command_threshold=resources.workers.slow_command_threshold,
-        budget=make_budget(resources),
+        budget=make_budget(resources.pool, resources.clock, resources.workers),
         alarm=alarm,
     )
-
-
-def make_budget(resources: Resources) -> RetryBudget:
-    """What bounds the retries of commands."""
-    workers = resources.workers
-    return RetryBudget(resources.pool, resources.clock, share=workers.retry_share, floor=workers.retry_floor)
 
 
 def make_alarm(resources: Resources) -> Alarm:

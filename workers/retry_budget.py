@@ -24,6 +24,7 @@ from telemetry.clock import Clock
 from telemetry.sql import queries
 from workers.executions import reaching_store
 from workers.fence import losing_postgres
+from workers.settings import WorkerSettings
 
 SQL = queries(__file__)
 
@@ -112,3 +113,8 @@ class RetryBudget:
         with self._lock:
             counted = self._begun.pop(slug, Counter())
         return {0: 0} | {now - minute: begun for minute, begun in counted.items() if now - minute < MINUTES}
+
+
+def make_budget(pool: ConnectionPool, clock: Clock, settings: WorkerSettings) -> RetryBudget:
+    """What bounds the retries of commands, as the settings say."""
+    return RetryBudget(pool, clock, share=settings.retry_share, floor=settings.retry_floor)

@@ -2,82 +2,47 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
-from threading import Event
 
 import dramatiq
 import psycopg
 import redis
 import structlog
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
-from dsl.tables import Tables
-from migrations.runner import require_current
 from telemetry import chains
-from telemetry.clock import SystemClock
 from telemetry.connections import connect
 from telemetry.errors import StoreUnavailable, WeirError
-from telemetry.logs import configure_logs
 from telemetry.partitions import make_partitions
 from telemetry.patience import PatientConnection
-from telemetry.pipeline import open_sink
-from telemetry.pulse import Pulse
 from telemetry.store import STATEMENT_TIMEOUT
 from workers.actors import (
     BUILD_CHAINS,
     CHECK_UP,
     CLEAN,
-    MAINTAIN,
     RECONCILE,
     ROUNDS,
-    declare_lane,
-    declare_maintenance,
 )
-from workers.alarm import Alarm
-from workers.broker import BELL_WAIT, MAINTENANCE_QUEUE, BellBroker
+from workers.broker import MAINTENANCE_QUEUE, BellBroker
 from workers.bulk import BulkKeys
 from workers.checkup.finding import Surroundings
 from workers.checkup.rounds import go_round
 from workers.checkup.rounds import is_wanted as is_checkup_wanted
-from workers.checkup.snapshots import Snapshots, telling
 from workers.executions import reaching_store
-from workers.flusher import Flusher
-from workers.health import Answer, answering
 from workers.idempotency import Idempotency
-from workers.leases import Heartbeat, Lease
-from workers.readiness import (
-    PATIENCE,
-    look_at_loop,
-    look_at_postgres,
-    look_at_recorder,
-    look_at_redis,
-    look_at_stream,
-)
-from workers.resources import Resources, open_resources, required, step_types_of
-from workers.retry_budget import RetryBudget
-from workers.runner import Runner
-from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.resources import Resources
+from workers.retry_budget import make_budget
 from workers.services.cleaner import STATEMENT_TIMEOUT as CLEANING_TIMEOUT
 from workers.services.cleaner import Cleaner
 from workers.services.cleaner import is_wanted as cleaning_is_wanted
-from workers.services.declarer import Declarer
-from workers.services.reaper import Reaper
 from workers.services.reconciler import Reconciler, is_wanted
-from workers.services.sweeper import Sweeper
-from workers.services.ticker import Ticker
-from workers.settings import ServerSettings, WorkerSettings
-from workers.stops import Stops, give_back, mark_killed
-from workers.strays import Strays
-from workers.tools import WorkerTools
-from workers.watch import Run, Watch
 
 log = structlog.get_logger(__name__)
+
+#: How often the scheduler looks whether lost events are to be given back.
+GAPS_INTERVAL = timedelta(seconds=5)
 
 
 def maintain(resources: Resources) -> None:
@@ -87,7 +52,7 @@ def maintain(resources: Resources) -> None:
             made = make_partitions(connection, resources.clock.now(), resources.workers.dsl.telemetry.partitions_ahead)
         forgotten = Idempotency(resources.pool, resources.executions).forget()
         forgotten += BulkKeys(resources.pool).forget()
-        make_budget(resources).forget()
+        make_budget(resources.pool, resources.clock, resources.workers).forget()
     except (PoolTimeout, psycopg.OperationalError, StoreUnavailable) as error:
         log.warning("maintenance_postponed", reason=type(error).__name__)
         return

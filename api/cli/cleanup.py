@@ -98,7 +98,7 @@ def _age(text: str, now: datetime) -> timedelta:
 
 
 def _component(text: str | None) -> str | None:
-    from telemetry.query import component_name
+    from telemetry.filters.kinds import component_name
     from telemetry.settings import COMPONENTS
 
     if text is None:

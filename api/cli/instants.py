@@ -1,4 +1,4 @@
-"""Times as options take them: how long ago, or a time of this machine's clock, or one with an offset."""
+"""Times as options take them: now, how long ago, a time of this machine's clock, or one with an offset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 
 def instant_of(text: str, option: str) -> str:
-    """A time, or how long ago: `2h`, `2026-03-01T09:00` here, or with an offset; in ISO 8601 with an offset.
+    """A time, or how long ago: `now`, `2h`, `2026-03-01T09:00` here, or with an offset; in ISO 8601 with an offset.
 
     Raises:
         click.BadParameter: It is neither; names the option.
@@ -17,7 +17,7 @@ def instant_of(text: str, option: str) -> str:
     from telemetry.settings import parse_duration
 
     try:
-        return (SystemClock().now() - parse_duration(text)).isoformat()
+        return (SystemClock().now() - parse_duration("0s" if text == "now" else text)).isoformat()
     except (ValueError, OverflowError):
         pass  # then it is a time
     try:

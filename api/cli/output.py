@@ -98,10 +98,11 @@ def print_items(items: Iterable[Item], rest: Callable[[], Item] = lambda: {"next
     print("".join(f',\n  "{name}": {json.dumps(value)}' for name, value in rest().items()), end="\n}\n")
 
 
-def print_csv(items: Sequence[Item], fields: Sequence[str]) -> None:
-    """One line an item; lists and objects as JSON, what is not there as nothing."""
+def print_csv(items: Sequence[Item], fields: Sequence[str], *, heading: bool = True) -> None:
+    """One line an item; lists and objects as JSON, what is not there as nothing. The heading is the fields' names."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(fields)
+    if heading:
+        writer.writerow(fields)
     writer.writerows([_csv_cell(item.get(field)) for field in fields] for item in items)
 
 

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 import click
 
 from api.cli.checkup import health
-from api.cli.log_import import import_log
-from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.cleanup import cleanup
-from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
-from api.cli.output import item_format as trace_format
+from api.cli.event_query import query
+from api.cli.log_import import import_log
+from api.cli.output import Item, print_json
 from api.cli.pins import pin
 from api.cli.quarantine import quarantine
-from api.cli.remarks import failed_fields, remarks
+from api.cli.remarks import remarks
 from api.cli.samples import test
 from api.cli.target import open_client
-from api.cli.terminal import Terminal, clean, human_duration
+from api.cli.terminal import Terminal, clean
 from api.cli.trace_views import open_ends, spans_table, statistics, timeline
 from api.cli.verify import verify
 from api.cli.waterfall import render, summary
@@ -29,13 +28,6 @@ SETTLE_S = 2.0
 _LOOK_EVERY_S = 0.1
 
 _FINAL = frozenset({"command.execution.completed", "command.execution.failed", "command.execution.cancelled"})
-
-_FIELDS = (
-    "event_id", "occurred_at", "event_type", "component", "operation", "level", "correlation_id", "execution_id",
-    "parent_id", "step_path", "step_id", "step_type", "command_slug", "definition_hash", "user_id", "space_id",
-    "request_source", "dry_run", "attempt", "try", "duration_ms", "outcome", "error_type", "error_category",
-    "error_fingerprint", "fragment_id", "mutations_count", "measures",
-)  # fmt: skip
 
 
 @click.group(short_help="Look at traces and events.")
@@ -50,6 +42,8 @@ telemetry.add_command(verify)
 telemetry.add_command(health)
 telemetry.add_command(cleanup)
 telemetry.add_command(pin)
+telemetry.add_command(query)
+telemetry.add_command(query, "events")
 
 
 @telemetry.command("trace", short_help="Show all that belongs to an id: where the time went.")
@@ -131,56 +125,3 @@ def is_complete(events: Sequence[Item]) -> bool:
         if len(paths) < counted or not any(event["event_type"] == "command.execution.queued" for event in own):
             return False
     return True
-
-
-@telemetry.command("events")
-@click.option("--component", help="Only of this component: command, dsl, fragment, http, ...")
-@click.option("--event-type", help="Only of this type; a prefix such as `dsl.step` will do.")
-@click.option("--level", help="Only at this level.")
-@click.option("--correlation-id", help="Only of this trace.")
-@click.option("--execution-id", help="Only of this execution.")
-@click.option("--command", help="Only of this command.")
-@click.option("--user", help="Only of this user (the plain name; what is stored is its hash).")
-@click.option("--space", help="Only of this space.")
-@click.option("--outcome", help="Only with this outcome.")
-@click.option("--time-range", "--last", "time_range", help="As far back as this: 15m, 1h, 7d.")
-@click.option("--start", help="From this instant (RFC 3339).")
-@click.option("--end", help="Before this instant (RFC 3339).")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
-@click.option("--cursor", help="`next_cursor` of the page before.")
-@list_format
-def list_events(form: str, **query: object) -> None:
-    """List stored events, newest first."""
-    with open_client() as client:
-        page = client.get("/api/telemetry/events", query)
-    terminal = Terminal.of_stdout()
-    show_page(page, _view(terminal), form, terminal)
-
-
-def _where(item: Item) -> str:
-    place = item["step_path"] or (item["operation"] if item["component"] == "http" else "")
-    fields = failed_fields(item)
-    return f"{place}: {fields}" if place and fields else place or fields
-
-
-def _view(terminal: Terminal) -> View:
-    def duration(item: Item) -> str:
-        return human_duration(item["duration_ms"], unicode=terminal.unicode)
-
-    def told(item: Item) -> str:
-        outcome = item["outcome"]
-        return f"{terminal.marks.of(outcome)} {outcome}" if outcome else ""
-
-    return View(
-        (
-            Column("OCCURRED", lambda item: local_time(item["occurred_at"])),
-            Column("EVENT", lambda item: item["event_type"]),
-            Column("COMMAND", lambda item: item["command_slug"] or "", shrinks=True),
-            Column("WHERE", _where, shrinks=True),
-            Column("OUTCOME", told, tone=lambda item: item["outcome"] or ""),
-            Column("DURATION", duration, right=True),
-            Column("CORRELATION ID", lambda item: item["correlation_id"]),
-        ),
-        _FIELDS,
-        "No events here. Run something (weir run todo.add -i body='buy milk'), or look further back (--last 7d).",
-    )

@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, page, page_limit
 from api.resources.context import resources
-from api.resources.telemetry import EARLIEST, blueprint
+from api.resources.telemetry import blueprint
 from api.schemas.checkup import (
     ChainPage,
     ChainQuery,
@@ -27,7 +27,7 @@ from api.schemas.checkup import (
     TelemetryHealthShape,
 )
 from telemetry import chains
-from telemetry.query import component_name
+from telemetry.filters.kinds import EARLIEST, component_name
 from telemetry.settings import parse_duration
 from workers.checkup import history
 from workers.checkup.finding import Surroundings

@@ -11,9 +11,10 @@ from flask.views import MethodView
 
 from api.resources.answers import json_answer
 from api.resources.context import resources, settings
-from api.resources.telemetry import EARLIEST, blueprint
+from api.resources.telemetry import blueprint
 from api.schemas.completeness import CompletenessQuery, CompletenessShape
 from telemetry.completeness import verify
+from telemetry.filters.kinds import EARLIEST
 from telemetry.settings import parse_duration
 from workers.executions import reaching_store
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Semaphore
-from typing import cast
+from typing import Any, cast
 
 from flask import Flask, current_app
+from psycopg import Connection
 
 from api.settings import Settings
 from api.streaming import Streams
+from telemetry.query_cache import QueryCache
+from telemetry.reading import reading as read_only
 from workers.admission import Admission
+from workers.executions import reaching_store
 from workers.progress import Progress
 from workers.resources import Resources
 
@@ -28,6 +34,7 @@ class Context:
         streams: One for each stream that may be open at a time.
         progress: News of executions, for streams.
         admission: Says whether a lane takes a submission.
+        answers: Keeps answers to costly queries.
     """
 
     settings: Settings
@@ -36,6 +43,7 @@ class Context:
     streams: Streams
     progress: Progress
     admission: Admission
+    answers: QueryCache
 
 
 def give(app: Flask, context: Context) -> None:
@@ -56,6 +64,19 @@ def resources() -> Resources:
 def admission() -> Admission:
     """Asked before anything that somebody outside submits is accepted."""
     return cast("Context", current_app.extensions[_KEY]).admission
+
+
+def answers() -> QueryCache:
+    """Where answers to costly queries are kept."""
+    return cast("Context", current_app.extensions[_KEY]).answers
+
+
+@contextmanager
+def reading() -> Iterator[Connection[Any]]:
+    """A connection that reads events, in one view of the database, and cannot write."""
+    timeout = min(settings().telemetry.query_timeout, settings().api.statement_timeout)
+    with reaching_store(), read_only(resources().pool, timeout) as connection:
+        yield connection
 
 
 def streams() -> Streams:

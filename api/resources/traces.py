@@ -9,7 +9,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.resources.answers import json_answer
-from api.resources.context import resources
+from api.resources.context import reading
 from api.resources.telemetry import blueprint
 from api.schemas.traces import TraceShape
 from telemetry import query as store
@@ -18,7 +18,6 @@ from telemetry.correlation import parse_correlation_id
 from telemetry.errors import TraceNotFound
 from telemetry.spans import build
 from telemetry.traces import Placed, Segment, Timing, TypeSums, timing
-from workers.executions import reaching_store
 from workers.traces import Linked, find_trace, list_executions, states_of
 
 
@@ -33,7 +32,7 @@ class OneTrace(MethodView):
         wanted = parse_correlation_id(trace_id)
         if wanted is None:
             raise TraceNotFound("no trace has this id", hint="An id is a UUID, or 32 hexadecimal digits.")
-        with reaching_store(), resources().pool.connection() as connection:
+        with reading() as connection:
             found_by, correlation_id = find_trace(connection, wanted)
             trace = store.trace(connection, correlation_id)
             executions = list_executions(connection, correlation_id)

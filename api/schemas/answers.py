@@ -334,6 +334,18 @@ FragmentPage = page_of(FragmentShape, "FragmentPage")
 EventPage = page_of(EventShape, "EventPage")
 
 
+class StoredPage(EventPage):  # type: ignore[valid-type,misc]  # made just above
+    """A page of events, how far storing had come, and how many there are in all, if that was asked."""
+
+    count = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "Events of all pages, if `count` was asked for."}
+    )
+
+    position = fields.String(
+        required=True, metadata={"description": "Pass it as `after` to see what is stored from now on."}
+    )
+
+
 class CommandListShape(CommandPage):  # type: ignore[valid-type,misc]  # made just above
     """Every command, and the files that do not load."""
 

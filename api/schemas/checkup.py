@@ -12,7 +12,7 @@ from api.schemas.requests import AnyId, QueryShape, WholePattern, cursor_field, 
 from api.schemas.shape import Shape, said
 from telemetry import chains
 from telemetry.events import CATALOGUE
-from telemetry.query import component_name
+from telemetry.filters.kinds import component_name
 from workers.checkup import finding
 from workers.checkup.look import CHECKS
 

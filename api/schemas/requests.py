@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
@@ -15,8 +15,8 @@ from api.schemas.durations import duration_field
 from api.schemas.shape import Shape
 from dsl.errors import RecordInvalid
 from dsl.records import MAX_CONTENT, MAX_TAG, MAX_TAGS, MAX_TITLE, NAME, checked_tags, json_text
-from telemetry.events import Level
-from telemetry.query import component_name
+from telemetry.filters.kinds import COMPONENTS, LEVELS, OUTCOMES, component_name
+from telemetry.filters.parsing import MAX_TEXT
 from workers.executions import STATES
 from workers.progress import POSITION
 
@@ -31,10 +31,6 @@ MAX_ORDINAL = 2**31 - 1
 
 #: Characters of a user's name.
 MAX_USER = 200
-
-_COMPONENTS = ("command", "dsl", "tool", "llm", "chat", "fragment", "schedule", "http", "alert", "telemetry")
-_LEVELS = get_args(Level)
-_OUTCOMES = ("succeeded", "failed", "skipped", "expired", "dead", "cancelled")
 
 
 class StrictBoolean(fields.Boolean):
@@ -165,8 +161,8 @@ def limit_field() -> DigitsInteger:
 
 def _is_component(text: str) -> None:
     """`tool` and `tool_telemetry` mean the same component."""
-    if component_name(text) not in _COMPONENTS:
-        raise ma.ValidationError(f"Must be one of: {', '.join(_COMPONENTS)}.")
+    if component_name(text) not in COMPONENTS:
+        raise ma.ValidationError(f"Must be one of: {', '.join(COMPONENTS)}.")
 
 
 def cursor_field() -> fields.String:
@@ -376,23 +372,40 @@ def time_range_field(text: str, **options: Any) -> fields.String:  # noqa: ANN40
     )
 
 
-class EventQuery(QueryShape):
-    """Which events."""
+class EventFilterQuery(QueryShape):
+    """Which events, from when to when. What is given has to hold, all of it."""
 
-    component = fields.String(validate=_is_component, metadata={"enum": list(_COMPONENTS)})
+    filter = fields.String(
+        validate=validate.Length(max=MAX_TEXT),
+        metadata={
+            "description": "`command:x outcome:failed duration:>2s -type:transform`; see docs/reference/filters.md."
+        },
+    )
+    component = fields.String(validate=_is_component, metadata={"enum": list(COMPONENTS)})
     event_type = fields.String(metadata={"description": "Full name, or a prefix: `dsl.step`."})
-    level = fields.String(validate=validate.OneOf(_LEVELS), metadata={"description": "Exactly this one."})
+    level = fields.String(validate=validate.OneOf(LEVELS), metadata={"description": "Exactly this one."})
     correlation_id = AnyId()
     execution_id = AnyId()
     command = fields.String(metadata={"description": "Slug."})
     step_type = fields.String(metadata={"description": "Name of a step type: `fragment.create`."})
     user = fields.String(metadata={"description": "The plain name; its hash is looked for."})
     space = fields.String(metadata={"description": "Name of the space."})
-    outcome = fields.String(validate=validate.OneOf(_OUTCOMES))
+    outcome = fields.String(validate=validate.OneOf(OUTCOMES))
     time_range = time_range_field("As far back as this: `15m`, `1h`, `90d`.")
     start = fields.AwareDateTime(
         format="iso", metadata={"description": "From this instant; not together with time_range."}
     )
     end = fields.AwareDateTime(format="iso", metadata={"description": "Before this instant."})
+
+
+class EventQuery(EventFilterQuery):
+    """Which events, and which page of them."""
+
+    after = fields.String(
+        metadata={
+            "description": "`position` of an answer: what was stored since, and perhaps some of what came just before."
+        }
+    )
+    count = WordBoolean(metadata={"description": "Count all that match, of whichever page."})
     limit = limit_field()
     cursor = cursor_field()

@@ -17,6 +17,7 @@ from docs.generators import errors
 from dsl.library import PACKS
 from dsl.steps import REGISTRY
 from telemetry.events import CATALOGUE, event_type
+from telemetry.filters.fields import FIELDS
 from telemetry.settings import settings_of, variable_of
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -40,6 +41,11 @@ def test_every_event_is_documented_with_an_example() -> None:
     names = {event_type(cls) for cls in CATALOGUE}
     assert names - headings("events.md") == set()
     assert {name for name in names if f'"event_type": "{name}"' not in page} == set()
+
+
+def test_every_field_of_filters_is_documented() -> None:
+    page = (REFERENCE / "filters.md").read_text(encoding="utf-8")
+    assert {field.name for field in FIELDS if f"\n| `{field.name}` |" not in page} == set()
 
 
 def test_every_step_type_is_documented() -> None:

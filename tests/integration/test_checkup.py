@@ -22,13 +22,13 @@ from telemetry.rows import RowEncoder
 from telemetry.store import insert_new_events
 from workers.actors import BUILD_CHAINS, CHECK_UP, MAINTAIN, declare_maintenance
 from workers.boot import snapshots_of
-from workers.rounds import ask_for, ask_for_chains, ask_for_checkup, chain_traces, check_up
 from workers.broker import MAINTENANCE_QUEUE
 from workers.checkup import history
 from workers.checkup.finding import Finding, Surroundings, worst
 from workers.checkup.look import CHECKS, look_at_all
 from workers.checkup.rounds import go_round, is_wanted
 from workers.resources import Resources, open_resources
+from workers.rounds import ask_for, ask_for_chains, ask_for_checkup, chain_traces, check_up
 from workers.settings import CheckupSettings
 
 pytestmark = pytest.mark.req("S-12")

@@ -30,10 +30,10 @@ from telemetry.settings import RetentionSettings
 from telemetry.slices import Kind, Limit, count_going, delete_slices
 from telemetry.store import insert_events
 from telemetry.testing import NOON, ManualClock
-from workers.actors import declare_maintenance
-from workers.rounds import ask_for_cleaning, clean, make_cleaner
+from workers.actors import CLEAN, declare_maintenance
 from workers.broker import MAINTENANCE_QUEUE
 from workers.resources import open_resources
+from workers.rounds import ask_for_cleaning, clean, make_cleaner
 from workers.services.cleaner import Cleaner, CleanResult, Request, is_wanted
 from workers.services.retained import RETAINED
 
@@ -320,7 +320,7 @@ def test_the_scheduler_asks_for_it_daily_and_maintenance_does_it(
     make_partitions(connection, NOON, 0)
     with open_resources(api_settings.servers, api_settings.workers, "test") as resources:
         cleaner = make_cleaner(resources)
-        declare_maintenance(resources.broker, lambda: None, lambda: None, partial(clean, cleaner))
+        declare_maintenance(resources.broker, {CLEAN: partial(clean, cleaner)})
         worker = dramatiq.Worker(resources.broker, worker_timeout=100, worker_threads=1)
         ask_for_cleaning(resources)
         assert resources.broker.depth(MAINTENANCE_QUEUE) == 1

@@ -17,8 +17,9 @@ from telemetry.clock import SystemClock, from_unix_us
 from telemetry.connections import connect
 from telemetry.errors import StoreUnavailable, TraceNotFound
 from telemetry.events import CATALOGUE, Event, Scope, event_type
+from telemetry.filters.kinds import component_name
 from telemetry.partitions import make_partitions
-from telemetry.query import EventFilters, component_name, event_json, events, step_id, trace
+from telemetry.query import EventFilters, event_json, events, step_id, trace
 from telemetry.rows import RowEncoder
 from telemetry.store import insert_events
 

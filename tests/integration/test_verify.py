@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 
 from api.settings import Settings
 from workers.actors import RECONCILE, declare_maintenance
-from workers.rounds import ask_for_reconciliation, make_reconciler, reconcile
 from workers.broker import MAINTENANCE_QUEUE
 from workers.resources import Resources, open_resources
+from workers.rounds import ask_for_reconciliation, make_reconciler, reconcile
 from workers.services.reconciler import Reconciler
 
 #: Back to where the bookkeeper's clock stands.

@@ -60,6 +60,8 @@ def test_a_process_with_nothing_to_do_has_time_to_say_so_twice(tmp_path: Path, a
 
     apart = settings(tmp_path, TELEMETRY_ALIVE_INTERVAL="1s", TELEMETRY_PRODUCER_SILENCE="3s").telemetry
     assert apart.producer_silence > 2 * apart.alive_interval
+
+
 @pytest.mark.req("S-16")
 def test_retention_has_the_defaults_that_were_asked_for(tmp_path: Path) -> None:
     keep = load_settings({}, tmp_path).workers.retention

@@ -1,0 +1,187 @@
+"""`weir telemetry query`: events by whatever one knows of them."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import click
+
+from api.cli.event_following import Printer, follow
+from api.cli.event_views import chosen_columns, only_columns, view_of
+from api.cli.faults import render
+from api.cli.instants import instant_of
+from api.cli.interrupt import tidy
+from api.cli.main import EXPECTED, INTERRUPTED
+from api.cli.output import Item, View, list_format, print_json, show_page
+from api.cli.stat_lines import STATS, stat_lines
+from api.cli.target import open_client
+from api.cli.terminal import Terminal
+from api.client import ApiRefused
+from dsl.errors import Fault
+
+_PATH = "/api/telemetry/events"
+
+#: Kinds of records by what the API has of them; nothing is kept yet of those without a path.
+_TYPES: Mapping[str, str | None] = {
+    "events": _PATH,
+    "stats": "/api/telemetry/stats",
+    "metrics": None,
+    "health": None,
+    "performance": None,
+    "chains": None,
+}
+
+_USAGE = 2
+_COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+_LIMIT = re.compile(r"\s*count\s*(>=|<=|==|!=|>|<|=)\s*([0-9]{1,15})\s*", re.ASCII)
+
+
+class CountLimit(NamedTuple):
+    """A condition on how many there are.
+
+    Attributes:
+        comparison: One of `_COMPARISONS`.
+        number: What the count is compared with.
+    """
+
+    comparison: str
+    number: int
+
+    def holds(self, count: int) -> bool:
+        """Whether it does, for this many."""
+        return _COMPARISONS[self.comparison](count, self.number)
+
+
+def count_limit(_context: click.Context, _option: click.Parameter, text: str | None) -> CountLimit | None:
+    """A condition such as `count>0`."""
+    if text is None:
+        return None
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a condition such as 'count>0' or 'count<=5'")
+    return CountLimit(match[1], int(match[2]))
+
+
+@click.command("query", short_help="Find events, follow them, count them.")
+@click.option("--type", "kind", type=click.Choice(list(_TYPES)), default="events", show_default=True, help="Of what.")
+@click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s -type:transform'.")
+@click.option("--component", help="Only of this component: command, dsl, fragment, http, ...")
+@click.option("--event-type", help="Only of this type; a prefix such as `dsl.step` will do.")
+@click.option("--level", help="Only at this level.")
+@click.option("--correlation-id", help="Only of this trace.")
+@click.option("--execution-id", help="Only of this execution.")
+@click.option("--command", help="Only of this command.")
+@click.option("--user", help="Only of this user (the plain name; what is stored is its hash).")
+@click.option("--space", help="Only of this space.")
+@click.option("--outcome", help="Only with this outcome.")
+@click.option("--time-range", "--last", "time_range", help="As far back as this: 15m, 1h, 7d.")
+@click.option("--start", help="From this time: `3d` or `90m` ago, or RFC 3339.")
+@click.option("--end", help="Before this time: `now`, `90m` ago, or RFC 3339.")
+@click.option("--limit", type=click.IntRange(1, 10_000), help="How many; 100 unless set otherwise.")
+@click.option("--cursor", help="`next_cursor` of the page before.")
+@click.option("--columns", metavar="NAMES", help="Fields to show, with commas: occurred_at,event_type,duration_ms.")
+@click.option("--follow", "is_followed", is_flag=True, help="Go on with what is stored from now on, until Ctrl-C.")
+@click.option(
+    "--fail-if", "fails", callback=count_limit, metavar="CONDITION", help="Exit with 1 if so many match: 'count>0'."
+)
+@list_format
+def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **given: Any) -> int:  # noqa: ANN401 - options
+    """Find stored events, newest first.
+
+    All options together say which. `--filter` takes a text in the language of docs/reference/filters.md.
+    """
+    columns = chosen_columns(given.pop("columns"))
+    for name in ("start", "end"):
+        given[name] = given[name] and instant_of(given[name], f"--{name}")
+    if is_followed:
+        others = {"--type": kind != "events", "--fail-if": fails, "--cursor": given["cursor"], "--end": given["end"]}
+        _refuse_together("--follow", others)
+    try:
+        if kind == "stats":
+            return _stats(form, fails, given, columns)
+        if _TYPES[kind] is None:
+            return _nothing_kept(kind, form, fails)
+        return _follow(form, given, columns) if is_followed else _events(form, fails, given, columns)
+    except ApiRefused as refused:
+        if refused.problem.get("code") != "filter.invalid":
+            raise
+        return _explain(refused.problem, given["filter"])
+
+
+def _events(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
+    with open_client() as client:
+        page = client.get(_PATH, {**given, "count": "true" if fails else None})
+    terminal = Terminal.of_stdout()
+    if form == "json":
+        page = {**page, "items": [only_columns(item, columns) for item in page["items"]]}
+    show_page(page, view_of(terminal, columns), form, terminal)
+    return _verdict(fails, page["count"])
+
+
+def _stats(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
+    if columns:
+        _refuse_together("--type stats", {"--columns": columns})
+    with open_client() as client:
+        told = client.get("/api/telemetry/stats", {**given, "limit": None, "cursor": None})
+    if form == "json":
+        print_json(told)
+    else:
+        show_page({"items": stat_lines(told), "next_cursor": None}, STATS, form, Terminal.of_stdout())
+    return _verdict(fails, told["events"])
+
+
+def _follow(form: str, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
+    terminal = Terminal.of_stdout()
+    with open_client() as client:
+        try:
+            with tidy():
+                follow(client, _PATH, given, Printer(view_of(terminal, columns), form, columns, terminal))
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    return 0
+
+
+def _nothing_kept(kind: str, form: str, fails: CountLimit | None) -> int:
+    """The empty page of a kind of records that no table holds yet."""
+    view = View((), (), f"No {kind} are kept yet.")
+    show_page({"items": [], "next_cursor": None}, view, form, Terminal.of_stdout())
+    return _verdict(fails, 0)
+
+
+def _verdict(fails: CountLimit | None, count: int | None) -> int:
+    """The exit code that a count asks for; says why on standard error."""
+    if fails is None or count is None or not fails.holds(count):
+        return 0
+    Terminal.of_stderr().say(f"weir: {count} match: count{fails.comparison}{fails.number}")
+    return EXPECTED
+
+
+def _explain(problem: Item, text: str) -> int:
+    """Show where the filter is wrong."""
+    for told in problem["errors"]:
+        fault = Fault(**{name: told.get(name) for name in Fault.__dataclass_fields__})
+        for line in render(fault, "--filter", text.split("\n")):
+            Terminal.of_stderr().say(line)
+    return _USAGE
+
+
+def _refuse_together(option: str, others: Mapping[str, object]) -> None:
+    """Refuse options that make no sense with another one.
+
+    Raises:
+        UsageError: One of `others` is given.
+    """
+    for name, value in others.items():
+        if value:
+            raise click.UsageError(f"{option} and {name} exclude each other")

@@ -1,0 +1,35 @@
+"""Transactions that only read: each has one view of the database, a limit on every statement, and cannot write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from psycopg import Connection, sql
+from psycopg_pool import ConnectionPool
+
+#: One round trip for both. What it sees is fixed by its first statement that reads.
+_BEGIN = sql.SQL("begin isolation level repeatable read, read only; set local statement_timeout = {}")
+
+
+@contextmanager
+def reading(pool: ConnectionPool[Any], timeout: timedelta) -> Iterator[Connection[Any]]:
+    """A connection inside a transaction that reads: Postgres itself refuses whatever would write.
+
+    Not a role of its own: that would be one more thing to make, to grant and to lose on every server of the users'.
+
+    Args:
+        pool: Of connections in autocommit mode.
+        timeout: How long one statement may run, if the connections' own limit is not shorter.
+
+    Raises:
+        psycopg.errors.QueryCanceled: A statement ran longer.
+        psycopg.errors.ReadOnlySqlTransaction: A statement would have written.
+        psycopg_pool.PoolTimeout: No connection was free in time.
+    """
+    with pool.connection() as connection:
+        # The pool's own block ends it: with a commit, or a rollback when something was raised.
+        connection.execute(_BEGIN.format(timeout // timedelta(milliseconds=1)))
+        yield connection
