@@ -117,6 +117,7 @@ def remove(connection: Connection[Any], mark: Mark, after_day: Callable[[int], N
             gone = _remove_day(connection, mark, day)
             removed += gone
             after_day(gone)
+        removed += connection.execute(SQL["delete_kept"], {"source": mark}).rowcount
     return removed
 
 

@@ -24,6 +24,10 @@ select exists (
 delete from telemetry_events
 where event_id >= %(first_id)s and event_id < %(end_id)s and request_source = %(source)s;
 
+-- name: delete_kept
+-- Delete those that outlived their day. params: source. Reads the table.
+delete from telemetry_events_kept where request_source = %(source)s;
+
 -- name: limit_waiting
 -- How long any lock is waited for until the end of the transaction. timeout: text with unit.
 select set_config('lock_timeout', %(timeout)s, true);

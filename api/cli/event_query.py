@@ -12,6 +12,7 @@ import click
 from api.cli.event_following import Printer, follow
 from api.cli.event_views import chosen_columns, only_columns, view_of
 from api.cli.faults import render
+from api.cli.history_views import HISTORIES, history_view
 from api.cli.instants import instant_of
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
@@ -24,15 +25,8 @@ from dsl.errors import Fault
 
 _PATH = "/api/telemetry/events"
 
-#: Kinds of records by what the API has of them; nothing is kept yet of those without a path.
-_TYPES: Mapping[str, str | None] = {
-    "events": _PATH,
-    "stats": "/api/telemetry/stats",
-    "metrics": None,
-    "health": None,
-    "performance": None,
-    "chains": None,
-}
+#: Kinds of records. Metrics are not kept yet.
+_TYPES = ("events", "stats", "metrics", *HISTORIES)
 
 _USAGE = 2
 _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
@@ -74,7 +68,7 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
 
 
 @click.command("query", short_help="Find events, follow them, count them.")
-@click.option("--type", "kind", type=click.Choice(list(_TYPES)), default="events", show_default=True, help="Of what.")
+@click.option("--type", "kind", type=click.Choice(_TYPES), default="events", show_default=True, help="Of what.")
 @click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s -type:transform'.")
 @click.option("--component", help="Only of this component: command, dsl, fragment, http, ...")
 @click.option("--event-type", help="Only of this type; a prefix such as `dsl.step` will do.")
@@ -110,8 +104,10 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
     try:
         if kind == "stats":
             return _stats(form, fails, given, columns)
-        if _TYPES[kind] is None:
+        if kind == "metrics":
             return _nothing_kept(kind, form, fails)
+        if kind in HISTORIES:
+            return _history(kind, form, fails, given, columns)
         return _follow(form, given, columns) if is_followed else _events(form, fails, given, columns)
     except ApiRefused as refused:
         if refused.problem.get("code") != "filter.invalid":
@@ -149,6 +145,17 @@ def _follow(form: str, given: Mapping[str, Any], columns: tuple[str, ...]) -> in
                 follow(client, _PATH, given, Printer(view_of(terminal, columns), form, columns, terminal))
         except KeyboardInterrupt:
             return INTERRUPTED
+    return 0
+
+
+def _history(kind: str, form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
+    history = HISTORIES[kind]
+    others = {f"--{name.replace('_', '-')}": value for name, value in given.items() if name not in history.options}
+    _refuse_together(f"--type {kind}", {**others, "--columns": columns, "--fail-if": fails})
+    with open_client() as client:
+        page = client.get(history.path, {name: given[name] for name in history.options})
+    terminal = Terminal.of_stdout()
+    show_page(page, history_view(kind, terminal), form, terminal)
     return 0
 
 

@@ -90,7 +90,14 @@ RETAINED: Final = (
         ),
     ),
     Retained(
-        Kind("batches", "telemetry_batches", "id", "stored_at"),
+        Kind(
+            "batches",
+            "telemetry_batches",
+            "id",
+            "stored_at",
+            # What nobody has followed yet.
+            stays="(t.written_by, t.id) > (select read_xid, read_batch from telemetry_chain_progress)",
+        ),
         lambda _, horizon: Limit(horizon.events),
     ),
     Retained(
