@@ -72,7 +72,7 @@ def test_a_program_that_never_ends_is_ended() -> None:
 
 
 def test_a_guardian_passes_signals_on_and_the_exit_code_back() -> None:
-    script = "trap 'exit 7' TERM; echo up; while :; do read -r line; done"
+    script = "trap 'exit 7' TERM; echo up; while read -r line; do :; done"
     command = launcher("guard", os.getpid(), "/bin/sh", "-c", script)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guardian:  # noqa: S603 - ours
         assert guardian.stdout is not None
