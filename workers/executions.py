@@ -243,6 +243,8 @@ class Executions:
         self._recorder = recorder
         self._pseudonyms = pseudonyms
         self._spaces: dict[str, UUID] = {}
+        # Of the newest claim, which is asked twice: for its first event, and for its fence. One value, for all threads.
+        self._newest: tuple[Claim | None, Scope] = None, Scope(b"", "weir")
 
     def submit(self, submission: Submission, also: Callable[[Connection[Any], UUID], None] | None = None) -> UUID:
         """Accept an execution; when this returns, its row is committed and it will run.
@@ -305,7 +307,7 @@ class Executions:
             "lane": lane,
             "claimed_at": from_unix_us(now_us),
             "worker_id": worker_id,
-            "event_id": event_id and UUID(bytes=event_id),
+            "event_id": event_id and event_id.hex(),
         }
         cursor = connection.cursor(row_factory=class_row(Claim)).execute(SQL["claim"], parameters | {"counted": False})
         return Asked(cursor, parameters, now_us, event_id)
@@ -340,6 +342,13 @@ class Executions:
 
     def scope(self, claim: Claim) -> Scope:
         """What all events of a claimed execution share."""
+        known, scope = self._newest
+        if known is not claim:
+            scope = self._scope_of(claim)
+            self._newest = claim, scope
+        return scope
+
+    def _scope_of(self, claim: Claim) -> Scope:
         return Scope(
             correlation_id=claim.correlation_id.bytes,
             request_source=claim.request_source,

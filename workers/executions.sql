@@ -64,7 +64,7 @@ with claimed as (
     returning e.*, due.waited_us
 ), attempt as (
     insert into command_attempts (execution_id, attempt, worker_id, claimed_at, queue_wait_us, event_id)
-    select id, attempt, worker_id, %(claimed_at)s, waited_us, %(event_id)s from claimed
+    select id, attempt, worker_id, %(claimed_at)s, waited_us, %(event_id)s::uuid from claimed
 )
 select c.id, c.slug, c.definition_hash, d.source, c.lane, c.attempt, c.fence, c.user_name, s.name as space, c.space_id,
     c.request_source, c.correlation_id, c.parent_id, c.dry_run, c.inputs, c.queued_at, c.started_at, c.waited_us,
@@ -143,7 +143,7 @@ set state = %(state)s,
     slowest_step_type = %(slowest_step_type)s,
     slowest_step_us = %(slowest_step_us)s,
     stopped = %(stopped)s,
-    finished_event_id = %(event_id)s,
+    finished_event_id = %(event_id)s::uuid,
     slot_held = false
 where id = %(id)s and fence = %(fence)s and finished_at is null
 returning id;
@@ -194,7 +194,7 @@ set released_at = %(released_at)s,
     error_type = %(error_type)s,
     error_category = %(error_category)s,
     error_fingerprint = %(error_fingerprint)s,
-    retried_event_id = %(event_id)s
+    retried_event_id = %(event_id)s::uuid
 from released as r
 where a.execution_id = r.id and a.attempt = r.attempt
 returning a.execution_id;

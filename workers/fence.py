@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, Protocol, cast
-from uuid import UUID
 
 import msgspec
 import psycopg
@@ -78,12 +78,12 @@ class Ending:
 
     Attributes:
         held: Has a row where the fence held.
-        event: To be recorded after the commit.
+        event: Makes what is to be recorded after the commit.
         woken: Lanes where something can go on.
     """
 
     held: Cursor[Any]
-    event: Event | None = None
+    event: Callable[[], Event] | None = None
     woken: Sequence[Cursor[Any]] = ()
 
 
@@ -230,7 +230,7 @@ class Fence:
                 companion.hear()
             # What is written for this execution asks for the fence by itself: where it did not hold, nothing was.
             # Others may have been woken, which is right at any time.
-            self.settle(ending)
+            self._require_written(ending)
         return telling
 
     def settle(self, ending: Ending) -> Event | None:
@@ -239,11 +239,14 @@ class Fence:
         Raises:
             FenceLost: Somebody else's by now.
         """
+        self._require_written(ending)
+        return None if ending.event is None else ending.event()
+
+    def _require_written(self, ending: Ending) -> None:
         if ending.held.fetchone() is None:
             raise self._lost()
         for woken in ending.woken:
             self.woken.update(lane for (lane,) in woken)
-        return ending.event
 
     @contextmanager
     def _connection(self) -> Iterator[PatientConnection]:
@@ -332,7 +335,7 @@ class Fence:
                 "error": None if error is None else Jsonb({**self.errors.details(error), "step": outcome.failed_path}),
                 "finished_at": from_unix_us(now_us),
                 "running_us": running_us,
-                "event_id": event_id and UUID(bytes=event_id),
+                "event_id": event_id and event_id.hex(),
                 **statistics,
                 "slow": mark[0],
                 "slowest_step": mark[1],
@@ -351,6 +354,18 @@ class Fence:
         woken += self._pass_on(connection)
         if event_id is None:
             return Ending(held, woken=woken)
+        return Ending(held, partial(self._ended, event_id, now_us, total_us, statistics, mark, outcome), woken)
+
+    def _ended(  # noqa: PLR0913 - what the row was written with
+        self,
+        event_id: bytes,
+        now_us: int,
+        total_us: int,
+        statistics: Mapping[str, int],
+        mark: tuple[bool, str | None, str | None, int | None],
+        outcome: Outcome,
+    ) -> Event:
+        """The event of a final state."""
         measures = (
             total_us,
             self.claim.queue_wait_us,
@@ -362,16 +377,13 @@ class Fence:
             statistics["mutations_count"],
         )
         if outcome.state == "succeeded":
-            completed = ExecutionCompleted(event_id, now_us, self.scope, *measures, "succeeded", *mark)
-            return Ending(held, completed, woken)
+            return ExecutionCompleted(event_id, now_us, self.scope, *measures, "succeeded", *mark)
         how = outcome.stopped
         if outcome.state == "cancelled":
             how = how or "cooperatively"
-            cancelled = ExecutionCancelled(event_id, now_us, self.scope, *measures, how, "cancelled", *mark)
-            return Ending(held, cancelled, woken)
-        facts = None if error is None else self.errors.facts(error)
-        unsuccessful = ExecutionFailed(event_id, now_us, self.scope, *measures, outcome.state, facts, *mark, how)
-        return Ending(held, unsuccessful, woken)
+            return ExecutionCancelled(event_id, now_us, self.scope, *measures, how, "cancelled", *mark)
+        facts = None if outcome.error is None else self.errors.facts(outcome.error)
+        return ExecutionFailed(event_id, now_us, self.scope, *measures, outcome.state, facts, *mark, how)
 
     def release(self, connection: Connection[Any], release: Release) -> Ending:
         """Let go of the execution, which goes on later."""
@@ -399,7 +411,7 @@ class Fence:
                 "error_type": None if facts is None else facts.error_type,
                 "error_category": None if facts is None else facts.error_category,
                 "error_fingerprint": None if facts is None else facts.error_fingerprint,
-                "event_id": event_id and UUID(bytes=event_id),
+                "event_id": event_id and event_id.hex(),
             },
         )
         if not release.delay:
@@ -411,8 +423,8 @@ class Fence:
         woken = self._pass_on(connection)
         if event_id is None:
             return Ending(held, woken=woken)
-        retried = ExecutionRetried(event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
-        return Ending(held, retried, woken)
+        told = (event_id, now_us, self.scope, release.reason, delay_us, release.path, facts)
+        return Ending(held, partial(ExecutionRetried, *told), woken)
 
     def announce(self, event: Event | None) -> None:
         """After the commit of how an attempt ended: record its event, and wake who can go on. Never raises."""

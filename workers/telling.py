@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -21,7 +21,7 @@ class Telling:
 
     Attributes:
         batch: The rows.
-        ending: Of the attempt's end, if it has an event.
+        ending: Makes that of the attempt's end, if it has one.
     """
 
     def __init__(self, recorder: Recorder, scope: Scope, batch: Batch) -> None:
@@ -29,7 +29,7 @@ class Telling:
         self._scope = scope
         self._prepared: Prepared | None = None
         self.batch = batch
-        self.ending: Event | None = None
+        self.ending: Callable[[], Event] | None = None
 
     def make_ready(self) -> None:
         """Do all of it but the telling. Never raises: what could not be made ready is made when it is told."""
@@ -45,7 +45,7 @@ class Telling:
     def _prepare(self) -> Prepared:
         events = [event for row in self.batch.rows for event in self._events_of(row)]
         if self.ending is not None:
-            events.append(self.ending)
+            events.append(self.ending())
         return self._recorder.prepare(events)
 
     def _events_of(self, row: StepRow) -> Sequence[Event]:

@@ -20,7 +20,7 @@ from telemetry.ids import mint
 from telemetry.partitions import drop_partition, list_partitions, make_partitions
 from telemetry.rows import RowEncoder
 from telemetry.store import insert_new_events
-from workers.actors import BUILD_CHAINS, CHECK_UP, MAINTAIN, declare_maintenance
+from workers.actors import BUILD_CHAINS, CHECK_UP, MAINTAIN, ROUNDS, declare_maintenance
 from workers.boot import snapshots_of
 from workers.broker import MAINTENANCE_QUEUE
 from workers.checkup import history
@@ -280,5 +280,5 @@ def test_nothing_piles_up_while_maintenance_is_away(resources: Resources) -> Non
     for _ in range(20):
         ask_for_checkup(resources)
 
-    assert resources.broker.depth(MAINTENANCE_QUEUE) == 4
+    assert resources.broker.depth(MAINTENANCE_QUEUE) == len(ROUNDS)
     assert ask_for(resources.broker, MAINTAIN) is not None

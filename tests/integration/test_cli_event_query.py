@@ -23,6 +23,7 @@ from api.cli.terminal import Terminal
 from telemetry.events import Event
 from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_events
+from workers.rounds import chain_traces, check_up
 
 ROOT = Path(__file__).parents[2]
 QUERY = ("telemetry", "query")
@@ -132,10 +133,30 @@ def test_statistics_are_lines(weir: Weir, each: tuple[Event, ...]) -> None:
     assert "todo.add" in weir(*asked).out
 
 
-@pytest.mark.parametrize("kind", ["metrics", "health", "performance", "chains"])
-def test_what_no_table_holds_is_an_empty_page(offline_weir: Weir, kind: str) -> None:
-    assert offline_weir(*QUERY, "--type", kind, "--format", "json").json == {"items": [], "next_cursor": None}
-    assert offline_weir(*QUERY, "--type", kind).out == f"No {kind} are kept yet.\n"
+def test_what_no_table_holds_is_an_empty_page(offline_weir: Weir) -> None:
+    assert offline_weir(*QUERY, "--type", "metrics", "--format", "json").json == {"items": [], "next_cursor": None}
+    assert offline_weir(*QUERY, "--type", "metrics").out == "No metrics are kept yet.\n"
+
+
+@pytest.mark.parametrize(("kind", "said"), [("health", "check-up"), ("performance", "snapshot"), ("chains", "trace")])
+def test_what_maintenance_keeps_is_listed(weir: Weir, kind: str, said: str) -> None:
+    assert weir(*QUERY, "--type", kind, "--format", "json").json == {"items": [], "next_cursor": None}
+    assert weir(*QUERY, "--type", kind).out.startswith(f"No {'performance ' if said == 'snapshot' else ''}{said} is ")
+    refused = weir(*QUERY, "--type", kind, "--command", "x")
+    assert (refused.code, "--command exclude each other" in refused.err) == (2, True)
+
+
+def test_check_ups_and_chains_are_shown(weir: Weir, busy_api: Api) -> None:
+    weir("run", "todo.add", "-i", "body=x")
+    check_up(busy_api.resources)
+    chain_traces(busy_api.resources)
+
+    chains, checks = weir(*QUERY, "--type", "chains"), weir(*QUERY, "--type", "health", "--component", "database")
+    snapshots = weir(*QUERY, "--type", "performance", "--format", "csv")
+
+    assert any("todo.add" in line and "succeeded" in line for line in chains.out.splitlines())
+    assert "database" in checks.out
+    assert snapshots.out.startswith("id,window_at,window_ms,subject,name")
 
 
 @pytest.mark.req("S-05")
