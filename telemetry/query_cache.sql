@@ -2,7 +2,7 @@
 
 -- name: compare_views
 -- The view of this transaction; which partitions there are; whether a batch is visible here that was not in another
--- view. view: text of a pg_snapshot, or null. Index telemetry_batches_written_by.
+-- view. view: text of a pg_snapshot, or null. Index telemetry_batches_in_order.
 select
     pg_current_snapshot()::text,
     (

@@ -203,7 +203,10 @@ def test_what_is_followed_has_one_heading(
 @contextmanager
 def followed(*options: str) -> Iterator[subprocess.Popen[str]]:
     """`weir telemetry query --follow` in a process of its own; ended with the block."""
-    program = [sys.executable, "-m", "api.cli", *QUERY, "--follow", *options]
+    # A shell that runs tests in the background has them ignore Ctrl-C, and whatever they start.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{heeding}; from api.cli.entry import run; run()"
+    program = [sys.executable, "-c", script, *QUERY, "--follow", *options]
     with subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own program
         try:
             yield process
