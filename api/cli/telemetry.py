@@ -9,6 +9,7 @@ import click
 
 from api.cli.checkup import health
 from api.cli.cleanup import cleanup
+from api.cli.error_groups import errors
 from api.cli.event_query import query
 from api.cli.log_import import import_log
 from api.cli.output import Item, print_json
@@ -43,6 +44,7 @@ telemetry.add_command(health)
 telemetry.add_command(cleanup)
 telemetry.add_command(pin)
 telemetry.add_command(query)
+telemetry.add_command(errors)
 telemetry.add_command(query, "events")
 
 

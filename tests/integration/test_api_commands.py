@@ -199,6 +199,7 @@ def test_the_api_describes_itself(api: Api) -> None:
         "/api/telemetry/quarantine",
         *(f"/api/telemetry/quarantine/{part}" for part in ("drop", "preview", "replay")),
         "/api/telemetry/quarantine/{row_id}",
+        "/api/telemetry/errors",
         "/api/telemetry/stats",
         "/api/telemetry/traces/{trace_id}",
         "/healthz",

@@ -1,0 +1,67 @@
+"""`weir telemetry errors`: what goes wrong, by its cause."""
+
+from __future__ import annotations
+
+import click
+
+from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
+from api.cli.target import open_client
+from api.cli.terminal import Terminal
+
+#: From nothing to the most of a line.
+_BARS, _ASCII_BARS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
+
+_FIELDS = (
+    "fingerprint", "error_type", "error_category", "count", "traces", "first_at", "last_at", "newest_trace", "commands",
+    "step_types", "spread",
+)  # fmt: skip
+
+
+@click.command("errors", short_help="Group errors by their cause.")
+@click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x category:network'; docs/reference/filters.md.")
+@click.option("--last", "--time-range", "time_range", default="24h", show_default=True, help="As far back as this.")
+@click.option("--component", help="Only of this component.")
+@click.option("--command", help="Only of this command.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many groups.")
+@list_format
+def errors(form: str, **query: object) -> None:
+    """Group errors by their cause: the class of what was raised, and where. The most frequent come first.
+
+    OVER TIME shows how they are spread over the time asked for, each by its own most. The newest trace says more:
+    `weir telemetry trace ID`.
+    """
+    with open_client() as client:
+        told = client.get("/api/telemetry/errors", query)
+    if form == "json":
+        print_json(told)
+        return
+    terminal = Terminal.of_stdout()
+    show_page({"items": told["items"], "next_cursor": None}, _view(terminal), form, terminal)
+
+
+def sparkline(counts: list[int], *, unicode: bool = True) -> str:
+    """A character for each count, the higher the more; what is not nothing is seen."""
+    bars, most = _BARS if unicode else _ASCII_BARS, max(counts, default=0)
+    top = len(bars) - 1
+    return "".join(bars[0 if not count else max(1, count * top // most)] for count in counts)
+
+
+def _view(terminal: Terminal) -> View:
+    def where(item: Item) -> str:
+        return ", ".join(item["commands"] or item["step_types"])
+
+    return View(
+        (
+            Column("COUNT", lambda item: str(item["count"]), right=True),
+            Column("TRACES", lambda item: str(item["traces"]), right=True, leaves=2),
+            Column("ERROR", lambda item: item["error_type"] or "", shrinks=True, tone=lambda _: "failed"),
+            Column("CATEGORY", lambda item: item["error_category"] or "", leaves=3),
+            Column("WHERE", where, shrinks=True),
+            Column("FIRST", lambda item: local_time(item["first_at"]), leaves=1),
+            Column("LAST", lambda item: local_time(item["last_at"])),
+            Column("OVER TIME", lambda item: sparkline(item["spread"], unicode=terminal.unicode), leaves=4),
+            Column("NEWEST TRACE", "newest_trace"),
+        ),
+        _FIELDS,
+        "No errors here. Look further back (--last 7d).",
+    )
