@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from fixtures.samples import ERROR, make_scope, make_step, now_us
+from fixtures.stacks import eventually
 from psycopg import Connection
 
 from telemetry import chains
@@ -74,6 +75,20 @@ def built(connection: Connection) -> dict[bytes, Chain]:
     return {chain.correlation_id.bytes: chain for chain in chains.page(connection, limit=10_000)}
 
 
+def chain_all(connection: Connection) -> None:
+    """Build until every batch is read: transactions of other tests on the same server put some off."""
+    unread = (
+        "select count(*) from telemetry_batches as b, telemetry_chain_progress as p"
+        " where (b.written_by, b.id) > (p.read_xid, p.read_batch)"
+    )
+
+    def is_read() -> bool:
+        build_chains(connection)
+        return connection.execute(unread).fetchone() == (0,)
+
+    eventually(is_read)
+
+
 def test_a_chain_tells_what_became_of_a_family(connection: Connection) -> None:
     at_us = now_us() - 10_000_000
     parent = make_scope()
@@ -102,7 +117,7 @@ def _request(scope: Scope) -> dict[str, object]:
 def test_an_execution_without_an_end_runs(connection: Connection, events: slice, status: str) -> None:
     store(connection, run_of(make_scope(), now_us() - 10_000_000, fails=True)[events])
 
-    build_chains(connection)
+    chain_all(connection)
 
     assert [chain.status for chain in built(connection).values()] == [status]
 
@@ -111,7 +126,7 @@ def test_what_comes_late_builds_its_trace_anew(connection: Connection) -> None:
     scope = make_scope()
     first, *rest = run_of(scope, now_us() - 200_000_000)
     store(connection, rest)
-    build_chains(connection)
+    chain_all(connection)
     assert not is_wanted(connection, timedelta(0))
 
     store(connection, [first, make_step(scope, now_us(), step_path="late")])
@@ -135,7 +150,8 @@ def test_what_is_stored_by_a_transaction_that_commits_late_is_not_missed(
         build_chains(connection)
         assert built(connection) == {}
         slow.commit()
-        build_chains(connection)
+
+        chain_all(connection)
 
     assert len(built(connection)) == 2
 
@@ -143,7 +159,7 @@ def test_what_is_stored_by_a_transaction_that_commits_late_is_not_missed(
 def test_telemetrys_own_events_make_no_trace(connection: Connection) -> None:
     store(connection, [RecorderState(*head(now_us(), make_scope()), "spooling", 1, 1, 1, 1, 1, 1)])
 
-    build_chains(connection)
+    chain_all(connection)
 
     assert built(connection) == {}
 
@@ -211,7 +227,7 @@ def test_a_page_is_newest_first_and_goes_on_where_it_ended(connection: Connectio
     begin_us = now_us() - 100_000_000
     for number in range(5):
         store(connection, run_of(make_scope(), begin_us + number * 1_000_000, fails=number == 2))
-    build_chains(connection)
+    chain_all(connection)
 
     first = chains.page(connection, limit=3)
     second = chains.page(connection, limit=3, before=first[-1].first_event_id)
@@ -224,7 +240,7 @@ def test_a_page_is_newest_first_and_goes_on_where_it_ended(connection: Connectio
 
 def test_a_chain_goes_when_its_events_have_gone(connection: Connection) -> None:
     store(connection, run_of(make_scope(), now_us() - 1_000_000))
-    build_chains(connection)
+    chain_all(connection)
     assert forget_chains(connection) == 0
 
     connection.execute("update telemetry_correlation_chains set last_event_id = '01900000-0000-7000-8000-000000000000'")
