@@ -85,20 +85,24 @@ def test_rings_without_listeners_are_bounded(broker: BellBroker, redis: Redis) -
     assert broker.depth(queue_of("default")) == MAX_RINGS + 10
 
 
-def test_an_idle_worker_asks_redis_a_few_times_a_second_at_most(broker: BellBroker, lane: _Lane, redis: Redis) -> None:
-    lane.proceed.release()
-    Hints(broker, SystemClock()).wake("default")
-    assert lane.began.acquire(timeout=5)
+def count_commands(redis: Redis, lane: _Lane) -> int:
+    """How many commands Redis is given in two seconds, in our database; other tests have some of their own."""
     with redis.monitor() as monitor:  # type: ignore[no-untyped-call]
         # Nothing arrives within this time: the wait is the measurement.
         lane.began.acquire(timeout=2)
         redis.echo("over")
         heard = list(takewhile(lambda said: said["command"] != "ECHO over", monitor.listen()))
-
-    # Other tests have databases of their own on the same server. Scripts count their inner commands: a look at the
-    # queue is about ten. Polling at 20 ms would make over a thousand.
     ours = str(redis.get_connection_kwargs().get("db", 0))
-    assert sum(1 for said in heard if str(said["db"]) == ours) < 100
+    return sum(1 for said in heard if str(said["db"]) == ours)
+
+
+def test_an_idle_worker_asks_redis_a_few_times_a_second_at_most(broker: BellBroker, lane: _Lane, redis: Redis) -> None:
+    lane.proceed.release()
+    Hints(broker, SystemClock()).wake("default")
+    assert lane.began.acquire(timeout=5)
+    # Scripts count their inner commands: a look at the queue is about ten. Polling at 20 ms would make over a thousand,
+    # each time; what other tests have left behind in the same process makes some now and then.
+    assert min(count_commands(redis, lane) for _ in range(3)) < 100
 
 
 def test_a_queue_that_is_away_loses_no_submission_and_raises_nothing() -> None:
