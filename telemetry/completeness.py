@@ -316,6 +316,7 @@ def _epoch_json(epoch: Epoch) -> dict[str, Any]:
         "missing": [list(numbers) for numbers in epoch.missing[:MAX_RANGES]],
         "missing_count": sum(last - first + 1 for first, last in epoch.missing),
         "dropped": dict(epoch.dropped),
+        "lost": epoch.lost,
         "closed": epoch.closed_at is not None,
         "tail_unknown_after": epoch.given if epoch.tail_unknown else None,
         "healed": epoch.is_healed,

@@ -14,6 +14,8 @@ is in it, as it is, under the epoch of the dead.
 
 Whatever the disk says (full, read-only, broken), nothing here raises it: what cannot be kept is said by the result, and
 the disk is left alone for a second.
+
+Both sides of a folder stand here, of whoever fills it and of whoever comes after: they are right only together.
 """
 
 from __future__ import annotations

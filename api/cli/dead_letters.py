@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
 from api.cli.instants import instant_of
 from api.cli.main import EXPECTED
+from api.cli.options import together
 from api.cli.outcome import tries
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
 from api.cli.selections import Selection, confirmation, require_names_or_filters
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
 from api.client import ApiRefused, Client, segment
-
-F = TypeVar("F", bound=Callable[..., None])
 
 _PATH = "/api/queues/dead"
 
@@ -40,23 +39,19 @@ def dead() -> None:
     """
 
 
-def _filters(function: F) -> F:
-    """The options that say which dead letters."""
-    options = (
-        click.option(
-            "--state",
-            type=click.Choice(["dead", "failed", "all"]),
-            help="What killed its workers, what ended with an error, or both; dead unless given.",
-        ),
-        click.option("--command", metavar="SLUG", help="Only those of this command."),
-        click.option("--fingerprint", help="Only those with this cause: see `list --by fingerprint`."),
-        click.option("--lane", help="Only those of this lane."),
-        click.option("--since", "start", metavar="TIME", help="Only those that ended since then: 2h ago, or a time."),
-        click.option("--until", "end", metavar="TIME", help="Only those that ended before; likewise."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+#: The options that say which dead letters.
+_filters = together(
+    click.option(
+        "--state",
+        type=click.Choice(["dead", "failed", "all"]),
+        help="What killed its workers, what ended with an error, or both; dead unless given.",
+    ),
+    click.option("--command", metavar="SLUG", help="Only those of this command."),
+    click.option("--fingerprint", help="Only those with this cause: see `list --by fingerprint`."),
+    click.option("--lane", help="Only those of this lane."),
+    click.option("--since", "start", metavar="TIME", help="Only those that ended since then: 2h ago, or a time."),
+    click.option("--until", "end", metavar="TIME", help="Only those that ended before; likewise."),
+)
 
 
 _user = click.option("--user", help="Who deals with them.")

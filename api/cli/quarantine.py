@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
 from api.cli.main import EXPECTED
+from api.cli.options import together
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
 from api.cli.selections import Selection, confirmation, require_names_or_filters
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
 from api.client import segment
-
-F = TypeVar("F", bound=Callable[..., None])
 
 _PATH = "/api/telemetry/quarantine"
 
@@ -41,15 +40,11 @@ def quarantine() -> None:
     """
 
 
-def _filters(function: F) -> F:
-    """The options that say which."""
-    options = (
-        click.option("--reason", type=click.Choice(_REASONS), help="Only those with this reason."),
-        click.option("--event-type", metavar="TYPE", help="Only events of this type: its full name."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+#: The options that say which.
+_filters = together(
+    click.option("--reason", type=click.Choice(_REASONS), help="Only those with this reason."),
+    click.option("--event-type", metavar="TYPE", help="Only events of this type: its full name."),
+)
 
 
 @quarantine.command("list")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from api.cli.dead_letters import dead
+from api.cli.options import together
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration
 from api.cli.times import instant, span
 from api.client import segment
-
-F = TypeVar("F", bound=Callable[..., None])
 
 _FIELDS = ("lane", "queued", "due", "scheduled", "running", "workers", "oldest_age_ms", "paused", "limits")
 
@@ -27,18 +25,14 @@ def queues() -> None:
 queues.add_command(dead)
 
 
-def pause_options(function: F) -> F:
-    """How long a pause lasts, and on whose behalf it is."""
-    options = (
-        click.option("--for", "duration", metavar="DURATION", help="It ends by itself after this: 30m."),
-        click.option(
-            "--until", metavar="TIME", help="Or then, if that is first: 2026-03-01T09:00, here or with an offset."
-        ),
-        click.option("--user", help="On whose behalf."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+#: How long a pause lasts, and on whose behalf it is.
+pause_options = together(
+    click.option("--for", "duration", metavar="DURATION", help="It ends by itself after this: 30m."),
+    click.option(
+        "--until", metavar="TIME", help="Or then, if that is first: 2026-03-01T09:00, here or with an offset."
+    ),
+    click.option("--user", help="On whose behalf."),
+)
 
 
 @queues.command("list")

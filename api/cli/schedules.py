@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from api.cli.instants import instant_of
+from api.cli.options import together
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, one_line, print_json, show_page
 from api.cli.refusals import fault_line
 from api.cli.run import coerce_inputs, read_inputs
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration, plural
 from api.client import Client, segment
-
-F = TypeVar("F", bound=Callable[..., None])
 
 _FIELDS = (
     "name", "command", "state", "declared", "timing", "timezone", "misfire", "window", "overlap", "pause_after",
@@ -47,32 +46,26 @@ def schedules() -> None:
     """Run commands by themselves: by cron, every so often, or once. SCHEDULE is a name or an id."""
 
 
-def _words(function: F) -> F:
-    """The options that say when and how; those that are not given are left alone."""
-    options = (
-        click.option("--cron", help="Five fields, six with the second first, or an alias such as @daily."),
-        click.option("--every", metavar="DURATION", help="Or an interval of elapsed time: 15m."),
-        click.option("--anchor", metavar="TIME", help="From where intervals are counted."),
-        click.option("--at", metavar="TIME", help="Or the one time: 2026-03-01T09:00, in the zone."),
-        click.option("--timezone", metavar="ZONE", help="Zone of the IANA database; UTC unless given."),
-        click.option("--jitter", metavar="DURATION", help="Put each due time off by less than this."),
-        click.option("--misfire", type=click.Choice(["skip", "latest", "all"]), help="For due times that passed."),
-        click.option("--window", metavar="DURATION", help="How old they may be and still be run; 1d unless given."),
-        click.option("--overlap", type=click.Choice(["allow", "skip", "queue"]), help="While an execution runs."),
-        click.option(
-            "--pause-after", type=click.IntRange(0, 1000), help="Failures in a row that pause it; 0 is never."
-        ),
-        click.option("-i", "--input", "pairs", multiple=True, metavar="NAME=VALUE", help="One input of the command."),
-        click.option(
-            "--input-file", type=click.Path(path_type=Path), help="A JSON object of inputs; `-` reads standard input."
-        ),
-        click.option("--user", help="On whose behalf."),
-        click.option("--space", help="Which space it works in."),
-        click.option("--priority", type=click.IntRange(0, 9), help="0 is the most urgent, 9 the least."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+#: The options that say when and how; those that are not given are left alone.
+_words = together(
+    click.option("--cron", help="Five fields, six with the second first, or an alias such as @daily."),
+    click.option("--every", metavar="DURATION", help="Or an interval of elapsed time: 15m."),
+    click.option("--anchor", metavar="TIME", help="From where intervals are counted."),
+    click.option("--at", metavar="TIME", help="Or the one time: 2026-03-01T09:00, in the zone."),
+    click.option("--timezone", metavar="ZONE", help="Zone of the IANA database; UTC unless given."),
+    click.option("--jitter", metavar="DURATION", help="Put each due time off by less than this."),
+    click.option("--misfire", type=click.Choice(["skip", "latest", "all"]), help="For due times that passed."),
+    click.option("--window", metavar="DURATION", help="How old they may be and still be run; 1d unless given."),
+    click.option("--overlap", type=click.Choice(["allow", "skip", "queue"]), help="While an execution runs."),
+    click.option("--pause-after", type=click.IntRange(0, 1000), help="Failures in a row that pause it; 0 is never."),
+    click.option("-i", "--input", "pairs", multiple=True, metavar="NAME=VALUE", help="One input of the command."),
+    click.option(
+        "--input-file", type=click.Path(path_type=Path), help="A JSON object of inputs; `-` reads standard input."
+    ),
+    click.option("--user", help="On whose behalf."),
+    click.option("--space", help="Which space it works in."),
+    click.option("--priority", type=click.IntRange(0, 9), help="0 is the most urgent, 9 the least."),
+)
 
 
 @schedules.command("list")

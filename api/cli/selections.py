@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from api.cli.options import F, together
 from api.cli.output import Column, Item, print_json, table
 from api.cli.terminal import Terminal, plural
 from api.client import Client
-
-F = TypeVar("F", bound=Callable[..., None])
 
 
 def confirmation(everything: str) -> Callable[[F], F]:
@@ -22,19 +21,12 @@ def confirmation(everything: str) -> Callable[[F], F]:
     Args:
         everything: What `--all` is.
     """
-    options = (
+    return together(
         click.option("--all", "everything", is_flag=True, help=everything),
         click.option("--dry-run", is_flag=True, help="Only say how many that would be, and show some."),
         click.option("--yes", is_flag=True, help="Do not ask."),
         click.option("--count", type=click.IntRange(0), help="Only if it is exactly as many, and do not ask."),
     )
-
-    def add(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
 
 
 def require_names_or_filters(ids: Sequence[str], filters: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -145,11 +145,9 @@ def _remarks(found: Item) -> Iterator[list[str]]:
 
 def _lost(epochs: list[Item]) -> str:
     """What was dropped and has no row, by type."""
-    from telemetry.transport import HAVE_ROWS
-
     lost: Counter[str] = Counter()
     for epoch in epochs:
-        lost.update({kind: count for kind, count in epoch["dropped"].items() if not kind.startswith(HAVE_ROWS)})
+        lost.update(epoch["lost"])
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(lost.items()))
 
 

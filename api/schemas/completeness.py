@@ -68,6 +68,12 @@ class EpochShape(Shape):
         required=True,
         metadata={"description": "What it says it lost, by event type."},
     )
+    lost = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={"description": "What of that has no row, and cannot be made again."},
+    )
     closed = fields.Boolean(required=True)
     tail_unknown_after = fields.Integer(
         required=True, allow_none=True, metadata={"description": "It ended without saying what it gave after this."}

@@ -124,6 +124,13 @@ def record_steps(recorder: BufferedRecorder, count: int) -> list[bytes]:
     return [event.event_id for event in events]
 
 
+def spool_steps(recorder: BufferedRecorder, count: int) -> list[bytes]:
+    """Record so many steps while the stream is blocked, until they are on disk; their ids."""
+    ids = record_steps(recorder, count)
+    eventually(lambda: recorder.stats().spooled >= count)
+    return ids
+
+
 def folder_of(settings: TelemetrySettings) -> Path:
     assert settings.spool_dir is not None
     return settings.spool_dir
@@ -518,8 +525,7 @@ def test_one_with_nothing_to_do_looks_again_at_what_the_living_may_leave(
     monkeypatch.setattr(spool, "_LOOK_US", 50_000)
     living = make_recorder()
     way.block()
-    ids = record_steps(living, 100)
-    eventually(lambda: living.stats().spooled >= 100)
+    ids = spool_steps(living, 100)
 
     monkeypatch.setattr(spool, "_lock", try_to_lock)
     heir = make_recorder()
@@ -538,8 +544,7 @@ def test_a_child_of_a_process_that_spools_has_a_spool_and_numbers_of_its_own(
 ) -> None:
     recorder = make_recorder()
     way.block()
-    ids = record_steps(recorder, 100)
-    eventually(lambda: recorder.stats().spooled >= 100)
+    ids = spool_steps(recorder, 100)
 
     child = os.fork()
     if child == 0:
@@ -572,8 +577,7 @@ def test_a_child_that_lives_on_does_not_keep_others_from_what_its_parent_left(
 ) -> None:
     recorder = make_recorder()
     way.block()
-    ids = record_steps(recorder, 100)
-    eventually(lambda: recorder.stats().spooled >= 100)
+    ids = spool_steps(recorder, 100)
     (done_reading, done_writing), (ready_reading, ready_writing) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:

@@ -261,7 +261,7 @@ def test_its_json_is_what_is_documented(bookkeeper: Bookkeeper, connection: Conn
     ]
     assert list(found["transport"]["epochs"][0]) == [
         *("epoch", "producer", "state", "rung", "started_at", "heard_at", "complete", "given", "arrived", "missing"),
-        *("missing_count", "dropped", "closed", "tail_unknown_after", "healed"),
+        *("missing_count", "dropped", "lost", "closed", "tail_unknown_after", "healed"),
     ]
     assert list(found["ledger"]) == ["complete", "checked", "missing", "quarantined", "examples"]
     assert list(found["ledger"]["examples"][0]) == ["event_id", "kind", "occurred_at"]

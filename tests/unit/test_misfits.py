@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+import click
 import msgspec
 import pytest
 from fixtures.samples import encoded, make_step, one_of_each
 
+from api.cli.quarantine import list_quarantined
 from telemetry.ids import mint
-from telemetry.misfits import Examiner
+from telemetry.misfits import Examiner, Reason
 from telemetry.rows import decode_event
 
 EXAMINER = Examiner()
@@ -140,3 +142,10 @@ def test_of_an_entry_only_the_outer_shape_is_told() -> None:
         "size": 3,
         "fields": [{"type": "int"}, {"type": "text", "size": 7}, {"type": "map", "size": 1}],
     }
+
+
+def test_the_command_line_takes_every_reason_there_is() -> None:
+    [taken] = [option.type for option in list_quarantined.params if option.name == "reason"]
+
+    assert isinstance(taken, click.Choice)
+    assert set(taken.choices) == set(get_args(Reason))

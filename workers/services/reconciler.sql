@@ -32,7 +32,8 @@ select coalesce(
 
 -- name: begin
 -- Begin to compare, unless somebody has begun: a little before where it ended, and now and then far before, for rows that
--- were committed late. A time that is to come is of before the clock was set back. params: first_id: of what is kept; back_id, far_back_id: the latest to go back to; far_every:
+-- were committed late. A time that is to come is of before the clock was set back. params: first_id: of what is kept;
+-- back_id, far_back_id: the latest to go back to; far_every:
 -- interval. Primary key.
 insert into telemetry_comparison as c (compared_until, looked_back_at)
 values (%(first_id)s, now())
