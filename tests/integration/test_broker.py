@@ -27,8 +27,12 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 @pytest.fixture
 def redis_url(redis_url: str) -> str:
-    """A logical database that no other test uses: nothing of theirs goes on in it."""
-    url = urlunsplit(urlsplit(redis_url)._replace(query="db=14"))
+    """A logical database of this test process that no other test uses: nothing of theirs goes on in it.
+
+    They are counted from the last of Redis's sixteen, the usual ones from the first.
+    """
+    parts = urlsplit(redis_url)
+    url = urlunsplit(parts._replace(query=f"db={15 - int(parts.query.removeprefix('db='))}"))
     with open_redis(url) as client:
         client.flushdb()
     return url
