@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from threading import Event as Signal
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 from fixtures.samples import ERROR, make_scope, make_step, now_us
 from psycopg import Connection
 from psycopg.rows import dict_row
+from psycopg.sql import SQL, Identifier
 from psycopg_pool import ConnectionPool
 
 from telemetry.clock import from_unix_us
 from telemetry.events import Event, ExecutionStarted, HttpRequestCompleted, StepFailed
 from telemetry.ids import mint
-from telemetry.partitions import make_days
+from telemetry.partitions import make_days, name_of
 from telemetry.reading import reading
-from telemetry.rollups.aggregator import Aggregator
+from telemetry.rollups.aggregator import LOCK_KEY, Aggregator, AggregatorResult, is_wanted
+from telemetry.rollups.comparison import compare
 from telemetry.rollups.histogram import Histogram
 from telemetry.rollups.reading import Figure, Question, answer
 from telemetry.rows import RowEncoder
@@ -145,16 +151,20 @@ def questions(noon_us: int) -> list[Question]:
 
 def assert_all_equal(pool: ConnectionPool[Any], noon_us: int) -> None:
     for question in questions(noon_us):
-        with reading(pool, timedelta(seconds=30)) as connection:
-            found = answer(connection, question)
-            assert ordered(told(found.figures)) == ordered(recomputed(connection, question)), question
+        assert_equal(pool, question)
+
+
+def assert_equal(pool: ConnectionPool[Any], question: Question) -> None:
+    with reading(pool, timedelta(seconds=30)) as connection:
+        found = answer(connection, question)
+        assert ordered(told(found.figures)) == ordered(recomputed(connection, question)), question
 
 
 def test_figures_equal_the_events_at_every_moment(
     connection: Connection, pool: ConnectionPool[Any], aggregator: Aggregator, clock: ManualClock, noon_us: int
 ) -> None:
     chance = random.Random(7)
-    for _ in range(30):
+    for _ in range(15):
         now = int(clock.now().timestamp() * 1e6)
         late = [
             chance.randrange(1, 90) * MINUTE_US if chance.random() < 0.1 else chance.randrange(MINUTE_US)
@@ -170,3 +180,224 @@ def test_figures_equal_the_events_at_every_moment(
         clock.advance(timedelta(minutes=chance.randrange(1, 10)))
     assert aggregator.run_once().is_done
     assert_all_equal(pool, noon_us)
+
+
+def numbers(at_us: int) -> int:
+    return at_us // MINUTE_US
+
+
+def compared(pool: ConnectionPool[Any], noon_us: int) -> dict[tuple[str, str], int]:
+    """Minutes that were compared, by width and dimension; nothing may differ."""
+    minutes: dict[tuple[str, str], int] = {}
+    with reading(pool, timedelta(seconds=30)) as connection:
+        for each in compare(connection, numbers(noon_us) - 720, numbers(noon_us) + 720):
+            assert each.differences == []
+            key = (each.width, each.dimension)
+            minutes[key] = minutes.get(key, 0) + each.minutes
+    return minutes
+
+
+def test_hours_and_days_are_the_exact_sums_of_what_is_narrower(
+    connection: Connection, pool: ConnectionPool[Any], aggregator: Aggregator, clock: ManualClock, noon_us: int
+) -> None:
+    chance = random.Random(3)
+    store(connection, [some_event(chance, noon_us - chance.randrange(DAY_US // 2)) for _ in range(500)])
+    clock.advance(timedelta(days=1))
+
+    result = aggregator.run_once()
+
+    assert result.is_done
+    widths = connection.execute("select distinct dimension, width from telemetry_metrics order by 1, 2").fetchall()
+    assert widths == [
+        *(("operation", width) for width in ("day", "hour", "minute")),
+        *(("space", width) for width in ("day", "hour")),
+        *(("user", width) for width in ("day", "hour")),
+    ]
+    assert compared(pool, noon_us)[("minute", "operation")] == 1440
+    assert_all_equal(pool, noon_us)
+    day = Question(
+        from_unix_us(noon_us - DAY_US // 2), from_unix_us(noon_us + DAY_US // 2), only={"measure": ["duration"]}
+    )
+    connection.execute("alter table telemetry_events rename to telemetry_elsewhere")  # no event is looked at
+    connection.execute("create view telemetry_events as select * from telemetry_elsewhere where false")
+    with reading(pool, timedelta(seconds=30)) as reader:
+        assert [figure.events for figure in answer(reader, day).figures] == [500]
+
+
+def test_a_bucket_that_is_wrong_is_named(
+    connection: Connection, pool: ConnectionPool[Any], aggregator: Aggregator, clock: ManualClock, noon_us: int
+) -> None:
+    store(connection, [make_step(make_scope(), noon_us - HOUR_US, duration_us=50)])
+    clock.advance(timedelta(hours=2))
+    aggregator.run_once()
+    connection.execute("update telemetry_metrics set counts = '{2}' where width = 'hour' and dimension = 'space'")
+
+    with reading(pool, timedelta(seconds=30)) as reader:
+        found = [
+            (each.width, each.dimension, fault.fault, fault.event_type, fault.starts_at)
+            for each in compare(reader, numbers(noon_us) - 720, numbers(noon_us) + 720)
+            for fault in each.differences
+        ]
+
+    hour = from_unix_us((noon_us - HOUR_US) // HOUR_US * HOUR_US)
+    assert found == [("hour", "space", fault, "dsl.step.executed", hour) for fault in ("missing", "surplus")]
+
+
+def test_what_commits_after_a_later_batch_was_taken_in_is_not_missed(  # noqa: PLR0913 - fixtures
+    database_url: str,
+    connection: Connection,
+    pool: ConnectionPool[Any],
+    aggregator: Aggregator,
+    clock: ManualClock,
+    noon_us: int,
+) -> None:
+    chance = random.Random(5)
+    with psycopg.connect(database_url) as slow:
+        event = some_event(chance, noon_us - 5 * MINUTE_US)
+        insert_new_events(slow, [RowEncoder().encode(event)])
+        append_batch(slow, events=1, duplicates=0, minutes=[numbers(event.occurred_at_us)])
+        store(connection, [some_event(chance, noon_us - 5 * MINUTE_US)])
+        aggregator.run_once()
+        slow.commit()
+
+    assert_all_equal(pool, noon_us)
+    clock.advance(timedelta(minutes=1))
+    assert aggregator.run_once().minutes == 1
+    assert_all_equal(pool, noon_us)
+
+
+def test_one_aggregator_leaves_while_another_is_at_it(
+    database_url: str, connection: Connection, aggregator: Aggregator, clock: ManualClock, noon_us: int
+) -> None:
+    store(connection, [some_event(random.Random(1), noon_us - HOUR_US)])
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
+
+        assert aggregator.run_once() == AggregatorResult()
+
+    assert aggregator.run_once().minutes == 1
+
+
+def test_nothing_is_made_twice_and_a_minute_is_left_alone_until_it_is_over(
+    connection: Connection, aggregator: Aggregator, clock: ManualClock, noon_us: int
+) -> None:
+    store(connection, [make_step(make_scope(), noon_us)])
+
+    assert not is_wanted(connection, clock.now())
+    assert aggregator.run_once().minutes == 0
+    clock.advance(timedelta(seconds=63))
+    assert is_wanted(connection, clock.now())
+    assert aggregator.run_once().minutes == 1
+    assert not is_wanted(connection, clock.now())
+    assert aggregator.run_once() == AggregatorResult(is_done=True)
+
+
+def test_a_sealed_day_is_told_from_its_buckets_and_never_made_again(
+    connection: Connection, pool: ConnectionPool[Any], aggregator: Aggregator, clock: ManualClock, noon_us: int
+) -> None:
+    chance = random.Random(11)
+    store(connection, [some_event(chance, noon_us - chance.randrange(DAY_US // 3)) for _ in range(200)])
+    clock.advance(timedelta(days=1))
+    aggregator.run_once()
+    whole_hours = [question for question in questions(noon_us) if not question.since.minute]
+    by_minute = [question for question in questions(noon_us) if question.dimension == "operation"]
+    asked = [*whole_hours, *by_minute]
+    with reading(pool, timedelta(seconds=30)) as reader:
+        before = [told(answer(reader, question).figures) for question in asked]
+    day = from_unix_us(noon_us)
+    connection.execute(
+        "insert into telemetry_sealed values (%s, '', %s, %s, '{}')",
+        (day.date(), UUID(int=0), UUID(int=1)),
+    )
+    connection.execute(SQL("drop table {}").format(Identifier(name_of(day))))
+    append_batch(connection, events=0, duplicates=0, minutes=range(numbers(noon_us) - 300, numbers(noon_us)))
+
+    assert aggregator.run_once().minutes == 0
+    with reading(pool, timedelta(seconds=30)) as reader:
+        assert [told(answer(reader, question).figures) for question in asked] == before
+        # By space only hours are kept: that is what can be told of a time that began in the middle of one.
+        odd = answer(reader, Question(from_unix_us(noon_us - 91 * MINUTE_US), day, None, "space"))
+        assert odd.since == from_unix_us(noon_us - 2 * HOUR_US)
+
+
+def test_a_component_that_is_sealed_keeps_its_figures_while_others_are_made_again(
+    connection: Connection, pool: ConnectionPool[Any], aggregator: Aggregator, clock: ManualClock, noon_us: int
+) -> None:
+    chance = random.Random(13)
+    store(connection, [some_event(chance, noon_us - chance.randrange(DAY_US // 3)) for _ in range(200)])
+    clock.advance(timedelta(days=1))
+    aggregator.run_once()
+    with reading(pool, timedelta(seconds=30)) as reader:
+        before = recomputed(reader, whole_day(noon_us))
+    connection.execute("delete from telemetry_events where component = 'http'")
+    connection.execute(
+        "insert into telemetry_sealed values (%s, 'http', %s, %s, '{}')",
+        (from_unix_us(noon_us).date(), UUID(int=0), UUID(int=1)),
+    )
+    late = [make_step(make_scope(), noon_us - HOUR_US + number) for number in range(3)]
+    store(connection, late)
+
+    for _ in range(2):  # from events, then from buckets
+        with reading(pool, timedelta(seconds=30)) as reader:
+            figures = answer(reader, whole_day(noon_us)).figures
+        counts = {figure.key["component"]: figure.events for figure in figures}
+        assert counts == {key[1]: events + (3 if key[1] == "dsl" else 0) for key, events, *_ in before}
+        aggregator.run_once()
+
+
+def whole_day(noon_us: int) -> Question:
+    since, until = from_unix_us(noon_us - DAY_US // 2), from_unix_us(noon_us + DAY_US // 2)
+    return Question(since, until, by=("component",), only={"measure": ["duration"]})
+
+
+def test_sinks_and_aggregators_at_once_and_killed_leave_every_answer_right(
+    database_url: str, connection: Connection, pool: ConnectionPool[Any], clock: ManualClock, noon_us: int
+) -> None:
+    """Three sinks, two aggregators whose connections are cut at random; some events are late, some come twice."""
+    is_over = Signal()
+    rounds = [0]
+
+    def sink(seed: int) -> None:
+        chance = random.Random(seed)
+        with psycopg.connect(database_url, autocommit=True) as own:
+            kept: list[Event] = []
+            while not is_over.is_set():
+                now = int(clock.now().timestamp() * 1e6)
+                ages = [chance.randrange(1, 90) * MINUTE_US if chance.random() < 0.1 else 0 for _ in range(20)]
+                fresh = [some_event(chance, now - age - chance.randrange(MINUTE_US)) for age in ages]
+                store(own, [*fresh, *chance.sample(kept, min(len(kept), 3))])
+                kept = fresh
+                clock.advance(timedelta(seconds=chance.randrange(20)))
+
+    def aggregate() -> None:
+        while not is_over.is_set():
+            with (
+                suppress(psycopg.OperationalError),
+                psycopg.connect(database_url, autocommit=True, application_name="aggregator") as own,
+            ):
+                aggregator = Aggregator(own, clock, most_minutes=5, members_interval=timedelta(0))
+                while not is_over.is_set():
+                    aggregator.run_once(timedelta(seconds=1))
+                    rounds[0] += 1
+
+    chance = random.Random(17)
+    with ThreadPoolExecutor(5) as threads:
+        working = [threads.submit(sink, seed) for seed in range(3)] + [threads.submit(aggregate) for _ in range(2)]
+        try:
+            for _ in range(20):
+                connection.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where application_name = 'aggregator' and datname = current_database() and random() < 0.5"
+                )
+                assert_equal(pool, chance.choice(questions(noon_us)))
+        finally:
+            is_over.set()
+        for each in working:
+            each.result()
+
+    assert rounds[0] > 0
+    clock.advance(timedelta(days=2))
+    with psycopg.connect(database_url, autocommit=True) as own:
+        assert Aggregator(own, clock, members_interval=timedelta(0)).run_once(timedelta(minutes=1)).is_done
+    assert_all_equal(pool, noon_us)
+    assert compared(pool, noon_us)[("hour", "user")] == 1440
