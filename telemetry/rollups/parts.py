@@ -31,8 +31,15 @@ COMMON: Final = ("starts_at", "component", "event_type", "outcome", "error_categ
 SUMS: Final = ("events", "errors", "measured", "total")
 FIGURES: Final = (*SUMS, "least", "greatest", "bins", "counts")
 
-_OF_EVENTS, _OF_BUCKETS = sql.SQL(SQL["of_events"]), sql.SQL(SQL["of_buckets"])
+#: Columns of a part but the last two, in their order.
+_LEADING: Final = (
+    *("starts_at", "component", "event_type", "operation", "outcome", "error_category", "space_id", "user_id"),
+    *("measure", *SUMS, "least", "greatest", "scale"),
+)
 
+_OF_EVENTS, _OF_BUCKETS, _OF_SUMS = (sql.SQL(SQL[name]) for name in ("of_events", "of_buckets", "of_sums"))
+
+_WITHOUT_BINS: Final = sql.SQL("select {columns}, null::smallint as bin, 0::bigint as count from ({parts}) as part")
 _BINNED: Final = sql.SQL(
     "select {keys} scale, bin, sum(events) as events, sum(errors) as errors, sum(measured) as measured,"
     " sum(total) as total, min(least) as least, max(greatest) as greatest, sum(count)::bigint as count"
@@ -53,20 +60,25 @@ def of_events(where: sql.Composable) -> sql.Composed:
     return sql.SQL("{} where {}").format(_OF_EVENTS, where)
 
 
-def of_buckets(where: sql.Composable) -> sql.Composed:
-    """Parts of the buckets `b` that a condition holds for; needs the parameter `width`."""
-    return sql.SQL("{} where {}").format(_OF_BUCKETS, where)
+def of_buckets(where: sql.Composable, *, spread: bool = True) -> sql.Composed:
+    """Parts of the buckets `b` that a condition holds for, with their bins or without; needs the parameter `width`."""
+    return sql.SQL("{} where {}").format(_OF_BUCKETS if spread else _OF_SUMS, where)
+
+
+def without_bins(parts: sql.Composable) -> sql.Composed:
+    """The same parts, none of which says which bin its values are in."""
+    return _WITHOUT_BINS.format(columns=columns(_LEADING), parts=parts)
 
 
 def binned(parts: sql.Composable, keys: Iterable[str]) -> sql.Composed:
     """Fewer parts that fold to the same, as long as nothing but these keys is told apart."""
-    return _BINNED.format(parts=parts, keys=_leading(keys))
+    return _BINNED.format(parts=parts, keys=_each(keys))
 
 
 def folded(parts: sql.Composable, keys: Iterable[str]) -> sql.Composed:
     """The buckets of these keys: `FIGURES`, and `scales` beside each of `bins`."""
     keys = tuple(keys)
-    return _FOLDED.format(parts=binned(parts, keys), keys=_leading(keys), keys_alone=columns(keys))
+    return _FOLDED.format(parts=binned(parts, keys), keys=_each(keys), keys_alone=columns(keys))
 
 
 def columns(names: Iterable[str]) -> sql.Composed:
@@ -74,5 +86,5 @@ def columns(names: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
-def _leading(names: Iterable[str]) -> sql.Composed:
+def _each(names: Iterable[str]) -> sql.Composed:
     return sql.Composed([sql.SQL("{}, ").format(sql.Identifier(name)) for name in names])

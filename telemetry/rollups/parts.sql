@@ -28,3 +28,11 @@ cross join lateral (
     union all
     select 0, 0, 0, 0, null, null, bin, count from unnest(b.bins, b.counts) as each (bin, count)
 ) as p
+
+-- name: of_sums
+-- Parts of buckets without their bins; conditions on `b` follow. params: width: interval of the buckets that they go to.
+-- Index telemetry_metrics_once.
+select date_bin(%(width)s::interval, b.starts_at, 'epoch'::timestamptz) as starts_at,
+    b.component, b.event_type, b.operation, b.outcome, b.error_category, b.space_id, b.user_id, b.measure,
+    b.events, b.errors, b.measured, b.total, b.least, b.greatest, b.scale, null::smallint as bin, 0::bigint as count
+from telemetry_metrics as b

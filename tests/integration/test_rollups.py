@@ -117,16 +117,28 @@ def recomputed(connection: Connection[Any], question: Question) -> list[tuple[An
             key,
             len(members),
             sum(is_error for is_error, _ in members),
+            sum(value is not None for _, value in members),
             sum(value or 0 for _, value in members),
-            Histogram.of(value for _, value in members if value is not None),
+            spread(Histogram.of(value for _, value in members if value is not None), question),
         )
         for key, members in groups.items()
     ]
 
 
+def spread(histogram: Histogram, question: Question) -> Histogram:
+    return histogram if question.spread else Histogram(histogram.scale, {}, histogram.least, histogram.greatest)
+
+
 def told(figures: Sequence[Figure]) -> list[tuple[Any, ...]]:
     return [
-        ((figure.starts_at, *figure.key.values()), figure.events, figure.errors, figure.total, figure.histogram)
+        (
+            (figure.starts_at, *figure.key.values()),
+            figure.events,
+            figure.errors,
+            figure.measured,
+            figure.total,
+            figure.histogram,
+        )
         for figure in figures
     ]
 
@@ -140,6 +152,7 @@ def questions(noon_us: int) -> list[Question]:
     odd = from_unix_us(noon_us - 91 * MINUTE_US)
     return [
         Question(since, until),
+        Question(odd, until, "minute", by=("event_type", "measure"), spread=False),
         Question(odd, until, by=("event_type", "operation", "outcome", "measure")),
         Question(odd, until, "minute", by=("component",), only={"measure": ["duration"]}),
         Question(since, until, "hour", by=("operation",), only={"component": ["dsl"], "measure": ["duration"]}),
