@@ -389,6 +389,67 @@ class StepSkipped(Event, frozen=True, tag="dsl.step.skipped"):
     outcome: Literal["skipped"] = "skipped"
 
 
+class ChatRequestStarted(Event, frozen=True, tag="chat.request.started"):
+    """Somebody asked, and is being answered.
+
+    Attributes:
+        request_id: 16 bytes.
+    """
+
+    component: ClassVar[str] = "chat"
+
+    request_id: bytes
+
+
+class ChatRequestCompleted(Event, frozen=True, tag="chat.request.completed"):
+    """A request was answered.
+
+    Attributes:
+        request_id: 16 bytes.
+        model: Registered name of the language model, `none`, or `unknown:` and a hash for one that is not registered.
+        duration_us: From being asked to being answered.
+        context_us: Of that, gathering what the answer is made from.
+        model_us: Of that, waiting for the model. Together with `context_us` not more than `duration_us`.
+        prompt_tokens: That the model was given.
+        completion_tokens: That it gave.
+        cache: Whether the answer was there already: `hit` or `miss`; `none` where nobody looked.
+    """
+
+    component: ClassVar[str] = "chat"
+
+    request_id: bytes
+    model: str
+    duration_us: int
+    context_us: int | None = None
+    model_us: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cache: Literal["hit", "miss", "none"] = "none"
+    outcome: Literal["succeeded"] = "succeeded"
+
+
+class ChatRequestFailed(Event, frozen=True, tag="chat.request.failed"):
+    """A request was not answered. Fields as in `chat.request.completed`.
+
+    Attributes:
+        error: Class, category and fingerprint of what went wrong.
+    """
+
+    component: ClassVar[str] = "chat"
+    level: ClassVar[Level] = "error"
+
+    request_id: bytes
+    model: str
+    duration_us: int
+    error: ErrorFacts
+    context_us: int | None = None
+    model_us: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cache: Literal["hit", "miss", "none"] = "none"
+    outcome: Literal["failed"] = "failed"
+
+
 class FragmentCreated(Event, frozen=True, tag="fragment.created"):
     """A fragment was stored.
 
@@ -532,6 +593,9 @@ CATALOGUE: tuple[type[Event], ...] = (
     StepExecuted,
     StepFailed,
     StepSkipped,
+    ChatRequestStarted,
+    ChatRequestCompleted,
+    ChatRequestFailed,
     FragmentCreated,
     FragmentUpdated,
     FragmentDeleted,

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from telemetry.events import (
+    ChatRequestStarted,
     Event,
     FragmentCreated,
     FragmentDeleted,
@@ -19,7 +20,7 @@ from telemetry.events import (
 
 #: What can be spared: many, small, each soon followed by what came of it all. Everything else is kept for longer.
 PROGRESS: Final[frozenset[type[Event]]] = frozenset(
-    {StepExecuted, StepSkipped, FragmentCreated, FragmentUpdated, FragmentDeleted}
+    {StepExecuted, StepSkipped, ChatRequestStarted, FragmentCreated, FragmentUpdated, FragmentDeleted}
 )
 _PROGRESS_TYPES: Final = frozenset(map(event_type, PROGRESS))
 

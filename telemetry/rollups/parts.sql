@@ -14,6 +14,15 @@ cross join lateral (
     select 'duration' as measure, e.duration_us as value
     union all
     select 'queue_wait', (e.measures->>'queue_wait_us')::bigint where e.event_type = 'command.execution.started'
+    union all
+    select each.measure, each.value
+    from (
+        values ('context', (e.measures->>'context_us')::bigint), ('model', (e.measures->>'model_us')::bigint),
+            ('prompt_tokens', (e.measures->>'prompt_tokens')::bigint),
+            ('completion_tokens', (e.measures->>'completion_tokens')::bigint),
+            ('cache_hit', case e.measures->>'cache' when 'hit' then 1 when 'miss' then 0 end)
+    ) as each (measure, value)
+    where e.component = 'chat' and each.value is not null
 ) as m
 
 -- name: of_buckets

@@ -69,6 +69,9 @@ def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
         "StepExecuted": b"fragment.create",
         "StepFailed": b"validate",
         "StepSkipped": b"notify",
+        "ChatRequestStarted": b"started",
+        "ChatRequestCompleted": b"small",
+        "ChatRequestFailed": b"small",
         "FragmentCreated": b"created",
         "FragmentUpdated": b"updated",
         "FragmentDeleted": b"deleted",
@@ -85,13 +88,13 @@ def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
 
 @pytest.mark.req("C-04", "C-08")
 def test_what_has_no_column_is_a_measure() -> None:
-    at_us, schedule_id = 1_768_305_600_000_000, str(UUID(bytes=mint(1_768_305_600_000_000)))
+    at_us, some_id = 1_768_305_600_000_000, str(UUID(bytes=mint(1_768_305_600_000_000)))
     measures = {
-        type(event).__name__: msgspec.json.decode(found[1:]) | ({"schedule_id": schedule_id} if is_due(event) else {})
+        type(event).__name__: msgspec.json.decode(found[1:]) | ids_of(event, some_id)
         for event in one_of_each(at_us=at_us)
         if (found := columns_of(event)["measures"])
     }
-    due = {"schedule_id": schedule_id, "due_at_us": at_us}
+    due = {"schedule_id": some_id, "due_at_us": at_us}
 
     counts = {
         "queue_wait_us": 3000,
@@ -115,6 +118,16 @@ def test_what_has_no_column_is_a_measure() -> None:
         "ExecutionRetried": {"reason": "step_failed", "delay_us": 2_000_000},
         "StepExecuted": {"items": 3, "branch": "then"},
         "StepFailed": {"faults": 1, "failed_fields": [{"field": "rules[0]", "rule": "pattern"}]},
+        "ChatRequestStarted": {"request_id": some_id},
+        "ChatRequestCompleted": {
+            "request_id": some_id,
+            "context_us": 20_000,
+            "model_us": 800_000,
+            "prompt_tokens": 120,
+            "completion_tokens": 60,
+            "cache": "miss",
+        },
+        "ChatRequestFailed": {"request_id": some_id, "context_us": 20_000, "cache": "none"},
         "ExecutionCompleted": counts,
         "ExecutionFailed": counts
         | {
@@ -140,8 +153,9 @@ def test_what_has_no_column_is_a_measure() -> None:
     }
 
 
-def is_due(event: Event) -> bool:
-    return event.component == "schedule"
+def ids_of(event: Event, known: str) -> dict[str, str]:
+    """Ids that are other ones in each run."""
+    return {name: known for name in ("schedule_id", "request_id") if hasattr(event, name)}
 
 
 @pytest.mark.req("C-11")

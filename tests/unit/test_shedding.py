@@ -16,6 +16,7 @@ def test_progress_is_what_steps_did_and_fragments_became_and_nothing_else() -> N
     assert names == {
         "dsl.step.executed",
         "dsl.step.skipped",
+        "chat.request.started",
         "fragment.created",
         "fragment.updated",
         "fragment.deleted",
