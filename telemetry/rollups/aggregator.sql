@@ -130,18 +130,3 @@ select not isempty(p.minutes * int4multirange(int4range(null, %(over)s::int)))
             and not isempty(b.minutes * int4multirange(int4range(null, %(over)s::int)))
     )
 from telemetry_rollup_progress as p;
-
--- name: keep_from
--- What is older is not kept by the minute, or by the hour, any more; nothing of it is to be made.
--- params: minutes_from; hours_from. One row.
-update telemetry_rollup_progress
-set minutes_from = greatest(minutes_from, %(minutes_from)s), hours_from = greatest(hours_from, %(hours_from)s);
-
--- name: forget
--- Buckets of a width that are not kept any more, at most so many. params: width; until; rows. Index telemetry_metrics_once.
-delete from telemetry_metrics
-where ctid = any(array(
-    select ctid from telemetry_metrics
-    where dimension = any(array['operation', 'space', 'user']) and width = %(width_name)s and starts_at < %(until)s
-    limit %(rows)s
-));

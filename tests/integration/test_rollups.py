@@ -27,6 +27,7 @@ from telemetry.reading import reading
 from telemetry.rollups.aggregator import LOCK_KEY, Aggregator, AggregatorResult, is_wanted
 from telemetry.rollups.comparison import compare
 from telemetry.rollups.histogram import Histogram
+from telemetry.rollups.keeping import COARSE, Kept, forget
 from telemetry.rollups.reading import Figure, Question, answer
 from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_new_events
@@ -361,6 +362,45 @@ def test_a_component_that_is_sealed_keeps_its_figures_while_others_are_made_agai
 def whole_day(noon_us: int) -> Question:
     since, until = from_unix_us(noon_us - DAY_US // 2), from_unix_us(noon_us + DAY_US // 2)
     return Question(since, until, by=("component",), only={"measure": ["duration"]})
+
+
+def test_buckets_are_kept_the_longer_the_wider_they_are(
+    connection: Connection, pool: ConnectionPool[Any], aggregator: Aggregator, clock: ManualClock, noon_us: int
+) -> None:
+    chance = random.Random(19)
+    store(connection, [some_event(chance, noon_us - chance.randrange(DAY_US // 3)) for _ in range(200)])
+    clock.advance(timedelta(days=4))
+    aggregator.run_once()
+
+    def kept() -> set[str]:
+        forget(
+            connection,
+            Kept(timedelta(days=3), timedelta(days=90), timedelta(days=400), timedelta(days=90)),
+            clock.now(),
+        )
+        assert_all_equal(pool, noon_us)
+        return {width for (width,) in connection.execute("select distinct width from telemetry_metrics")}
+
+    assert kept() == {"hour", "day"}
+    store(connection, [make_step(make_scope(), noon_us - HOUR_US)])  # its hour is folded from events
+    assert aggregator.run_once().minutes == 0
+    assert kept() == {"hour", "day"}
+    clock.advance(timedelta(days=90))
+    whole = whole_day(noon_us)
+    with reading(pool, timedelta(seconds=30)) as reader:
+        fine = {figure.key["component"]: figure.histogram for figure in answer(reader, whole).figures}
+    assert kept() == {"day"}
+    with reading(pool, timedelta(seconds=30)) as reader:
+        coarse = {figure.key["component"]: figure.histogram for figure in answer(reader, whole).figures}
+    assert coarse["http"] == fine["http"].scaled(COARSE) != fine["http"]
+    assert {name: each.scaled(COARSE) for name, each in coarse.items()} == {
+        name: each.scaled(COARSE) for name, each in fine.items()
+    }
+    clock.advance(timedelta(days=400))
+    forget(
+        connection, Kept(timedelta(days=3), timedelta(days=90), timedelta(days=400), timedelta(days=90)), clock.now()
+    )
+    assert connection.execute("select count(*) from telemetry_metrics").fetchone() == (0,)
 
 
 def test_sinks_and_aggregators_at_once_and_killed_leave_every_answer_right(
