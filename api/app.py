@@ -28,6 +28,7 @@ from api.resources import (
     execution_events,
     fragments,
     health,
+    metrics,
     quarantine,
     queues,
     schedules,
@@ -71,6 +72,7 @@ _BLUEPRINTS = tuple(
             quarantine,
             completeness,
             checkup,
+            metrics,
             health,
         )
     )

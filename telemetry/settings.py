@@ -15,6 +15,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
+from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -375,10 +376,8 @@ def _shown(bound: float | timedelta) -> str:
 
 
 def _parse(raw: Any, kind: Any) -> Any:  # noqa: ANN401 - one return per kind
-    if kind is bool:
-        return _parse_bool(raw)
-    if kind is timedelta:
-        return parse_duration(str(raw))
+    if kind in _PARSERS:
+        return _PARSERS[kind](raw)
     if kind is int or kind is float:
         if isinstance(raw, bool):
             message = "a number"
@@ -388,8 +387,6 @@ def _parse(raw: Any, kind: Any) -> Any:  # noqa: ANN401 - one return per kind
         except (TypeError, ValueError):
             message = "a whole number" if kind is int else "a number"
             raise ValueError(message) from None
-    if kind is Path:
-        return Path(str(raw)).expanduser()
     if kind == tuple[str, ...]:
         if not isinstance(raw, str | list):
             message = "a list"
@@ -402,6 +399,15 @@ def _parse(raw: Any, kind: Any) -> Any:  # noqa: ANN401 - one return per kind
     return raw
 
 
+def _parse_zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    # What it raises depends on what is wrong with the name: a folder, a null byte, a file that is no zone.
+    except (LookupError, ValueError, OSError):
+        message = "a time zone, such as Europe/Berlin"
+        raise ValueError(message) from None
+
+
 def _parse_bool(raw: Any) -> bool:  # noqa: ANN401 - from text or TOML
     if isinstance(raw, bool):
         return raw
@@ -412,3 +418,12 @@ def _parse_bool(raw: Any) -> bool:  # noqa: ANN401 - from text or TOML
         return False
     message = "true or false"
     raise ValueError(message)
+
+
+#: How values of some types are read.
+_PARSERS: dict[Any, Callable[[Any], Any]] = {
+    bool: _parse_bool,
+    timedelta: lambda raw: parse_duration(str(raw)),
+    Path: lambda raw: Path(str(raw)).expanduser(),
+    ZoneInfo: lambda raw: _parse_zone(str(raw)),
+}

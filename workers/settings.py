@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
+from zoneinfo import ZoneInfo
 
 from dsl.settings import DslSettings
 from telemetry.settings import RetentionSettings, setting
@@ -149,6 +150,10 @@ class ServerSettings:
     commands_dir: Path = setting(Path("commands"), "Folder of your own command files, beside those in the home.")
     database_url: str | None = setting(None, "Postgres to use instead of an embedded one.", secret=True)
     redis_url: str | None = setting(None, "Redis or Valkey to use instead of an embedded one.", secret=True)
+    timezone: ZoneInfo = setting(
+        ZoneInfo("UTC"),
+        "Whose days, weeks and months figures are told in (`Europe/Berlin`); everything is stored in UTC.",
+    )
     postgres_server: str = setting(
         "wheel", "Which Postgres `weir up` starts: `wheel`, `system`, or the path of a folder with its binaries."
     )

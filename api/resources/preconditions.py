@@ -31,7 +31,7 @@ IF_NONE_MATCH_HEADER = {
 def tagged(body: dict[str, Any], status: int = 200, **headers: str) -> Response:
     """An answer with its entity tag; 304 where the caller has it already."""
     answer = json_answer(body, status, headers)
-    tag = _tag(answer)
+    tag = tag_of(answer)
     if request.method in {"GET", "HEAD"} and request.if_none_match.contains_weak(tag):
         answer = Response(status=304)
     answer.headers["ETag"] = quote_etag(tag)
@@ -47,9 +47,10 @@ def require_match(body: dict[str, Any]) -> None:
     Raises:
         Stale: There is an `If-Match`, and this is not among what it names.
     """
-    if "If-Match" in request.headers and not request.if_match.contains(_tag(json_answer(body))):
+    if "If-Match" in request.headers and not request.if_match.contains(tag_of(json_answer(body))):
         raise Stale("it was changed since, or If-Match is not an ETag of it", hint="Get it again.")
 
 
-def _tag(answer: Response) -> str:
+def tag_of(answer: Response) -> str:
+    """The entity tag of an answer: a hash of its body."""
     return blake2b(answer.get_data(), digest_size=16).hexdigest()

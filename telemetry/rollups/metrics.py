@@ -6,7 +6,7 @@ A request is what somebody waits for: an execution that has come to its end, or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from psycopg import Connection
 
 from telemetry.rollups.histogram import Histogram
-from telemetry.rollups.parts import Dimension, Width
+from telemetry.rollups.parts import MEMBER, Dimension, Width
 from telemetry.rollups.reading import Figure, Question, answer
 
 Aggregation = Literal["minute", "hour", "day", "week", "month"]
@@ -25,6 +25,8 @@ REQUESTS: Final[Mapping[str, tuple[str, ...]]] = {
     "chat": ("chat.request.completed", "chat.request.failed"),
     "command": ("command.execution.completed", "command.execution.failed", "command.execution.cancelled"),
 }
+#: Users, or spaces, that one answer names.
+MAX_MEMBERS: Final = 100
 CATEGORIES: Final = ("network", "timeout", "rate_limit", "server", "validation", "internal")
 
 #: Categories of what failed without an error: nothing went wrong but time.
@@ -275,6 +277,34 @@ def total(connection: Connection[Any], asked: Asked) -> Bucket:
     """All requests of a time in one. Raises as `buckets`."""
     told = answer(connection, question(asked, None, _BY))
     return Bucket(told.since, (told.until - told.since) / _MINUTE, tallied(told.figures))
+
+
+def count(connection: Connection[Any], asked: Asked) -> int:
+    """How many requests ended. Raises as `buckets`."""
+    plain = replace(question(asked, None, ()), spread=False)
+    only = {**plain.only, "measure": ["duration"]}
+    return sum(figure.events for figure in answer(connection, replace(plain, only=only)).figures)
+
+
+def tokens_by(connection: Connection[Any], asked: Asked, whose: Literal["user", "space"]) -> dict[str, int]:
+    """Tokens by pseudonym of the user, or by id of the space, the most first; `none` is nobody's. Raises as `buckets`.
+
+    What is asked of one user is not told by space, nor the other way round: both together are not kept.
+    """
+    column = MEMBER[whose]
+    plain = question(asked, None, (column,))
+    if plain.dimension not in ("operation", whose):
+        return {}
+    only = {**plain.only, "measure": ["prompt_tokens", "completion_tokens"]}
+    found = answer(connection, replace(plain, dimension=whose, only=only, spread=False)).figures
+    totals = {_member_name(figure.key[column]): figure.total for figure in found}
+    return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:MAX_MEMBERS])
+
+
+def _member_name(member: bytes | UUID | None) -> str:
+    if member is None:
+        return "none"
+    return member.hex() if isinstance(member, bytes) else str(member)
 
 
 def tallied(figures: Iterable[Figure]) -> dict[str, Tally]:

@@ -193,6 +193,8 @@ def test_the_api_describes_itself(api: Api) -> None:
         *(f"/api/commands/{{slug}}/{part}" for part in ("pause", "resume")),
         *(f"/api/schedules/{{name}}/{part}" for part in ("backfill", "next", "occurrences", "pause", "resume", "run")),
         *(f"/api/telemetry/{part}" for part in ("chains", "health-checks", "performance/snapshots")),
+        "/api/metrics/current",
+        "/api/metrics/historical",
         "/api/telemetry/completeness",
         "/api/telemetry/events",
         "/api/telemetry/health",

@@ -1,0 +1,158 @@
+"""What metrics of requests look like."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from api.schemas.requests import QueryShape, time_range_field
+from api.schemas.shape import Shape, said
+from telemetry.rollups.metrics import CATEGORIES, METRICS, REQUESTS, SHORT, Aggregation
+
+#: What aggregations are called elsewhere.
+ALIASES = {"minutely": "minute", "hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month"}
+AGGREGATIONS = get_args(Aggregation)
+
+
+class WhoseQuery(QueryShape):
+    """Whose requests, from when to when."""
+
+    component = fields.String(
+        validate=validate.OneOf(tuple(REQUESTS)),
+        metadata=said("Only requests of this kind: chats, or executions of commands. All of them unless given."),
+    )
+    user = fields.String(metadata=said("The plain name; its hash is looked for. Not together with `space`."))
+    space = fields.String(metadata=said("Name of the space."))
+
+
+class CurrentQuery(WhoseQuery):
+    """Whose requests, and of how long."""
+
+    window = time_range_field("Up to now, as far back as this; `1h` unless given.", load_default="1h")
+
+
+class HistoricalQuery(WhoseQuery):
+    """Which metric, whose, from when to when, in steps of what length."""
+
+    type = fields.String(
+        required=True,
+        validate=validate.OneOf((*METRICS, *SHORT)),
+        metadata=said("Or short: `latency` is `total_latency`, `tokens` is `total_tokens`, `errors`, `cache`."),
+    )
+    aggregation = fields.String(
+        load_default="hour",
+        validate=validate.OneOf((*AGGREGATIONS, *ALIASES)),
+        metadata=said("How long each item's time is; weeks begin on Monday. `hourly` is `hour`, and so on."),
+    )
+    time_range = time_range_field("As far back as this: `6h`, `30d`. A day unless there is a `start`.")
+    start = fields.AwareDateTime(format="iso", metadata=said("From this instant; not together with time_range."))
+    end = fields.AwareDateTime(format="iso", metadata=said("Before this instant; now unless given."))
+
+    @ma.post_load
+    def _usual_names(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        data["type"] = SHORT.get(data["type"], data["type"])
+        data["aggregation"] = ALIASES.get(data["aggregation"], data["aggregation"])
+        return data
+
+
+class LatencyShape(Shape):
+    """Durations in milliseconds. Average, least and greatest are exact, percentiles within 1.1 %."""
+
+    count = fields.Integer(required=True)
+    average = fields.Float(required=True, allow_none=True)
+    median = fields.Float(required=True, allow_none=True)
+    p95 = fields.Float(required=True, allow_none=True)
+    p99 = fields.Float(required=True, allow_none=True)
+    min = fields.Float(required=True, allow_none=True)
+    max = fields.Float(required=True, allow_none=True)
+
+
+class LatenciesShape(Shape):
+    """Of whole requests, and of two parts of them where those are known."""
+
+    total = fields.Nested(LatencyShape, required=True)
+    context = fields.Nested(LatencyShape, required=True)
+    llm = fields.Nested(LatencyShape, required=True)
+
+
+class RatesShape(Shape):
+    """How many requests ended."""
+
+    last_minute = fields.Integer(required=True, metadata=said("In the last whole minute."))
+    last_hour = fields.Integer(required=True, metadata=said("In the last 60 whole minutes."))
+    last_day = fields.Integer(required=True, metadata=said("In the last 24 hours."))
+    per_minute = fields.Float(required=True, metadata=said("On average, within the window."))
+    in_window = fields.Integer(required=True)
+
+
+class TokensShape(Shape):
+    """Tokens of the requests that told how many."""
+
+    prompt = fields.Integer(required=True)
+    completion = fields.Integer(required=True)
+    total = fields.Integer(required=True)
+    requests = fields.Integer(required=True)
+    average_per_request = fields.Float(required=True, allow_none=True)
+    by_user = fields.Dict(
+        keys=fields.String(), values=fields.Integer(), required=True, metadata=said("By pseudonym; the 100 largest.")
+    )
+    by_space = fields.Dict(
+        keys=fields.String(), values=fields.Integer(), required=True, metadata=said("By id; the 100 largest.")
+    )
+
+
+def _category() -> fields.String:
+    return fields.String(validate=validate.OneOf(CATEGORIES))
+
+
+class ErrorsShape(Shape):
+    """Each error is in exactly one of the categories."""
+
+    requests = fields.Integer(required=True)
+    errors = fields.Integer(required=True)
+    rate_percent = fields.Float(required=True, allow_none=True)
+    count_by_type = fields.Dict(
+        keys=fields.String(validate=validate.OneOf(CATEGORIES)), values=fields.Integer(), required=True
+    )
+    rate_by_type = fields.Dict(
+        keys=fields.String(validate=validate.OneOf(CATEGORIES)), values=fields.Float(allow_none=True), required=True
+    )
+
+
+class CacheShape(Shape):
+    """Of requests that looked whether the answer was there already."""
+
+    hits = fields.Integer(required=True)
+    misses = fields.Integer(required=True)
+    rate_percent = fields.Float(required=True, allow_none=True)
+
+
+class CurrentShape(Shape):
+    """How it goes."""
+
+    start = fields.AwareDateTime(required=True, format="iso", metadata=said("Of the window."))
+    end = fields.AwareDateTime(required=True, format="iso", metadata=said("Of the window: now."))
+    requests = fields.Nested(RatesShape, required=True)
+    latency = fields.Nested(LatenciesShape, required=True, metadata=said("Within the window."))
+    tokens = fields.Nested(TokensShape, required=True)
+    errors = fields.Nested(ErrorsShape, required=True)
+    cache = fields.Nested(CacheShape, required=True)
+
+
+class PointShape(Shape):
+    """One value."""
+
+    timestamp = fields.AwareDateTime(required=True, format="iso", metadata=said("When its time begins."))
+    value = fields.Float(required=True, allow_none=True, metadata=said("null: there is nothing to tell."))
+    metadata = fields.Dict(keys=fields.String(), required=True, metadata=said("What else is known of it."))
+
+
+class HistoryShape(Shape):
+    """A metric over time."""
+
+    type = fields.String(required=True, validate=validate.OneOf(tuple(METRICS)))
+    unit = fields.String(required=True, metadata=said("Of `value`."))
+    aggregation = fields.String(required=True, validate=validate.OneOf(AGGREGATIONS))
+    items = fields.List(fields.Nested(PointShape), required=True, metadata=said("Oldest first, without gaps."))
