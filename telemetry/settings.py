@@ -185,7 +185,14 @@ class RetentionSettings:
     errors_days: int = setting(
         90, "Days that events of errors stay, beyond those of their trace.", minimum=1, maximum=3650
     )
-    aggregated_metrics_days: int = setting(90, "Days that metrics stay.", minimum=1, maximum=3650)
+    minute_metrics_days: int = setting(3, "Days that metrics of each minute stay.", minimum=1, maximum=3650)
+    aggregated_metrics_days: int = setting(
+        90,
+        "Days that metrics of each hour stay, and those of each day with their full precision.",
+        minimum=1,
+        maximum=3650,
+    )
+    daily_metrics_days: int = setting(400, "Days that metrics of each day stay.", minimum=1, maximum=36_500)
     health_checks_days: int = setting(30, "Days that health checks stay.", minimum=1, maximum=3650)
     performance_snapshots_days: int = setting(30, "Days that performance snapshots stay.", minimum=1, maximum=3650)
     quarantine_days: int = setting(

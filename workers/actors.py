@@ -11,14 +11,15 @@ from workers.broker import MAINTENANCE_QUEUE, BellBroker, queue_of
 from workers.hints import RUN_LANE, lane_hint
 from workers.runner import Runner
 
-#: Names of the actors that do one round: maintenance, giving back lost events, building chains, the check-up, and
-#: deleting what is too old.
+#: Names of the actors that do one round: maintenance, giving back lost events, building chains, roll-ups, the
+#: check-up, and deleting what is too old.
 MAINTAIN = "maintain"
 RECONCILE = "reconcile"
 BUILD_CHAINS = "build_chains"
+ROLL_UP = "roll_up"
 CHECK_UP = "check_up"
 CLEAN = "clean"
-ROUNDS = (MAINTAIN, RECONCILE, BUILD_CHAINS, CHECK_UP, CLEAN)
+ROUNDS = (MAINTAIN, RECONCILE, BUILD_CHAINS, ROLL_UP, CHECK_UP, CLEAN)
 
 
 def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:

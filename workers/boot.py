@@ -30,6 +30,7 @@ from workers.actors import (
     CLEAN,
     MAINTAIN,
     RECONCILE,
+    ROLL_UP,
     declare_lane,
     declare_maintenance,
 )
@@ -56,6 +57,7 @@ from workers.rounds import (
     ask_for_checkup,
     ask_for_cleaning,
     ask_for_reconciliation,
+    ask_for_roll_ups,
     chain_traces,
     check_up,
     clean,
@@ -63,6 +65,7 @@ from workers.rounds import (
     make_cleaner,
     make_reconciler,
     reconcile,
+    roll_up,
 )
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
@@ -232,6 +235,7 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
             MAINTAIN: partial(maintain, resources),
             RECONCILE: partial(reconcile, reconciler),
             BUILD_CHAINS: partial(chain_traces, resources),
+            ROLL_UP: partial(roll_up, resources),
             CHECK_UP: partial(check_up, resources),
             CLEAN: partial(clean, make_cleaner(resources)),
         }
@@ -313,6 +317,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("maintenance", workers.maintenance_interval, partial(ask_for, resources.broker, MAINTAIN)),
             Periodic("reconcile", GAPS_INTERVAL, partial(ask_for_reconciliation, resources)),
             Periodic("chains", GAPS_INTERVAL, partial(ask_for_chains, resources)),
+            Periodic("roll_ups", GAPS_INTERVAL, partial(ask_for_roll_ups, resources)),
             Periodic("checkup", GAPS_INTERVAL, partial(ask_for_checkup, resources)),
             Periodic("cleanup", workers.maintenance_interval, partial(ask_for_cleaning, resources)),
         ]

@@ -17,12 +17,18 @@ from telemetry.connections import connect
 from telemetry.errors import StoreUnavailable, WeirError
 from telemetry.partitions import make_partitions
 from telemetry.patience import PatientConnection
+from telemetry.rollups import aggregator
+from telemetry.rollups.aggregator import Aggregator
+from telemetry.rollups.keeping import Kept
+from telemetry.rollups.keeping import forget as forget_buckets
+from telemetry.settings import RetentionSettings
 from telemetry.store import STATEMENT_TIMEOUT
 from workers.actors import (
     BUILD_CHAINS,
     CHECK_UP,
     CLEAN,
     RECONCILE,
+    ROLL_UP,
     ROUNDS,
 )
 from workers.broker import MAINTENANCE_QUEUE, BellBroker
@@ -50,6 +56,9 @@ def maintain(resources: Resources) -> None:
     try:
         with resources.pool.connection() as connection:
             made = make_partitions(connection, resources.clock.now(), resources.workers.dsl.telemetry.partitions_ahead)
+            buckets_forgotten = forget_buckets(
+                connection, buckets_kept(resources.workers.retention), resources.clock.now()
+            )
         forgotten = Idempotency(resources.pool, resources.executions).forget()
         forgotten += BulkKeys(resources.pool).forget()
         make_budget(resources.pool, resources.clock, resources.workers).forget()
@@ -59,7 +68,19 @@ def maintain(resources: Resources) -> None:
     except Exception:
         log.exception("maintenance_failed")
         return
-    log.info("maintenance_finished", partitions_made=len(made), keys_forgotten=forgotten)
+    log.info(
+        "maintenance_finished", partitions_made=len(made), keys_forgotten=forgotten, buckets_forgotten=buckets_forgotten
+    )
+
+
+def buckets_kept(retention: RetentionSettings) -> Kept:
+    """How long buckets stay, as the settings say."""
+    return Kept(
+        timedelta(days=retention.minute_metrics_days),
+        timedelta(days=retention.aggregated_metrics_days),
+        timedelta(days=retention.daily_metrics_days),
+        timedelta(days=retention.aggregated_metrics_days),
+    )
 
 
 def make_reconciler(resources: Resources) -> Reconciler:
@@ -101,6 +122,20 @@ def chain_traces(resources: Resources) -> None:
         log.exception("chains_failed")
     else:
         log.debug("chains_built", written=result.written, batches=result.batches, forgotten=forgotten)
+
+
+def roll_up(resources: Resources) -> None:
+    """One round of making minutes, hours and days. Never raises; the scheduler asks again."""
+    try:
+        with closing(_long_connection(resources, "roll-ups")) as connection:
+            result = Aggregator(connection, resources.clock).run_once()
+    except (psycopg.OperationalError, StoreUnavailable) as error:
+        log.warning("roll_ups_postponed", reason=type(error).__name__)
+    except Exception:
+        log.exception("roll_ups_failed")
+    else:
+        made = {"minutes": result.minutes, "hours": result.hours, "days": result.days}
+        log.debug("rolled_up", buckets=result.buckets, is_done=result.is_done, **made)
 
 
 def check_up(resources: Resources) -> None:
@@ -193,6 +228,18 @@ def ask_for_chains(resources: Resources) -> None:
         is_due = chains.is_wanted(connection, resources.workers.chains_interval)
     if is_due:
         ask_for(resources.broker, BUILD_CHAINS)
+
+
+def ask_for_roll_ups(resources: Resources) -> None:
+    """Ask for roll-ups, if a minute is over that is not made.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with reaching_store(), resources.pool.connection() as connection:
+        is_due = aggregator.is_wanted(connection, resources.clock.now())
+    if is_due:
+        ask_for(resources.broker, ROLL_UP)
 
 
 def ask_for_checkup(resources: Resources) -> None:

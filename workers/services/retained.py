@@ -95,8 +95,9 @@ RETAINED: Final = (
             "telemetry_batches",
             "id",
             "stored_at",
-            # What nobody has followed yet.
-            stays="(t.written_by, t.id) > (select read_xid, read_batch from telemetry_chain_progress)",
+            # What somebody has not followed yet.
+            stays="(t.written_by, t.id) > (select read_xid, read_batch from telemetry_chain_progress)"
+            " or not pg_visible_in_snapshot(t.written_by, (select view from telemetry_rollup_progress))",
         ),
         lambda _, horizon: Limit(horizon.events),
     ),
