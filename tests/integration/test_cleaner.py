@@ -207,9 +207,9 @@ def test_due_times_and_definitions_go_but_for_those_that_are_still_needed(
 
 
 @pytest.mark.req("S-08")
-@pytest.mark.parametrize("has_been_followed", [True, False])
+@pytest.mark.parametrize("followers", [("chain", "rollup"), ("chain",), ("rollup",), ()])
 def test_accounts_go_with_the_events_they_are_of(
-    bookkeeper: Bookkeeper, connection: Connection[Any], make_cleaner_at: MakeCleaner, has_been_followed: bool
+    bookkeeper: Bookkeeper, connection: Connection[Any], make_cleaner_at: MakeCleaner, followers: tuple[str, ...]
 ) -> None:
     now = SystemClock().now()
     keep_days_from(connection, now - 5 * DAY)
@@ -227,16 +227,19 @@ def test_accounts_go_with_the_events_they_are_of(
             " values (%s, %s, 'refused', '{}', 1)",
             [new_id(to_unix_us(now - 2 * ago * DAY)), now - 2 * ago * DAY],
         )
-    followed = "update telemetry_chain_progress set read_xid = pg_current_xact_id(), read_batch = 2"
-    if has_been_followed:
-        connection.execute(followed)
+    followed = {
+        "chain": "update telemetry_chain_progress set read_xid = pg_current_xact_id(), read_batch = 2",
+        "rollup": "update telemetry_rollup_progress set view = pg_current_snapshot()",
+    }
+    for follower in followers:
+        connection.execute(followed[follower])
     for name in list_partitions(connection)[:-3]:  # of the bookkeeper's time
         if "2026" in name and "202601" in name:
             connection.execute(f"drop table {name}".encode())
 
     result = make_cleaner_at(now).run_once()
 
-    batches = {"batches": 1} if has_been_followed else {}
+    batches = {"batches": 1} if len(followers) == len(followed) else {}
     assert going(result) == {"reconciled": 1, "quarantine": 1, "producers": 1, **batches}
     assert closed not in {key for (key,) in connection.execute("select epoch from telemetry_producers")}
 
