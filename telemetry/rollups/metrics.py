@@ -264,7 +264,7 @@ def buckets(connection: Connection[Any], asked: Asked, aggregation: Aggregation,
     """
     width = _width(aggregation, zone)
     told = answer(connection, question(asked, width, _BY))
-    starts = list(_starts(start_of(told.since, width), told.until, aggregation, zone))
+    starts = list(stretches(start_of(told.since, width), told.until, aggregation, zone))
     measures: dict[datetime, dict[str, Tally]] = {start: {} for start, _ in starts}
     for figure in told.figures:
         if figure.starts_at is not None:
@@ -353,7 +353,7 @@ def _width(aggregation: Aggregation, zone: ZoneInfo) -> Width:
     return narrow.get(aggregation) or ("day" if zone == _UTC else "hour")
 
 
-def _starts(
+def stretches(
     since: datetime, until: datetime, aggregation: Aggregation, zone: ZoneInfo
 ) -> Iterable[tuple[datetime, datetime]]:
     """Beginning and end of each bucket that there is something of between two instants."""
