@@ -13,6 +13,7 @@ import click
 
 from api.cli.main import EXPECTED
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
+from api.cli.progress import progress, sized
 from api.cli.stack import home_option, load_home, running_urls
 from api.cli.terminal import Terminal
 from api.cli.times import span
@@ -68,8 +69,8 @@ def cleanup(  # noqa: PLR0913 - one per option
         if terminal is not None:
             show(plan, terminal, dry_run=True)
         _confirm()
-    say = _progress if terminal is not None and sys.stderr.isatty() else _silence
-    done = cleaner.run_once(asked, patience=None, say=say).public()
+    with progress("cleaning") as bar:
+        done = cleaner.run_once(asked, patience=None, say=bar.note).public()
     _tell(done, terminal, dry_run=False)
     if not done["done"]:
         raise click.exceptions.Exit(EXPECTED)
@@ -83,7 +84,7 @@ def show(found: Item, terminal: Terminal, *, dry_run: bool) -> None:
         terminal.say(line, "dim")
     verb = "would go" if dry_run else "went"
     terminal.say()
-    terminal.say(f"{found['going_rows']} rows {verb}; whole days of events: {_size(found['freed_bytes'])} of disk.")
+    terminal.say(f"{found['going_rows']} rows {verb}; whole days of events: {sized(found['freed_bytes'])} of disk.")
     if found["held_days"]:
         terminal.say(f"In use all the time, and still there: {', '.join(found['held_days'])}. Try again.", "failed")
 
@@ -116,14 +117,6 @@ def _tell(found: Item, terminal: Terminal | None, *, dry_run: bool) -> None:
         show(found, terminal, dry_run=dry_run)
 
 
-def _progress(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _silence(_: str) -> None:
-    """Nobody watches."""
-
-
 def _confirm() -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("Nobody can be asked here: say --force, or --dry-run to see what would go.")
@@ -142,20 +135,10 @@ def _columns(*, dry_run: bool) -> tuple[Column, ...]:
         Column("KIND", lambda kind: kind["kind"]),
         Column("TABLE", lambda kind: kind["table"]),
         Column("ROWS", lambda kind: str(kind["rows"]), right=True),
-        Column("SIZE", lambda kind: _size(kind["bytes"]), right=True),
+        Column("SIZE", lambda kind: sized(kind["bytes"]), right=True),
         Column("OLDER THAN", lambda kind: local_time(kind["before"])),
         Column("WOULD GO" if dry_run else "WENT", lambda kind: str(kind["going_rows"]), right=True),
     )
 
 
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < _THOUSAND:
-            return f"{size:.0f} {unit}"
-        size /= _THOUSAND
-    return f"{size:.1f} GB"
-
-
-_THOUSAND = 1000
 _REASONS = {"age": "too old", "rows": "too many events", "bytes": "too many bytes"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,6 +12,7 @@ from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED
 from api.cli.opened_store import opened_store, pseudonyms
 from api.cli.output import Column, Item, item_format, print_json, table
+from api.cli.progress import progress, sized
 from api.cli.stack import home_option, load_home
 from api.cli.terminal import Terminal, clean, plural
 
@@ -60,10 +60,15 @@ def import_log(file: Path, mapping_path: Path, dry_run: bool, form: str, folder:
         raise click.UsageError(message)
     lines = Lines(mapping, keys)
     opening = nullcontext() if dry_run else opened_store(folder, "weir telemetry import")
-    with _opened(file) as source, opening as connection, tidy(), _bar(file) as bar:
+    with (
+        _opened(file) as source,
+        opening as connection,
+        tidy(),
+        progress("importing", file.stat().st_size, shown=sized) as bar,
+    ):
 
         def advance(done_bytes: int) -> None:
-            bar.update(done_bytes - bar.pos)
+            bar.advance(done_bytes - bar.done)
 
         try:
             imported = import_lines(source, lines, SystemClock().unix_us(), connection, advance)
@@ -84,12 +89,6 @@ def _opened(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="FILE") from error
-
-
-def _bar(path: Path) -> Any:  # noqa: ANN401 - click does not export the type
-    """How far in the file it is, on a terminal."""
-    length, hidden = path.stat().st_size, not sys.stderr.isatty()
-    return click.progressbar(length=length, label="importing", show_eta=True, file=sys.stderr, hidden=hidden)
 
 
 def _json(imported: Imported, *, dry_run: bool) -> dict[str, Any]:
