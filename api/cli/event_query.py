@@ -10,25 +10,22 @@ from typing import Any, NamedTuple
 import click
 
 from api.cli.event_following import Printer, follow
+from api.cli.event_options import explained
 from api.cli.event_views import chosen_columns, only_columns, view_of
-from api.cli.faults import render
 from api.cli.history_views import HISTORIES, history_view
 from api.cli.instants import instant_of
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
-from api.cli.output import Item, View, list_format, print_json, show_page
+from api.cli.output import View, list_format, print_json, show_page
 from api.cli.stat_lines import STATS, stat_lines
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
-from api.client import ApiRefused
-from dsl.errors import Fault
 
 _PATH = "/api/telemetry/events"
 
 #: Kinds of records. Metrics are not kept yet.
 _TYPES = ("events", "stats", "metrics", *HISTORIES)
 
-_USAGE = 2
 _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -101,7 +98,7 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
     if is_followed:
         others = {"--type": kind != "events", "--fail-if": fails, "--cursor": given["cursor"], "--end": given["end"]}
         _refuse_together("--follow", others)
-    try:
+    with explained(given["filter"]):
         if kind == "stats":
             return _stats(form, fails, given, columns)
         if kind == "metrics":
@@ -109,10 +106,6 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
         if kind in HISTORIES:
             return _history(kind, form, fails, given, columns)
         return _follow(form, given, columns) if is_followed else _events(form, fails, given, columns)
-    except ApiRefused as refused:
-        if refused.problem.get("code") != "filter.invalid":
-            raise
-        return _explain(refused.problem, given["filter"])
 
 
 def _events(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
@@ -172,15 +165,6 @@ def _verdict(fails: CountLimit | None, count: int | None) -> int:
         return 0
     Terminal.of_stderr().say(f"weir: {count} match: count{fails.comparison}{fails.number}")
     return EXPECTED
-
-
-def _explain(problem: Item, text: str) -> int:
-    """Show where the filter is wrong."""
-    for told in problem["errors"]:
-        fault = Fault(**{name: told.get(name) for name in Fault.__dataclass_fields__})
-        for line in render(fault, "--filter", text.split("\n")):
-            Terminal.of_stderr().say(line)
-    return _USAGE
 
 
 def _refuse_together(option: str, others: Mapping[str, object]) -> None:

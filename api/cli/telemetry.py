@@ -13,10 +13,13 @@ from api.cli.error_groups import errors
 from api.cli.event_query import query
 from api.cli.log_import import import_log
 from api.cli.output import Item, print_json
+from api.cli.overview import overview
+from api.cli.performance import performance
 from api.cli.pins import pin
 from api.cli.quarantine import quarantine
 from api.cli.remarks import remarks
 from api.cli.samples import test
+from api.cli.stats import stats
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean
 from api.cli.trace_views import open_ends, spans_table, statistics, timeline
@@ -36,6 +39,9 @@ def telemetry() -> None:
     """Look at traces and events."""
 
 
+telemetry.add_command(overview)
+telemetry.add_command(performance)
+telemetry.add_command(stats)
 telemetry.add_command(import_log)
 telemetry.add_command(quarantine)
 telemetry.add_command(test)
