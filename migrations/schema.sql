@@ -863,6 +863,20 @@ create table telemetry_performance_snapshots (
 create unique index telemetry_performance_snapshots_once on telemetry_performance_snapshots (
     window_at, subject, name, host, process_id
 ) nulls not distinct;
+
+-- Where in the code an error arose, once for each fingerprint: modules, functions and lines of Weir and of installed step
+-- types, never messages or values. Taken from the rows of failed steps and executions.
+
+create table telemetry_error_frames (
+    id uuid primary key,
+    fingerprint bytea not null,
+    error_type text not null,
+    frames text[] not null,
+    noted_at timestamptz not null default now(),
+    constraint telemetry_error_frames_once unique (fingerprint),
+    constraint telemetry_error_frames_bounded check (cardinality(frames) <= 50)
+);
+
 -- What is kept of days that were dropped: errors, pinned traces, and the beginning of traces that end in a later day. The
 -- same columns as telemetry_events.
 create table telemetry_events_kept (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -113,6 +114,37 @@ def error_groups(  # noqa: PLR0913 - which, of when, how many, in which order
     values = {**wanted.values, "since": since, "until": until, "stretches": STRETCHES, "limit": limit}
     with store_errors(), connection.cursor(row_factory=class_row(ErrorGroup)) as cursor:
         return cursor.execute(statement, values).fetchall()
+
+
+def frames_of(connection: Connection[Any], groups: Sequence[ErrorGroup]) -> dict[bytes, list[str]]:
+    """Where errors arose, by fingerprint: `module:function:line`, outermost first; of those of which it is noted.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with store_errors():
+        return dict(connection.execute(SQL["select_frames"], {"fingerprints": [group.fingerprint for group in groups]}))
+
+
+def frames_version(connection: Connection[Any]) -> UUID | None:
+    """Another one whenever frames were noted since.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with store_errors():
+        found = connection.execute(SQL["newest_frames"]).fetchone()
+    return None if found is None else found[0]
+
+
+def groups_json(connection: Connection[Any], groups: Sequence[ErrorGroup]) -> list[dict[str, Any]]:
+    """The JSON of groups, with where each error arose; null where that is not noted.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    frames = frames_of(connection, groups)
+    return [{**group_json(group), "frames": frames.get(group.fingerprint)} for group in groups]
 
 
 def group_json(group: ErrorGroup) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from workers.bulk import BulkKeys
 from workers.checkup.finding import Surroundings
 from workers.checkup.rounds import go_round
 from workers.checkup.rounds import is_wanted as is_checkup_wanted
+from workers.error_frames import note_frames
 from workers.executions import reaching_store
 from workers.idempotency import Idempotency
 from workers.resources import Resources
@@ -90,17 +91,18 @@ def reconcile(reconciler: Reconciler) -> None:
 
 
 def chain_traces(resources: Resources) -> None:
-    """One round of building chains. Never raises; the scheduler asks again."""
+    """One round of building chains, and of noting where new errors arose. Never raises; the scheduler asks again."""
     try:
         with closing(_long_connection(resources, "chains")) as connection:
             result = chains.build_chains(connection)
             forgotten = chains.forget_chains(connection)
+            errors = note_frames(connection, resources.clock)
     except (psycopg.OperationalError, StoreUnavailable) as error:
         log.warning("chains_postponed", reason=type(error).__name__)
     except Exception:
         log.exception("chains_failed")
     else:
-        log.debug("chains_built", written=result.written, batches=result.batches, forgotten=forgotten)
+        log.debug("chains_built", written=result.written, batches=result.batches, forgotten=forgotten, errors=errors)
 
 
 def check_up(resources: Resources) -> None:

@@ -18,7 +18,7 @@ from api.resources.queues import queues
 from api.resources.telemetry import blueprint
 from api.schemas.overview import OverviewQuery, OverviewShape
 from telemetry.completeness import look_at_completeness
-from telemetry.error_groups import error_groups, group_json
+from telemetry.error_groups import error_groups, frames_version, groups_json
 from telemetry.filters.printing import show
 from telemetry.filters.syntax import Filter
 from telemetry.overview import count_events, counts_json
@@ -55,7 +55,7 @@ class Overview(MethodView):
                 told = _what_went_on(connection, whole, start, until, limit)
                 return json_bytes({"start": start, "end": until, "filter": text, **told})
 
-            kept = answers().answer(connection, f"overview {limit} {text}", make)
+            kept = answers().answer(connection, f"overview {limit} {frames_version(connection)} {text}", make)
             standing = {
                 "health": _health(newest(connection)),
                 "completeness": look_at_completeness(connection, settings().telemetry.producer_silence),
@@ -80,7 +80,7 @@ def _what_went_on(
         "step_types": lines_json(steps, limit),
         "tools": lines_json(_called(steps, "tool."), limit),
         "models": lines_json(_called(steps, "ai."), limit),
-        "newest_errors": [group_json(group) for group in groups],
+        "newest_errors": groups_json(connection, groups),
     }
 
 

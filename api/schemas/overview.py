@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import fields, validate
 
 from api.schemas.error_groups import ErrorGroupShape
@@ -48,7 +50,7 @@ class ComponentRates(Shape):
     per_minute = fields.Float(required=True)
 
 
-def _counts(of: str) -> fields.List:
+def _counts(of: str) -> fields.List[Any]:
     return fields.List(fields.Integer(), required=True, metadata=said(of))
 
 

@@ -83,6 +83,18 @@ RETAINED: Final = (
         Kind("performance", "telemetry_performance_snapshots", "id", "window_at"),
         lambda keep, horizon: Limit(horizon.after(keep.performance_snapshots_days)),
     ),
+    # However old they are, while there is an event with that error.
+    Retained(
+        Kind(
+            "error frames",
+            "telemetry_error_frames",
+            "id",
+            "noted_at",
+            stays="exists (select from telemetry_events as e where e.error_fingerprint = t.fingerprint)"
+            " or exists (select from telemetry_events_kept as k where k.error_fingerprint = t.fingerprint)",
+        ),
+        lambda keep, horizon: Limit(horizon.after(keep.errors_days)),
+    ),
     Retained(
         Kind("quarantine", "telemetry_quarantine", "id", "quarantined_at"),
         lambda keep, horizon: Limit(
