@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import click
 
+from api.cli.completion import components, slugs
 from api.cli.faults import render
 from api.cli.options import F, together
 from api.cli.output import Item
@@ -19,8 +20,10 @@ USAGE = 2
 
 filter_options = together(
     click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s'."),
-    click.option("--component", help="Only of this component: command, dsl, fragment, http, ..."),
-    click.option("--command", help="Only of this command."),
+    click.option(
+        "--component", shell_complete=components, help="Only of this component: command, dsl, fragment, http, ..."
+    ),
+    click.option("--command", shell_complete=slugs, help="Only of this command."),
     click.option("--step-type", help="Only of steps of this type."),
     click.option("--user", help="Only of this user (the plain name; what is stored is its hash)."),
     click.option("--space", help="Only of this space."),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from api.cli.completion import components, event_types, slugs
 from api.cli.event_following import Printer, follow
 from api.cli.event_options import explained
 from api.cli.event_views import chosen_columns, only_columns, view_of
@@ -17,6 +18,7 @@ from api.cli.instants import instant_of
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
 from api.cli.output import View, list_format, print_json, show_page
+from api.cli.pager import paged
 from api.cli.stat_lines import STATS, stat_lines
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
@@ -67,12 +69,16 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
 @click.command("query", short_help="Find events, follow them, count them.")
 @click.option("--type", "kind", type=click.Choice(_TYPES), default="events", show_default=True, help="Of what.")
 @click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s -type:transform'.")
-@click.option("--component", help="Only of this component: command, dsl, fragment, http, ...")
-@click.option("--event-type", help="Only of this type; a prefix such as `dsl.step` will do.")
+@click.option(
+    "--component", shell_complete=components, help="Only of this component: command, dsl, fragment, http, ..."
+)
+@click.option(
+    "--event-type", shell_complete=event_types, help="Only of this type; a prefix such as `dsl.step` will do."
+)
 @click.option("--level", help="Only at this level.")
 @click.option("--correlation-id", help="Only of this trace.")
 @click.option("--execution-id", help="Only of this execution.")
-@click.option("--command", help="Only of this command.")
+@click.option("--command", shell_complete=slugs, help="Only of this command.")
 @click.option("--user", help="Only of this user (the plain name; what is stored is its hash).")
 @click.option("--space", help="Only of this space.")
 @click.option("--outcome", help="Only with this outcome.")
@@ -87,6 +93,7 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
     "--fail-if", "fails", callback=count_limit, metavar="CONDITION", help="Exit with 1 if so many match: 'count>0'."
 )
 @list_format
+@paged
 def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **given: Any) -> int:  # noqa: ANN401 - options
     """Find stored events, newest first.
 

@@ -11,6 +11,7 @@ import click
 from api.cli.error_groups import sparkline
 from api.cli.event_options import explained, filter_options, usual_time
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
+from api.cli.pager import paged
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, human_duration, plural
 from api.cli.timing_lines import shown_percent, timing_columns
@@ -27,6 +28,7 @@ Line = tuple[str, str]
 @filter_options
 @click.option("--limit", type=click.IntRange(1, 50), default=5, show_default=True, help="Lines of each list.")
 @item_format
+@paged
 def overview(form: str, **query: Any) -> None:  # noqa: ANN401 - options
     """Show on one screen what went on: executions and what became of them, rates, what took longest, what failed last.
 

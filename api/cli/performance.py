@@ -8,6 +8,7 @@ import click
 
 from api.cli.event_options import explained, filter_options, usual_time
 from api.cli.output import View, list_format, print_json, show_page
+from api.cli.pager import paged
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
 from api.cli.timing_lines import FIELDS, timing_columns
@@ -27,6 +28,7 @@ _TITLES = {"command": "COMMAND", "step": "STEP TYPE", "chat": "COMMAND", "http":
 @filter_options
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many lines.")
 @list_format
+@paged
 def performance(kind: str | None, form: str, **query: Any) -> None:  # noqa: ANN401 - options
     """Show how often each ran to an end, how often it failed, and how long it took.
 

@@ -8,6 +8,7 @@ import click
 
 from api.cli.event_options import explained, filter_options, usual_time
 from api.cli.output import list_format, print_json, show_page
+from api.cli.pager import paged
 from api.cli.stat_lines import STATS, stat_lines
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
@@ -17,6 +18,7 @@ from api.cli.terminal import Terminal
 @usual_time("24h")
 @filter_options
 @list_format
+@paged
 def stats(form: str, **query: Any) -> None:  # noqa: ANN401 - options
     """Count events: of each component, executions of each command, uses of each tool, and what chats consist of.
 

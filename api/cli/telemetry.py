@@ -14,6 +14,7 @@ from api.cli.event_query import query
 from api.cli.log_import import import_log
 from api.cli.output import Item, print_json
 from api.cli.overview import overview
+from api.cli.pager import paged
 from api.cli.performance import performance
 from api.cli.pins import pin
 from api.cli.quarantine import quarantine
@@ -66,6 +67,7 @@ telemetry.add_command(query, "events")
     show_default=True,
     help="Spans drawn over time, spans as a table, events one after the other, or everything.",
 )
+@paged
 def trace(trace_id: str, show_all: bool, stats: bool, form: str) -> None:
     """Show the trace of a correlation id, or of the id of an execution, an event or a fragment.
 
