@@ -76,9 +76,9 @@ def _view(terminal: Terminal) -> View:
         (
             Column("COUNT", lambda item: str(item["count"]), right=True),
             Column("TRACES", lambda item: str(item["traces"]), right=True, leaves=2),
-            Column("ERROR", lambda item: item["error_type"] or "", shrinks=True, tone=lambda _: "failed"),
+            Column("ERROR", lambda item: item["error_type"] or "", shrinks=True, least=14, tone=lambda _: "failed"),
             Column("CATEGORY", lambda item: item["error_category"] or "", leaves=3),
-            Column("WHERE", where, shrinks=True),
+            Column("WHERE", where, shrinks=True, leaves=5),
             Column("FIRST", lambda item: local_time(item["first_at"]), leaves=1),
             Column("LAST", lambda item: local_time(item["last_at"])),
             Column("OVER TIME", lambda item: sparkline(item["spread"], unicode=terminal.unicode), leaves=4),

@@ -13,11 +13,11 @@ from api.cli.event_options import explained, filter_options, usual_time
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
 from api.cli.pager import paged
 from api.cli.target import open_client
-from api.cli.terminal import Terminal, clean, human_duration, plural
+from api.cli.terminal import Terminal, cells, clean, human_duration, plural
 from api.cli.timing_lines import shown_percent, timing_columns
 
-#: Columns before what a line says.
-_LABEL = 12
+#: Columns before what a line says, and what is between two facts of one.
+_LABEL, _GAP = 12, "   "
 
 #: A line, and its colour.
 Line = tuple[str, str]
@@ -65,16 +65,16 @@ def _executions(told: Item, terminal: Terminal) -> Iterator[Line]:
     counts, took = told["executions"], told["executions"]["took"]
     said = [f"{counts[name]:,} {name}" for name in ("queued", "started", "succeeded", "failed") if name in counts]
     said += [f"{counts[name]:,} {name}" for name in ("cancelled", "retried", "refused") if counts[name]]
-    yield _said("executions", said), ""
+    yield from _said("executions", said, terminal)
     if counts["success_percent"] is not None:
         rates = [f"{shown_percent(counts['success_percent'])} succeeded", f"{_rate(counts['per_minute'])} a minute"]
-        yield _said("rates", rates), ""
+        yield from _said("rates", rates, terminal)
     if took is not None:
         spans = [f"{name} {_duration(took[f'{name}_ms'], terminal)}" for name in ("p50", "p95", "p99", "max")]
-        yield _said("took", spans), ""
+        yield from _said("took", spans, terminal)
     yield from _called(told, terminal)
     if told["now"] is not None:
-        yield _said("now", _now(told["now"], terminal)), ""
+        yield from _said("now", _now(told["now"], terminal), terminal)
     if told["events"]:
         spread = told["spread"]
         for name, of in (("done", "executions"), ("failed", "failures")):
@@ -91,7 +91,7 @@ def _called(told: Item, terminal: Terminal) -> Iterator[Line]:
             count, failures = (sum(line[name] for line in lines) for name in ("count", "failures"))
             slowest = max(line["p95_ms"] for line in lines)
             said = [f"{count:,} calls", f"{failures:,} failed", f"p95 {_duration(slowest, terminal)}"]
-            yield _said(key, said), ""
+            yield from _said(key, said, terminal)
 
 
 def _now(now: Item, terminal: Terminal) -> list[str]:
@@ -109,15 +109,16 @@ def _standing(told: Item, terminal: Terminal) -> Iterator[Line]:
     if health is not None and health["lag_s"] is not None:
         lag = human_duration(health["lag_s"] * 1000, unicode=terminal.unicode)
         events.append(f"lag {lag}" if health["lag_s"] else "no lag")
-    yield _said("events", events), "slow" if wrong else ""
+    yield from _said("events", events, terminal, "slow" if wrong else "")
     if health is None:
-        yield _said("health", ["no check-up is stored yet; weir telemetry health looks now"]), "dim"
+        yield from _said("health", ["no check-up is stored yet; weir telemetry health looks now"], terminal, "dim")
         return
     bad = [f"{each['name']} of {each['component']} {each['status']}" for each in health["problems"]]
     ago = (datetime.fromisoformat(told["end"]) - datetime.fromisoformat(health["checked_at"])).total_seconds()
     when = f"{_duration(ago * 1000, terminal)} ago" if ago > 0 else local_time(health["checked_at"])
     said = [str(health["status"]), *(bad or [f"all of {plural(health['checks'], 'check')}"]), when]
-    yield _said("health", said), {"healthy": "succeeded", "critical": "failed"}.get(health["status"], "slow")
+    tone = {"healthy": "succeeded", "critical": "failed"}.get(health["status"], "slow")
+    yield from _said("health", said, terminal, tone)
 
 
 def _table(items: list[Item], columns: Any, terminal: Terminal) -> Iterator[Line]:  # noqa: ANN401 - as table takes them
@@ -126,8 +127,16 @@ def _table(items: list[Item], columns: Any, terminal: Terminal) -> Iterator[Line
         yield from ((line, "") for line in table(items, columns, terminal))
 
 
-def _said(label: str, facts: list[str]) -> str:
-    return clean(f"{label:<{_LABEL}}{'   '.join(facts)}")
+def _said(label: str, facts: list[str], terminal: Terminal, tone: str = "") -> Iterator[Line]:
+    """A label and its facts; those that the terminal has no room for go below."""
+    line = f"{label:<{_LABEL}}{clean(facts[0])}"
+    for fact in map(clean, facts[1:]):
+        if terminal.interactive and cells(line) + len(_GAP) + cells(fact) > terminal.width:
+            yield line, tone
+            line = " " * _LABEL + fact
+        else:
+            line += _GAP + fact
+    yield line, tone
 
 
 def _rate(per_minute: float) -> str:
