@@ -78,12 +78,16 @@ class ApiSettings:
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """How the command line finds the API; top level, because people type them."""
+    """How the command line finds the API, and shows what it says; top level, because people type them."""
 
     section: ClassVar[str] = ""
 
     url: str | None = setting(None, "Base URL of the API the command line talks to; by default the local stack's.")
     api_key: str | None = setting(None, "Key sent with every request (takes effect with access control).", secret=True)
+    # Read where it is used, too: nothing else of the settings is needed there, and all of them cost time.
+    pager: str | None = setting(
+        None, "Shows long lists page by page; by default that of `PAGER`, else `less`; `cat` is none."
+    )
 
 
 @dataclass(frozen=True)

@@ -13,22 +13,17 @@ PATIENCE_S: Final = 0.5
 #: What Click looks for in the environment, by the name of the program.
 VARIABLE: Final = "_WEIR_COMPLETE"
 
-_INSTALLED = {
-    "bash": 'eval "$(weir completion bash)"   in ~/.bashrc',
-    "zsh": 'eval "$(weir completion zsh)"   in ~/.zshrc, below compinit',
-    "fish": "weir completion fish > ~/.config/fish/completions/weir.fish",
-}
+#: Those that Click knows.
+_SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command("completion", short_help="Print what makes a shell complete `weir`.")
-@click.argument("shell", type=click.Choice(list(_INSTALLED)))
+@click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
-    r"""Print what makes a shell complete `weir`: commands, options, and names of commands, components and event types.
+    """Print what makes a shell complete `weir`: commands, options, and names of commands, components and event types.
 
-    \b
-    bash  eval "$(weir completion bash)"   in ~/.bashrc
-    zsh   eval "$(weir completion zsh)"   in ~/.zshrc, below compinit
-    fish  weir completion fish > ~/.config/fish/completions/weir.fish
+    Once: `eval "$(weir completion bash)"` in ~/.bashrc; `eval "$(weir completion zsh)"` in ~/.zshrc, below compinit;
+    `weir completion fish > ~/.config/fish/completions/weir.fish`.
 
     Names of commands are asked of the API, half a second at most; without one there are none.
     """
