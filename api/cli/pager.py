@@ -1,7 +1,7 @@
 """Long lists page by page: where a person looks at them on a terminal, and they are longer than it is.
 
-As git does it: the program of `WEIR_PAGER`, else of `PAGER`, else `less`; `cat` is none. `LESS` is `FRX` unless it is set:
-colours are kept, and what fits on the screen stays there.
+As git does it: the program of `WEIR_PAGER`, else of `PAGER`, else `less`; `cat` is none. `LESS` is `FRX` unless it is
+set: colours are kept, and what fits on the screen stays there.
 """
 
 from __future__ import annotations
