@@ -14,7 +14,7 @@ from click.shell_completion import ShellComplete
 from fixtures.apis import Weir
 
 from api.cli.completion import VARIABLE
-from api.cli.main import SECTIONS, main
+from api.cli.main import SECTIONS, LazyGroup, main
 from api.cli.main import weir as weir_itself
 from api.cli.pager import paged, pager_of
 
@@ -125,10 +125,17 @@ def completed(words: str) -> list[str]:
     ]
 
 
-def test_names_of_commands_are_completed_without_importing_them() -> None:
+def test_names_of_commands_are_completed_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [name for section in SECTIONS.values() for name in section]
 
+    def imported(_group: LazyGroup, _context: click.Context, name: str) -> None:
+        pytest.fail(f"{name} was imported")
+
+    monkeypatch.setattr(LazyGroup, "get_command", imported)
     assert completed("weir s") == [name for name in names if name.startswith("s")]
+
+
+def test_components_and_types_of_events_are_completed() -> None:
     assert "command.execution.queued" in completed("weir telemetry query --event-type command.execution")
     assert completed("weir telemetry overview --component sch") == ["schedule"]
 
