@@ -80,8 +80,8 @@ class Progress:
         if self._total:
             facts.append(f"{self._shown(self.done)} of {self._shown(self._total)}")
             facts.append(f"{min(self.done / self._total, 1):.0%}")
-            if self.done and elapsed_s >= _GUESS_AFTER_S:
-                left_s = max(self._total - self.done, 0) * elapsed_s / self.done
+            if 0 < self.done < self._total and elapsed_s >= _GUESS_AFTER_S:
+                left_s = (self._total - self.done) * elapsed_s / self.done
                 facts.append(f"{self._duration(left_s)} left")
         else:
             facts += [self._shown(self.done)] if self.done else []

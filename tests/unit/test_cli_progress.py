@@ -95,7 +95,7 @@ def test_more_than_was_expected_is_not_more_than_all(seconds: Seconds) -> None:
         seconds.now += 11
         bar.advance(15)
 
-    assert stream.getvalue() == "exporting: 15 of 10, 100%, 1 s left\n"
+    assert stream.getvalue() == "exporting: 15 of 10, 100%\n"
 
 
 def test_what_nobody_knows_the_length_of_says_how_long_it_takes_and_at_what_it_is(seconds: Seconds) -> None:
