@@ -14,9 +14,9 @@ from psycopg import Connection, sql
 from psycopg.rows import class_row
 
 from telemetry.clock import from_unix_us
+from telemetry.components import component_name
 from telemetry.errors import StoreTooSlow, StoreUnavailable, TraceNotFound
 from telemetry.filters.conditions import Conditions, conditions
-from telemetry.filters.kinds import component_name
 from telemetry.filters.syntax import EVERYTHING, Clause, Compare, Filter, Is, Value
 from telemetry.ids import least_id_at
 from telemetry.sql import queries

@@ -98,8 +98,7 @@ def _age(text: str, now: datetime) -> timedelta:
 
 
 def _component(text: str | None) -> str | None:
-    from telemetry.filters.kinds import component_name
-    from telemetry.settings import COMPONENTS
+    from telemetry.components import COMPONENTS, component_name
 
     if text is None:
         return None

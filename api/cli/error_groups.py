@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from api.cli.event_options import require_one_beginning, which_events
+from api.cli.filter_faults import shown_in
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
@@ -18,19 +22,17 @@ _FIELDS = (
 
 
 @click.command("errors", short_help="Group errors by their cause.")
-@click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x category:network'; docs/reference/filters.md.")
-@click.option("--last", "--time-range", "time_range", default="24h", show_default=True, help="As far back as this.")
-@click.option("--component", help="Only of this component.")
-@click.option("--command", help="Only of this command.")
+@which_events(usual="24h")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many groups.")
 @list_format
-def errors(form: str, **query: object) -> None:
+def errors(form: str, **query: Any) -> None:  # noqa: ANN401 - options
     """Group errors by their cause: the class of what was raised, and where. The most frequent come first.
 
     OVER TIME shows how they are spread over the time asked for, each by its own most. The newest trace says more:
     `weir telemetry trace ID`.
     """
-    with open_client() as client:
+    require_one_beginning(query)
+    with shown_in(query["filter"]), open_client() as client:
         told = client.get("/api/telemetry/errors", query)
     if form == "json":
         print_json(told)

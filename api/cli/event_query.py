@@ -10,25 +10,22 @@ from typing import Any, NamedTuple
 import click
 
 from api.cli.event_following import Printer, follow
+from api.cli.event_options import OF_EVENTS, Component, of_findings, require_one_beginning, which_events
 from api.cli.event_views import chosen_columns, only_columns, view_of
-from api.cli.faults import render
+from api.cli.filter_faults import shown_in
 from api.cli.history_views import HISTORIES, history_view
-from api.cli.instants import instant_of
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
-from api.cli.output import Item, View, list_format, print_json, show_page
+from api.cli.output import View, list_format, print_json, show_page
 from api.cli.stat_lines import STATS, stat_lines
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
-from api.client import ApiRefused
-from dsl.errors import Fault
 
 _PATH = "/api/telemetry/events"
 
 #: Kinds of records. Metrics are not kept yet.
 _TYPES = ("events", "stats", "metrics", *HISTORIES)
 
-_USAGE = 2
 _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -69,19 +66,7 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
 
 @click.command("query", short_help="Find events, follow them, count them.")
 @click.option("--type", "kind", type=click.Choice(_TYPES), default="events", show_default=True, help="Of what.")
-@click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s -type:transform'.")
-@click.option("--component", help="Only of this component: command, dsl, fragment, http, ...")
-@click.option("--event-type", help="Only of this type; a prefix such as `dsl.step` will do.")
-@click.option("--level", help="Only at this level.")
-@click.option("--correlation-id", help="Only of this trace.")
-@click.option("--execution-id", help="Only of this execution.")
-@click.option("--command", help="Only of this command.")
-@click.option("--user", help="Only of this user (the plain name; what is stored is its hash).")
-@click.option("--space", help="Only of this space.")
-@click.option("--outcome", help="Only with this outcome.")
-@click.option("--time-range", "--last", "time_range", help="As far back as this: 15m, 1h, 7d.")
-@click.option("--start", help="From this time: `3d` or `90m` ago, or RFC 3339.")
-@click.option("--end", help="Before this time: `now`, `90m` ago, or RFC 3339.")
+@which_events(component=Component(of_findings))
 @click.option("--limit", type=click.IntRange(1, 10_000), help="How many; 100 unless set otherwise.")
 @click.option("--cursor", help="`next_cursor` of the page before.")
 @click.option("--columns", metavar="NAMES", help="Fields to show, with commas: occurred_at,event_type,duration_ms.")
@@ -96,12 +81,13 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
     All options together say which. `--filter` takes a text in the language of docs/reference/filters.md.
     """
     columns = chosen_columns(given.pop("columns"))
-    for name in ("start", "end"):
-        given[name] = given[name] and instant_of(given[name], f"--{name}")
+    require_one_beginning(given)
+    if kind != "health" and given["component"]:
+        given["component"] = OF_EVENTS(given["component"])
     if is_followed:
         others = {"--type": kind != "events", "--fail-if": fails, "--cursor": given["cursor"], "--end": given["end"]}
         _refuse_together("--follow", others)
-    try:
+    with shown_in(given["filter"]):
         if kind == "stats":
             return _stats(form, fails, given, columns)
         if kind == "metrics":
@@ -109,10 +95,6 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
         if kind in HISTORIES:
             return _history(kind, form, fails, given, columns)
         return _follow(form, given, columns) if is_followed else _events(form, fails, given, columns)
-    except ApiRefused as refused:
-        if refused.problem.get("code") != "filter.invalid":
-            raise
-        return _explain(refused.problem, given["filter"])
 
 
 def _events(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
@@ -172,15 +154,6 @@ def _verdict(fails: CountLimit | None, count: int | None) -> int:
         return 0
     Terminal.of_stderr().say(f"weir: {count} match: count{fails.comparison}{fails.number}")
     return EXPECTED
-
-
-def _explain(problem: Item, text: str) -> int:
-    """Show where the filter is wrong."""
-    for told in problem["errors"]:
-        fault = Fault(**{name: told.get(name) for name in Fault.__dataclass_fields__})
-        for line in render(fault, "--filter", text.split("\n")):
-            Terminal.of_stderr().say(line)
-    return _USAGE
 
 
 def _refuse_together(option: str, others: Mapping[str, object]) -> None:

@@ -131,7 +131,7 @@ def _components(text: str | None) -> Sequence[str]:
     """
     from difflib import get_close_matches
 
-    from telemetry.filters.kinds import component_name
+    from telemetry.components import component_name
     from telemetry.samples.generator import COMPONENTS
 
     if text is None:

@@ -11,8 +11,8 @@ from api.schemas.answers import page_of
 from api.schemas.requests import AnyId, QueryShape, WholePattern, cursor_field, limit_field, time_range_field
 from api.schemas.shape import Shape, said
 from telemetry import chains
+from telemetry.components import component_name
 from telemetry.events import CATALOGUE
-from telemetry.filters.kinds import component_name
 from workers.checkup import finding
 from workers.checkup.look import CHECKS
 

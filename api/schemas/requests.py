@@ -15,7 +15,8 @@ from api.schemas.durations import duration_field
 from api.schemas.shape import Shape
 from dsl.errors import RecordInvalid
 from dsl.records import MAX_CONTENT, MAX_TAG, MAX_TAGS, MAX_TITLE, NAME, checked_tags, json_text
-from telemetry.filters.kinds import COMPONENTS, LEVELS, OUTCOMES, component_name
+from telemetry.components import COMPONENTS, component_name
+from telemetry.filters.kinds import LEVELS, OUTCOMES
 from telemetry.filters.parsing import MAX_TEXT
 from workers.executions import STATES
 from workers.progress import POSITION

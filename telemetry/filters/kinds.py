@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Final, get_args
 from uuid import UUID
 
+from telemetry.components import COMPONENTS, component_name
 from telemetry.events import Category, Level, Origin
 from telemetry.filters.syntax import Value
 from telemetry.settings import format_duration
@@ -20,7 +21,6 @@ from telemetry.settings import format_duration
 #: Characters of one value, at most: more than any name has that is registered in practice.
 MAX_VALUE: Final = 500
 
-COMPONENTS: Final = ("command", "dsl", "tool", "llm", "chat", "fragment", "schedule", "http", "alert", "telemetry")
 OUTCOMES: Final = ("succeeded", "failed", "skipped", "expired", "dead", "cancelled")
 #: The lowest first.
 LEVELS: Final[tuple[str, ...]] = get_args(Level)
@@ -56,11 +56,6 @@ class Kind:
     is_ordered: bool = False
     has_prefixes: bool = False
     words: tuple[str, ...] = ()
-
-
-def component_name(text: str) -> str:
-    """The component that a filter names: `tool`, `tool_telemetry` and `Tool` are the same."""
-    return text.strip().lower().removesuffix("_telemetry")
 
 
 def _one_of(words: tuple[str, ...], named: Callable[[str], str] = str.lower, *, is_ordered: bool = False) -> Kind:

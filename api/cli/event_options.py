@@ -1,0 +1,142 @@
+"""Options that say which events are meant: the same ones wherever `weir telemetry` looks at events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from api.cli.instants import instant_of
+from api.cli.options import F, together
+
+#: Longer than there has been time, and as long as the API reads.
+_ALL = "999999999d"
+
+
+def of_findings() -> Sequence[str]:
+    """The components that a check-up may find something of; those of events are among them."""
+    from api.schemas.checkup import COMPONENTS
+
+    return COMPONENTS
+
+
+class Component(click.ParamType[str]):
+    """A part of Weir; names of other systems are understood (`telemetry/components.py`).
+
+    Args:
+        known: Gives those there are beside those that events have; called for what is none of these.
+    """
+
+    name = "component"
+
+    def __init__(self, known: Callable[[], Sequence[str]] = tuple) -> None:
+        self._known = known
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from telemetry.components import COMPONENTS, component_name, nearest
+
+        found = component_name(value)
+        if found not in COMPONENTS and found not in (known := self._known() or COMPONENTS):
+            near = nearest(found, known)
+            meant = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+            self.fail(f"there is no component {value!r}; {meant}", param, ctx)
+        return found
+
+
+#: Those that events have.
+OF_EVENTS = Component()
+
+
+class Word(click.ParamType[str]):
+    """One of a few words, of a field of filters; upper and lower case do not matter."""
+
+    def __init__(self, field: str) -> None:
+        self.name = field
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from telemetry.filters.fields import BY_NAME, nearest_word
+
+        field = BY_NAME[self.name]
+        word = value.strip().lower()
+        if word not in field.kind.words:
+            near = nearest_word(word, field)
+            meant = f"did you mean {near}?" if near else f"there are {', '.join(field.kind.words)}"
+            self.fail(f"there is no {self.name} {value!r}; {meant}", param, ctx)
+        return word
+
+
+def time_range(_context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """How far back, as the API takes it.
+
+    Raises:
+        BadParameter: It is no duration.
+    """
+    from telemetry.settings import parse_duration
+
+    if text is None:
+        return None
+    try:
+        parse_duration(text)
+    except OverflowError:
+        return _ALL
+    except ValueError as error:
+        message = f"{text!r} is not a number and a unit (us, ms, s, m, h, d), such as 15m, 1h or 7d"
+        raise click.BadParameter(message, param_hint=option.opts[0]) from error
+    return text.strip()
+
+
+def instant(_context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """A time, or how long ago, as the API takes it.
+
+    Raises:
+        BadParameter: It is neither.
+    """
+    return None if text is None else instant_of(text, option.opts[0])
+
+
+def last(usual: str = "") -> Callable[[F], F]:
+    """How far back: `--last` and `--time-range` are the same everywhere.
+
+    Args:
+        usual: What the API takes unless told, for the help; all there is, if none.
+    """
+    unless = f"; {usual} unless given" if usual else ""
+    said = f"As far back as this: 15m, 1h, 7d{unless}."
+    return click.option("--last", "--time-range", "time_range", metavar="DURATION", callback=time_range, help=said)
+
+
+def which_events(usual: str = "", component: click.ParamType[str] = OF_EVENTS) -> Callable[[F], F]:
+    """All that says which events. The values, by name, are parameters of the API; what is not given is None.
+
+    Args:
+        usual: How far back the API looks unless told, for the help; all there is, if none.
+        component: What `--component` takes.
+    """
+    return together(
+        click.option(
+            "--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s -type:transform'."
+        ),
+        click.option("--component", type=component, help="Only of this component: command, dsl, fragment, http, ..."),
+        click.option("--event-type", help="Only of this type; a prefix such as `dsl.step` will do."),
+        click.option("--level", type=Word("level"), help="Only at this level."),
+        click.option("--correlation-id", metavar="ID", help="Only of this trace."),
+        click.option("--execution-id", metavar="ID", help="Only of this execution."),
+        click.option("--command", metavar="SLUG", help="Only of this command."),
+        click.option("--user", help="Only of this user (the plain name; what is stored is its hash)."),
+        click.option("--space", help="Only of this space."),
+        click.option("--outcome", type=Word("outcome"), help="Only with this outcome."),
+        last(usual),
+        click.option("--start", metavar="TIME", callback=instant, help="From this time: `now`, `3d` ago, or RFC 3339."),
+        click.option("--end", metavar="TIME", callback=instant, help="Before this time, told likewise."),
+    )
+
+
+def require_one_beginning(given: dict[str, Any]) -> None:
+    """How far back and from when are two ways to say the same.
+
+    Raises:
+        UsageError: Both are given.
+    """
+    if given["time_range"] and given["start"]:
+        raise click.UsageError("--last and --start exclude each other")
