@@ -17,7 +17,7 @@ COMPONENTS: Final = ("command", "dsl", "tool", "llm", "chat", "fragment", "sched
 #: Names that other systems use, and what they are here.
 ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        **{f"{name}_telemetry": name for name in COMPONENTS},
+        **{f"{name}_telemetry": name for name in COMPONENTS if name != "telemetry"},
         **{f"{name}s": name for name in ("command", "tool", "chat", "fragment", "schedule", "alert")},
         "step": "dsl",
         "steps": "dsl",

@@ -48,6 +48,21 @@ class Component(click.ParamType[str]):
 OF_EVENTS = Component()
 
 
+class EventType(click.ParamType[str]):
+    """A type of events, or the first words of some."""
+
+    name = "type"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from telemetry.event_types import is_event_type, nearest_event_type
+
+        if not is_event_type(value):
+            near = nearest_event_type(value)
+            meant = f"did you mean {near}?" if near else "docs/reference/events.md has them all"
+            self.fail(f"there is no type of events {value!r}; {meant}", param, ctx)
+        return value
+
+
 class Word(click.ParamType[str]):
     """One of a few words, of a field of filters; upper and lower case do not matter."""
 
@@ -55,12 +70,12 @@ class Word(click.ParamType[str]):
         self.name = field
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from telemetry.filters.fields import BY_NAME, nearest_word
+        from telemetry.filters.fields import BY_NAME
 
         field = BY_NAME[self.name]
         word = value.strip().lower()
         if word not in field.kind.words:
-            near = nearest_word(word, field)
+            near = field.kind.nearest(word)
             meant = f"did you mean {near}?" if near else f"there are {', '.join(field.kind.words)}"
             self.fail(f"there is no {self.name} {value!r}; {meant}", param, ctx)
         return word
@@ -118,7 +133,7 @@ def which_events(usual: str = "", component: click.ParamType[str] = OF_EVENTS) -
             "--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s -type:transform'."
         ),
         click.option("--component", type=component, help="Only of this component: command, dsl, fragment, http, ..."),
-        click.option("--event-type", help="Only of this type; a prefix such as `dsl.step` will do."),
+        click.option("--event-type", type=EventType(), help="Only of this type; a prefix such as `dsl.step` will do."),
         click.option("--level", type=Word("level"), help="Only at this level."),
         click.option("--correlation-id", metavar="ID", help="Only of this trace."),
         click.option("--execution-id", metavar="ID", help="Only of this execution."),

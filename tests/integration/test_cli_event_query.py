@@ -108,6 +108,7 @@ def test_a_filter_that_is_wrong_is_shown_where(weir: Weir) -> None:
         (("--component", "fragmnt_telemetry"), "no component 'fragmnt_telemetry'; did you mean fragment?"),
         (("--component", "databse", "--type", "health"), "no component 'databse'; did you mean database?"),
         (("--component", "database"), "no component 'database'; there are command, dsl, tool"),
+        (("--event-type", "dsl.stp.failed"), "no type of events 'dsl.stp.failed'; did you mean dsl.step.failed?"),
         (("--level", "eror"), "no level 'eror'; did you mean error?"),
         (("--outcome", "fail"), "no outcome 'fail'; did you mean failed?"),
         (("--last", "1 hour"), "for --last: '1 hour' is not a number and a unit"),
