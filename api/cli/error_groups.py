@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from api.cli.event_options import require_one_beginning, which_events
-from api.cli.filter_faults import shown_in
+from api.cli.event_options import explained, which_events
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
@@ -31,8 +30,7 @@ def errors(form: str, **query: Any) -> None:  # noqa: ANN401 - options
     OVER TIME shows how they are spread over the time asked for, each by its own most. The newest trace says more:
     `weir telemetry trace ID`.
     """
-    require_one_beginning(query)
-    with shown_in(query["filter"]), open_client() as client:
+    with explained(query["filter"]), open_client() as client:
         told = client.get("/api/telemetry/errors", query)
     if form == "json":
         print_json(told)

@@ -1,17 +1,23 @@
-"""Options that say which events are meant: the same ones wherever `weir telemetry` looks at events."""
+"""Options that say which events are meant, the same ones wherever `weir telemetry` looks at events."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
+from api.cli.faults import render
 from api.cli.instants import instant_of
 from api.cli.options import F, together
+from api.cli.terminal import Terminal
+from api.client import ApiRefused
+from dsl.errors import Fault
 
 #: Longer than there has been time, and as long as the API reads.
 _ALL = "999999999d"
+
+_USAGE = 2
 
 
 def of_findings() -> Sequence[str]:
@@ -81,16 +87,18 @@ class Word(click.ParamType[str]):
         return word
 
 
-def time_range(_context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+def time_range(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
     """How far back, as the API takes it.
 
     Raises:
         BadParameter: It is no duration.
+        UsageError: There is a beginning already.
     """
     from telemetry.settings import parse_duration
 
     if text is None:
         return None
+    _require_alone(context, "start")
     try:
         parse_duration(text)
     except OverflowError:
@@ -101,33 +109,42 @@ def time_range(_context: click.Context, option: click.Parameter, text: str | Non
     return text.strip()
 
 
-def instant(_context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+def instant(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
     """A time, or how long ago, as the API takes it.
 
     Raises:
         BadParameter: It is neither.
+        UsageError: There is a beginning already.
     """
-    return None if text is None else instant_of(text, option.opts[0])
+    if text is None:
+        return None
+    if option.name == "start":
+        _require_alone(context, "time_range")
+    return instant_of(text, option.opts[0])
 
 
-def last(usual: str = "") -> Callable[[F], F]:
-    """How far back: `--last` and `--time-range` are the same everywhere.
+def usual_time(last: str = "") -> Callable[[F], F]:
+    """The options of a stretch of time; `--last` and `--time-range` are the same everywhere.
 
     Args:
-        usual: What the API takes unless told, for the help; all there is, if none.
+        last: How far back the API looks unless told, for the help; all there is, if none.
     """
-    unless = f"; {usual} unless given" if usual else ""
-    said = f"As far back as this: 15m, 1h, 7d{unless}."
-    return click.option("--last", "--time-range", "time_range", metavar="DURATION", callback=time_range, help=said)
+    unless = f"; {last} unless given" if last else ""
+    return together(
+        click.option(
+            "--last",
+            "--time-range",
+            "time_range",
+            metavar="DURATION",
+            callback=time_range,
+            help=f"As far back as this: 15m, 1h, 7d{unless}.",
+        ),
+        click.option("--start", metavar="TIME", callback=instant, help="From this time: `now`, `3d` ago, or RFC 3339."),
+        click.option("--end", metavar="TIME", callback=instant, help="Before this time, told likewise."),
+    )
 
 
-def which_events(usual: str = "", component: click.ParamType[str] = OF_EVENTS) -> Callable[[F], F]:
-    """All that says which events. The values, by name, are parameters of the API; what is not given is None.
-
-    Args:
-        usual: How far back the API looks unless told, for the help; all there is, if none.
-        component: What `--component` takes.
-    """
+def _filters(component: click.ParamType[str]) -> Callable[[F], F]:
     return together(
         click.option(
             "--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s -type:transform'."
@@ -138,20 +155,48 @@ def which_events(usual: str = "", component: click.ParamType[str] = OF_EVENTS) -
         click.option("--correlation-id", metavar="ID", help="Only of this trace."),
         click.option("--execution-id", metavar="ID", help="Only of this execution."),
         click.option("--command", metavar="SLUG", help="Only of this command."),
+        click.option("--step-type", metavar="TYPE", help="Only of steps of this type."),
         click.option("--user", help="Only of this user (the plain name; what is stored is its hash)."),
         click.option("--space", help="Only of this space."),
         click.option("--outcome", type=Word("outcome"), help="Only with this outcome."),
-        last(usual),
-        click.option("--start", metavar="TIME", callback=instant, help="From this time: `now`, `3d` ago, or RFC 3339."),
-        click.option("--end", metavar="TIME", callback=instant, help="Before this time, told likewise."),
     )
 
 
-def require_one_beginning(given: dict[str, Any]) -> None:
-    """How far back and from when are two ways to say the same.
+#: All that says which events but when. The values, by name, are parameters of the API; what is not given is None.
+filter_options = _filters(OF_EVENTS)
+
+
+def which_events(usual: str = "", component: click.ParamType[str] = OF_EVENTS) -> Callable[[F], F]:
+    """All that says which events: `filter_options` and `usual_time`.
+
+    Args:
+        usual: How far back the API looks unless told, for the help; all there is, if none.
+        component: What `--component` takes.
+    """
+    return together(_filters(component), usual_time(usual))
+
+
+@contextmanager
+def explained(text: str | None) -> Iterator[None]:
+    """Inside, a filter that the API finds wrong is shown with the place, and ends the command.
 
     Raises:
-        UsageError: Both are given.
+        Exit: With the code of a command line that is wrong.
+        ApiRefused: It was refused for another reason.
     """
-    if given["time_range"] and given["start"]:
+    try:
+        yield
+    except ApiRefused as refused:
+        if refused.problem.get("code") != "filter.invalid" or text is None:
+            raise
+        for told in refused.problem["errors"]:
+            fault = Fault(**{name: told.get(name) for name in Fault.__dataclass_fields__})
+            for line in render(fault, "--filter", text.split("\n")):
+                Terminal.of_stderr().say(line)
+        raise click.exceptions.Exit(_USAGE) from refused
+
+
+def _require_alone(context: click.Context, other: str) -> None:
+    """How far back and from when are two ways to say the same."""
+    if context.params.get(other) is not None:
         raise click.UsageError("--last and --start exclude each other")

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import click
 
 from api.cli.event_following import Printer, follow
-from api.cli.event_options import OF_EVENTS, Component, of_findings, require_one_beginning, which_events
+from api.cli.event_options import OF_EVENTS, Component, explained, of_findings, which_events
 from api.cli.event_views import chosen_columns, only_columns, view_of
-from api.cli.filter_faults import shown_in
 from api.cli.history_views import HISTORIES, history_view
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
@@ -81,13 +80,12 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
     All options together say which. `--filter` takes a text in the language of docs/reference/filters.md.
     """
     columns = chosen_columns(given.pop("columns"))
-    require_one_beginning(given)
     if kind != "health" and given["component"]:
         given["component"] = OF_EVENTS(given["component"])
     if is_followed:
         others = {"--type": kind != "events", "--fail-if": fails, "--cursor": given["cursor"], "--end": given["end"]}
         _refuse_together("--follow", others)
-    with shown_in(given["filter"]):
+    with explained(given["filter"]):
         if kind == "stats":
             return _stats(form, fails, given, columns)
         if kind == "metrics":
