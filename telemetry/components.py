@@ -25,6 +25,9 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+#: Types of the steps in which a component does its work, of those that are seen there first of all.
+STEP_TYPES: Final[Mapping[str, str]] = MappingProxyType({"tool": "tool.call", "llm": "ai.generate"})
+
 
 def component_name(text: str) -> str:
     """The component that a name means: `tool`, `tool_telemetry`, `tools` and `Tool` are the same. Others stay."""

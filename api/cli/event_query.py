@@ -15,7 +15,7 @@ from api.cli.event_views import chosen_columns, only_columns, view_of
 from api.cli.history_views import HISTORIES, history_view
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
-from api.cli.output import View, list_format, print_json, show_page
+from api.cli.output import list_format, print_json, show_page
 from api.cli.stat_lines import STATS, stat_lines
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
@@ -102,7 +102,21 @@ def _events(form: str, fails: CountLimit | None, given: Mapping[str, Any], colum
     if form == "json":
         page = {**page, "items": [only_columns(item, columns) for item in page["items"]]}
     show_page(page, view_of(terminal, columns), form, terminal)
+    if not page["items"]:
+        _remark_on_nothing(given)
     return _verdict(fails, page["count"])
+
+
+def _remark_on_nothing(given: Mapping[str, Any]) -> None:
+    """Say so where nothing is found because nothing of it is recorded."""
+    from telemetry.components import STEP_TYPES, event_type_name
+    from telemetry.events import CATALOGUE
+
+    component = given["component"] or event_type_name(given["event_type"] or "").partition(".")[0]
+    if component and component not in {each.component for each in CATALOGUE}:
+        steps = STEP_TYPES.get(component)
+        more = f"; look for its steps: --step-type {steps}" if steps else ""
+        Terminal.of_stderr().say(f"weir: nothing records events of {component} yet{more}")
 
 
 def _stats(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
@@ -140,9 +154,10 @@ def _history(kind: str, form: str, fails: CountLimit | None, given: Mapping[str,
 
 
 def _nothing_kept(kind: str, form: str, fails: CountLimit | None) -> int:
-    """The empty page of a kind of records that no table holds yet."""
-    view = View((), (), f"No {kind} are kept yet.")
-    show_page({"items": [], "next_cursor": None}, view, form, Terminal.of_stdout())
+    """Nothing, and a remark on standard error: no table holds this kind of records yet."""
+    if form == "json":
+        print_json({"items": [], "next_cursor": None})
+    Terminal.of_stderr().say(f"weir: no {kind} are kept yet; --type stats counts events, --type performance times them")
     return _verdict(fails, 0)
 
 

@@ -143,7 +143,19 @@ def test_statistics_are_lines(weir: Weir, each: tuple[Event, ...]) -> None:
 
 def test_what_no_table_holds_is_an_empty_page(offline_weir: Weir) -> None:
     assert offline_weir(*QUERY, "--type", "metrics", "--format", "json").json == {"items": [], "next_cursor": None}
-    assert offline_weir(*QUERY, "--type", "metrics").out == "No metrics are kept yet.\n"
+    for form in ("table", "csv"):
+        said = offline_weir(*QUERY, "--type", "metrics", "--component", "fragment_telemetry", "--format", form)
+        assert (said.code, said.out) == (0, "")
+        assert said.err.startswith("weir: no metrics are kept yet; --type stats")
+
+
+def test_it_is_said_that_nothing_is_recorded_of_a_component(weir: Weir, each: tuple[Event, ...]) -> None:
+    remark = "weir: nothing records events of tool yet; look for its steps: --step-type tool.call\n"
+
+    assert weir(*QUERY, "--component", "tool_telemetry", "--format", "json").err == remark
+    assert weir(*QUERY, "--event-type", "tool").err == remark
+    assert weir(*QUERY, "--component", "chats").err == "weir: nothing records events of chat yet\n"
+    assert weir(*QUERY, "--component", "http", "--end", "3d").err == weir(*QUERY, "--component", "http").err == ""
 
 
 @pytest.mark.parametrize(("kind", "said"), [("health", "check-up"), ("performance", "snapshot"), ("chains", "trace")])
