@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 import click
 
@@ -48,6 +49,21 @@ class Component(click.ParamType[str]):
             meant = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
             self.fail(f"there is no component {value!r}; {meant}", param, ctx)
         return found
+
+
+class Id(click.ParamType[str]):
+    """An id of Weir."""
+
+    name = "id"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from telemetry.filters.kinds import ID
+
+        try:
+            ID.read(value.strip())
+        except ValueError:
+            self.fail(f"{value!r} is not an id: 32 hexadecimal digits, with hyphens or without", param, ctx)
+        return value.strip()
 
 
 #: Those that events have.
@@ -114,13 +130,17 @@ def instant(context: click.Context, option: click.Parameter, text: str | None) -
 
     Raises:
         BadParameter: It is neither.
-        UsageError: There is a beginning already.
+        UsageError: There is a beginning already, or it is not before the end.
     """
     if text is None:
         return None
     if option.name == "start":
         _require_alone(context, "time_range")
-    return instant_of(text, option.opts[0])
+    found = instant_of(text, option.opts[0])
+    ends = {"start": context.params.get("start"), "end": context.params.get("end"), option.name: found}
+    if ends["start"] and ends["end"] and datetime.fromisoformat(ends["start"]) >= datetime.fromisoformat(ends["end"]):
+        raise click.UsageError("--start is not before --end")
+    return found
 
 
 def usual_time(last: str = "") -> Callable[[F], F]:
@@ -152,8 +172,8 @@ def _filters(component: click.ParamType[str]) -> Callable[[F], F]:
         click.option("--component", type=component, help="Only of this component: command, dsl, fragment, http, ..."),
         click.option("--event-type", type=EventType(), help="Only of this type; a prefix such as `dsl.step` will do."),
         click.option("--level", type=Word("level"), help="Only at this level."),
-        click.option("--correlation-id", metavar="ID", help="Only of this trace."),
-        click.option("--execution-id", metavar="ID", help="Only of this execution."),
+        click.option("--correlation-id", type=Id(), help="Only of this trace."),
+        click.option("--execution-id", type=Id(), help="Only of this execution."),
         click.option("--command", metavar="SLUG", help="Only of this command."),
         click.option("--step-type", metavar="TYPE", help="Only of steps of this type."),
         click.option("--user", help="Only of this user (the plain name; what is stored is its hash)."),

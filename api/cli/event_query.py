@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
 
 from api.cli.event_following import Printer, follow
-from api.cli.event_options import OF_EVENTS, Component, explained, of_findings, which_events
+from api.cli.event_options import Component, explained, of_findings, which_events
 from api.cli.event_views import chosen_columns, only_columns, view_of
 from api.cli.history_views import HISTORIES, history_view
 from api.cli.interrupt import tidy
@@ -63,9 +63,16 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
     return CountLimit(match[1], int(match[2]))
 
 
+def _more_components() -> Sequence[str]:
+    """The components there are beside those of events, of the type that is asked for."""
+    return of_findings() if click.get_current_context().params["kind"] == "health" else ()
+
+
 @click.command("query", short_help="Find events, follow them, count them.")
-@click.option("--type", "kind", type=click.Choice(_TYPES), default="events", show_default=True, help="Of what.")
-@which_events(component=Component(of_findings))
+@click.option(
+    "--type", "kind", type=click.Choice(_TYPES), default="events", show_default=True, is_eager=True, help="Of what."
+)
+@which_events(component=Component(_more_components))
 @click.option("--limit", type=click.IntRange(1, 10_000), help="How many; 100 unless set otherwise.")
 @click.option("--cursor", help="`next_cursor` of the page before.")
 @click.option("--columns", metavar="NAMES", help="Fields to show, with commas: occurred_at,event_type,duration_ms.")
@@ -80,8 +87,6 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
     All options together say which. `--filter` takes a text in the language of docs/reference/filters.md.
     """
     columns = chosen_columns(given.pop("columns"))
-    if kind != "health" and given["component"]:
-        given["component"] = OF_EVENTS(given["component"])
     if is_followed:
         others = {"--type": kind != "events", "--fail-if": fails, "--cursor": given["cursor"], "--end": given["end"]}
         _refuse_together("--follow", others)
@@ -120,10 +125,9 @@ def _remark_on_nothing(given: Mapping[str, Any]) -> None:
 
 
 def _stats(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
-    if columns:
-        _refuse_together("--type stats", {"--columns": columns})
+    _refuse_together("--type stats", {"--columns": columns, "--limit": given["limit"], "--cursor": given["cursor"]})
     with open_client() as client:
-        told = client.get("/api/telemetry/stats", {**given, "limit": None, "cursor": None})
+        told = client.get("/api/telemetry/stats", given)
     if form == "json":
         print_json(told)
     else:
@@ -144,13 +148,20 @@ def _follow(form: str, given: Mapping[str, Any], columns: tuple[str, ...]) -> in
 
 def _history(kind: str, form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
     history = HISTORIES[kind]
-    others = {f"--{name.replace('_', '-')}": value for name, value in given.items() if name not in history.options}
-    _refuse_together(f"--type {kind}", {**others, "--columns": columns, "--fail-if": fails})
+    asked = {**given, "columns": columns, "fail_if": fails}
+    for name, value in asked.items():
+        if value and name not in history.options:
+            known = ", ".join(map(_option, sorted(history.options)))
+            raise click.UsageError(f"--type {kind} has no {_option(name)}; it takes {known}")
     with open_client() as client:
         page = client.get(history.path, {name: given[name] for name in history.options})
     terminal = Terminal.of_stdout()
     show_page(page, history_view(kind, terminal), form, terminal)
     return 0
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _nothing_kept(kind: str, form: str, fails: CountLimit | None) -> int:
