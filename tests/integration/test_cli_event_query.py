@@ -185,6 +185,7 @@ def test_check_ups_and_chains_are_shown(weir: Weir, busy_api: Api) -> None:
 
     assert any("todo.add" in line and "succeeded" in line for line in chains.out.splitlines())
     assert "database" in checks.out
+    assert "e+0" not in weir(*QUERY, "--type", "health").out
     assert snapshots.out.startswith("id,window_at,window_ms,subject,name")
 
 
