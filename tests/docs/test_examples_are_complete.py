@@ -7,6 +7,27 @@ from fixtures.examples import documented
 
 #: As others write it, and as it is written here.
 SPELLINGS = {
+    "telemetry:overview --last=1h": "weir telemetry overview --last=1h",
+    "telemetry:performance --type=chat --last=24h": "weir telemetry performance --type=chat --last=24h",
+    "telemetry:query --export=/path/to/results.json --format=json": (
+        "weir telemetry query --export=results.json --format=json"
+    ),
+    "telemetry:export --time-range=7d --format=json": "weir telemetry export --time-range=7d --format=json",
+    "telemetry:export --compress --format=csv": "weir telemetry export --compress --format=csv",
+    "telemetry:export --split-by=component --time-range=24h": (
+        "weir telemetry export --split-by=component --time-range=24h"
+    ),
+    "telemetry:export --include-metrics --include-health --include-performance": (
+        "weir telemetry export --include-metrics --include-health --include-performance"
+    ),
+    "telemetry:export --component=fragment_telemetry --format=csv": (
+        "weir telemetry export --component=fragment_telemetry --format=csv"
+    ),
+    "telemetry:export --component=tool_telemetry --include-performance": (
+        "weir telemetry export --component=tool_telemetry --include-performance"
+    ),
+    "telemetry:export --level=error --format=csv": "weir telemetry export --level=error --format=csv",
+    "telemetry:export --time-range=1h": "weir telemetry export --time-range=1h",
     "telemetry:trace {correlation-id}": 'weir telemetry trace "$ID"',
     "telemetry:errors --last=6h": "weir telemetry errors --last=6h",
     "telemetry:query --time-range=24h --limit=100": "weir telemetry query --time-range=24h --limit=100",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import json
 import os
 import re
 import shlex
@@ -107,8 +109,64 @@ def has_columns_chosen(row: dict[str, str]) -> bool:
     return list(row) == ["occurred_at", "command_slug", "duration_ms"] and float(row["duration_ms"]) > 2000
 
 
+def wrote(*patterns: str, holds: Callable[[str], bool] = bool) -> Check:
+    """There is a file for each of these patterns, and this holds for the text of the first."""
+
+    def check(typed: Typed) -> None:
+        assert typed.code == 0, typed.err
+        found = [sorted(Path().glob(pattern)) for pattern in patterns]
+        assert all(found), [path.name for path in Path().iterdir()]
+        content = found[0][0].read_bytes()
+        assert holds((gzip.decompress(content) if found[0][0].suffix == ".gz" else content).decode())
+
+    return check
+
+
+def is_csv_of(field: str, value: str) -> Callable[[str], bool]:
+    """Whether a text is CSV with rows, all of which have this value."""
+
+    def holds(text: str) -> bool:
+        rows = list(csv.DictReader(io.StringIO(text)))
+        return bool(rows) and {row[field] for row in rows} == {value}
+
+    return holds
+
+
+def is_json_with_events(text: str) -> bool:
+    return "todo.add" in text and bool(json.loads(text))
+
+
+def is_jsonl_with_events(text: str) -> bool:
+    return "todo.add" in text and all(json.loads(line) for line in text.splitlines())
+
+
 EVENTS = ("OCCURRED", "EVENT", "CORRELATION ID")
 CHECKS: dict[str, Check] = {
+    "weir telemetry overview --last=1h": says(r"\btodo\.add\b"),
+    "weir telemetry overview --last=1h --format=json": says(r'"executions"'),
+    "weir telemetry performance --last=24h": in_table("COUNT", "P50", "P95", some="todo.add"),
+    "weir telemetry performance --type=chat --last=24h": says("^Nothing of it ended here|COUNT"),
+    "weir telemetry export --time-range=1h": wrote("weir-telemetry-*.jsonl", holds=is_jsonl_with_events),
+    "weir telemetry export --time-range=7d --format=json": wrote("weir-telemetry-*.json", holds=is_json_with_events),
+    "weir telemetry export --compress --format=csv": wrote(
+        "weir-telemetry-*.csv.gz", holds=lambda text: text.startswith("event_id,")
+    ),
+    "weir telemetry export --split-by=component --time-range=24h": wrote(
+        "weir-telemetry-*.command.jsonl", "weir-telemetry-*.dsl.jsonl", holds=is_jsonl_with_events
+    ),
+    "weir telemetry export --include-metrics --include-health --include-performance": wrote(
+        "weir-telemetry-*.jsonl", "weir-telemetry-*.health.jsonl", "weir-telemetry-*.performance.jsonl"
+    ),
+    "weir telemetry export --component=fragment_telemetry --format=csv": wrote(
+        "weir-telemetry-*.csv", holds=is_csv_of("component", "fragment")
+    ),
+    "weir telemetry export --component=tool_telemetry --include-performance": wrote(
+        "weir-telemetry-*.performance.jsonl", holds=is_jsonl_with_events
+    ),
+    "weir telemetry export --level=error --format=csv": wrote(
+        "weir-telemetry-*.csv", holds=is_csv_of("level", "error")
+    ),
+    "weir telemetry query --export=results.json --format=json": wrote("results.json", holds=is_json_with_events),
     "weir telemetry query --limit=10": in_table(*EVENTS),
     "weir telemetry query --time-range=24h --limit=100": in_table(*EVENTS, some="dsl.step.executed"),
     "weir telemetry query --event-type=command --time-range=6h --format=json": in_json(
@@ -182,6 +240,9 @@ def test_an_example_does_what_it_says(
         pytest.skip("there is no jq here")
     if "--watch" in line or "--follow" in line:
         monkeypatch.setattr("time.sleep", interrupt)
+
+    for path in (*Path().glob("weir-telemetry-*"), *Path().glob("results.json*")):
+        path.unlink()
 
     CHECKS[line](typed(line, capsys))
 
