@@ -97,7 +97,7 @@ def _store(connection: Connection[Any], rows: Callable[[], Iterable[Row]], inser
 
 
 def remove(connection: Connection[Any], mark: Mark, after_day: Callable[[int], None] = lambda _: None) -> int:
-    """Delete every event with this mark. Returns how many.
+    """Delete every event with this mark, and the chains of their traces. Returns how many events.
 
     A partition that holds nothing else is emptied at once, and its room on disk is free; of others events are deleted
     an hour at a time.
@@ -115,6 +115,8 @@ def remove(connection: Connection[Any], mark: Mark, after_day: Callable[[int], N
         days = Horizon(list_partitions(connection)).days()
         for day in days:
             gone = _remove_day(connection, mark, day)
+            # A round of building that began before may still write some: they go when they are too old.
+            connection.execute(SQL["delete_chains"], _bounds(mark, day * DAY_US, (day + 1) * DAY_US))
             removed += gone
             after_day(gone)
         removed += connection.execute(SQL["delete_kept"], {"source": mark}).rowcount

@@ -28,6 +28,12 @@ where event_id >= %(first_id)s and event_id < %(end_id)s and request_source = %(
 -- Delete those that outlived their day. params: source. Reads the table.
 delete from telemetry_events_kept where request_source = %(source)s;
 
+-- name: delete_chains
+-- Delete what is told of traces with this mark that began in a stretch of time. params as above.
+-- index: telemetry_correlation_chains_newest.
+delete from telemetry_correlation_chains
+where first_event_id >= %(first_id)s and first_event_id < %(end_id)s and request_source = %(source)s;
+
 -- name: limit_waiting
 -- How long any lock is waited for until the end of the transaction. timeout: text with unit.
 select set_config('lock_timeout', %(timeout)s, true);

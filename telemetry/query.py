@@ -14,9 +14,9 @@ from psycopg import Connection, sql
 from psycopg.rows import class_row
 
 from telemetry.clock import from_unix_us
+from telemetry.components import component_name, event_type_name
 from telemetry.errors import StoreTooSlow, StoreUnavailable, TraceNotFound
 from telemetry.filters.conditions import Conditions, conditions
-from telemetry.filters.kinds import component_name
 from telemetry.filters.syntax import EVERYTHING, Clause, Compare, Filter, Is, Value
 from telemetry.ids import least_id_at
 from telemetry.sql import queries
@@ -79,7 +79,7 @@ class EventFilters:
 
     Attributes:
         event_type: A full event type, or the first words of some: `dsl`, `dsl.step`.
-        component: Of the event; `tool_telemetry` means `tool`.
+        component: Of the event; `tool_telemetry` means `tool` (`telemetry.components`).
         level: Exactly this one.
         correlation_id: Of one trace.
         execution_id: Of one execution.
@@ -111,7 +111,7 @@ class EventFilters:
         """All of it as one filter."""
         component = None if self.component is None else component_name(self.component)
         given: dict[str, Value | None] = {
-            "event_type": self.event_type,
+            "event_type": None if self.event_type is None else event_type_name(self.event_type),
             "component": component,
             "level": self.level,
             "correlation_id": self.correlation_id,

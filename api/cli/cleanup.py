@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from api.cli.event_options import OF_EVENTS
 from api.cli.main import EXPECTED
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
 from api.cli.progress import progress, sized
@@ -22,7 +23,7 @@ from api.cli.times import span
 @click.command(short_help="Delete what is too old or too much; --dry-run shows sizes and what would go.")
 @click.option("--dry-run", is_flag=True, help="Only show sizes, and what would go.")
 @click.option("--older-than", help="Telemetry older than this, instead of what the settings say: 30d, 12h.")
-@click.option("--component", help="Only events of this component: tool, http, ...")
+@click.option("--component", type=OF_EVENTS, help="Only events of this component: tool, http, ...")
 @click.option("--force", is_flag=True, help="Do not ask.")
 @click.option(
     "--archive",
@@ -54,7 +55,7 @@ def cleanup(  # noqa: PLR0913 - one per option
     from workers.services.cleaner import STATEMENT_TIMEOUT, Cleaner, Request
 
     age = None if older_than is None else _age(older_than, SystemClock().now())
-    asked = Request(older_than=age, component=_component(component), archive=archive)
+    asked = Request(older_than=age, component=component, archive=archive)
     settings, home = load_home(folder)
     url = settings.servers.database_url or running_urls(home)["database"]
     require_current(url)
@@ -96,18 +97,6 @@ def _age(text: str, now: datetime) -> timedelta:
     except OverflowError as error:
         raise click.BadParameter(f"{text!r} is longer than there is time", param_hint="--older-than") from error
     return age
-
-
-def _component(text: str | None) -> str | None:
-    from telemetry.filters.kinds import component_name
-    from telemetry.settings import COMPONENTS
-
-    if text is None:
-        return None
-    name = component_name(text)
-    if name not in COMPONENTS:
-        raise click.BadParameter(f"{text!r} is none of {', '.join(COMPONENTS)}", param_hint="--component")
-    return name
 
 
 def _tell(found: Item, terminal: Terminal | None, *, dry_run: bool) -> None:

@@ -54,7 +54,7 @@ def slugs(_context: click.Context, _option: click.Parameter, incomplete: str) ->
 
 def components(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
     """Components of events."""
-    from telemetry.filters.kinds import COMPONENTS
+    from telemetry.components import COMPONENTS
 
     return _fitting(COMPONENTS, incomplete)
 

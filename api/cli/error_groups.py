@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from api.cli.completion import components, slugs
-from api.cli.event_options import explained
+from api.cli.event_options import explained, which_events
 from api.cli.output import Column, Item, View, list_format, local_time, print_json, show_page
 from api.cli.pager import paged
 from api.cli.target import open_client
@@ -24,10 +23,7 @@ _FIELDS = (
 
 
 @click.command("errors", short_help="Group errors by their cause.")
-@click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x category:network'; docs/reference/filters.md.")
-@click.option("--last", "--time-range", "time_range", default="24h", show_default=True, help="As far back as this.")
-@click.option("--component", shell_complete=components, help="Only of this component.")
-@click.option("--command", shell_complete=slugs, help="Only of this command.")
+@which_events(usual="24h")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many groups.")
 @click.option("--frames", is_flag=True, help="And where in the code each arose.")
 @list_format

@@ -32,8 +32,8 @@ def chosen_columns(text: str | None) -> tuple[str, ...]:
     for name in names:
         if name not in FIELDS:
             near = get_close_matches(name, FIELDS, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            message = f"events have no {name!r}{meant} They have: {', '.join(FIELDS)}"
+            meant = f"did you mean {near[0]}?" if near else f"they have {', '.join(FIELDS)}"
+            message = f"events have no {name!r}; {meant}"
             raise click.BadParameter(message, param_hint="--columns")
     return names
 

@@ -121,9 +121,7 @@ def _components(text: str | None) -> Sequence[str]:
     Raises:
         BadParameter: There is no such component.
     """
-    from difflib import get_close_matches
-
-    from telemetry.filters.kinds import component_name
+    from telemetry.components import component_name, nearest
     from telemetry.samples.generator import COMPONENTS
 
     if text is None:
@@ -131,8 +129,8 @@ def _components(text: str | None) -> Sequence[str]:
     asked = [component_name(name) for name in text.split(",") if name.strip()]
     for name in asked:
         if name not in COMPONENTS:
-            near = get_close_matches(name, COMPONENTS, n=1)
-            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMPONENTS)}"
+            near = nearest(name, COMPONENTS)
+            meant = f"did you mean {near}?" if near else f"there are {', '.join(COMPONENTS)}"
             raise click.BadParameter(f"no samples of {name!r}; {meant}", param_hint="--components")
     if not asked:
         raise click.BadParameter(f"there are {', '.join(COMPONENTS)}", param_hint="--components")

@@ -27,7 +27,8 @@ from api.schemas.checkup import (
     TelemetryHealthShape,
 )
 from telemetry import chains
-from telemetry.filters.kinds import EARLIEST, component_name
+from telemetry.components import component_name
+from telemetry.filters.kinds import EARLIEST
 from telemetry.settings import parse_duration
 from workers.checkup import history
 from workers.checkup.finding import Surroundings

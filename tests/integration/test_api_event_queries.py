@@ -71,6 +71,27 @@ def test_the_filter_and_the_parameters_hold_together(api: Api, stored: tuple[Eve
 
 
 @pytest.mark.req("S-03")
+def test_names_that_other_systems_use_are_understood(api: Api, stored: tuple[Event, ...]) -> None:
+    assert types(api, component="fragment_telemetry") == types(api, component="fragment") != []
+    assert types(api, event_type="command_telemetry") == types(api, event_type="command") != []
+    assert types(api, filter="event_type:Fragments") == types(api, filter="component:fragments") != []
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "meant"),
+    [
+        (EVENTS, {"component": "fragmnt_telemetry"}, "Did you mean fragment?"),
+        (EVENTS, {"event_type": "dsl.stp.failed"}, "Did you mean dsl.step.failed?"),
+        ("/api/telemetry/health", {"component": "databse"}, "Did you mean database?"),
+    ],
+)
+def test_what_is_no_name_is_refused_with_the_nearest(api: Api, path: str, query: dict[str, str], meant: str) -> None:
+    answer = api.get(path, **query)
+
+    assert (answer.status_code, meant in answer.text) == (422, True)
+
+
+@pytest.mark.req("S-03")
 def test_a_filter_that_is_none_is_refused_where_it_is_wrong(api: Api) -> None:
     for path in (EVENTS, STATS):
         answer = api.get(path, filter="command:x\noutcom:failed")
