@@ -185,7 +185,7 @@ def test_options_that_are_none_are_refused_where_they_are(weir: Weir) -> None:
     assert (wrong.code, "did you mean: type" in wrong.err) == (2, True)
     assert weir("telemetry", "performance", "--start", "yesterdayish").code == 2
     assert "must be one of" in weir("telemetry", "performance", "--type", "toool").err
-    assert weir("telemetry", "stats", "--last", "1 fortnight").code == 1
+    assert weir("telemetry", "stats", "--last", "1 fortnight").code == 2
 
 
 @pytest.mark.req("S-03")
