@@ -10,6 +10,7 @@ WeirError
    |- IdMalformed              an address has something else where an id belongs
    |- Stale                    the thing is no longer what the caller says it is
    |- TooManyStreams           as many are open as may be
+|- TooManyQuestions       as many are read the answers to as may be
 `- NotReady(checks)         something this process needs is away
 
 `docs/reference/problems.md` is `reference()`; a test keeps them together.
@@ -93,6 +94,13 @@ class TooManyStreams(WeirError):
     """As many streams are open as this process may hold."""
 
     code = "stream.too_many"
+    retryable = True
+
+
+class TooManyQuestions(WeirError):
+    """As many questions to telemetry are being answered as this process takes at a time."""
+
+    code = "telemetry.busy"
     retryable = True
 
 
@@ -213,6 +221,9 @@ KINDS: tuple[Kind, ...] = (
          "Correct what `detail` names."),
     Kind("telemetry.trace_not_found", 404, "No such trace", "No stored event carries this id. Events are stored a"
          " moment after they happen, and kept for a limited time.", "Try again in a second; check the id."),
+    Kind("telemetry.busy", 503, "Too many questions", "The process answers as many questions to telemetry as it has"
+         " connections for: half of `WEIR_DATABASE_POOL`, so that work goes on meanwhile. For a second none became"
+         " free.", _LATER),
     Kind("filter.invalid", 422, "Not a filter", "The text of `filter` is not one. `errors` says at which line and"
          " column, what was expected there, and what may be meant.", "See `docs/reference/filters.md`."),
     Kind("telemetry.quarantined_not_found", 404, "Not in quarantine", "Nothing in quarantine has this id: it was stored"
@@ -416,8 +427,8 @@ def reference() -> str:
         "`expected`, `nearest` |",
         "",
         f"Answers with status 429 or 503, and `concurrency.full`, carry `Retry-After: {RETRY_AFTER_S}`.",
-        "Every answer carries `X-Correlation-ID`, except those to requests whose headers were not read to their end (414,",
-        "431).",
+        "Every answer carries `X-Correlation-ID`, except those to requests whose headers were not read to their end",
+        "(414, 431).",
         "",
     ]
     for kind in KINDS:
