@@ -10,6 +10,7 @@ WeirError
    |- IdMalformed              an address has something else where an id belongs
    |- Stale                    the thing is no longer what the caller says it is
    |- TooManyStreams           as many are open as may be
+|- TooManyQuestions       as many are read the answers to as may be
 `- NotReady(checks)         something this process needs is away
 
 `docs/reference/problems.md` is `reference()`; a test keeps them together.
@@ -96,6 +97,13 @@ class TooManyStreams(WeirError):
     retryable = True
 
 
+class TooManyQuestions(WeirError):
+    """As many questions to telemetry are being answered as this process takes at a time."""
+
+    code = "telemetry.busy"
+    retryable = True
+
+
 class NotReady(WeirError):
     """Something this process needs is away or out of date.
 
@@ -150,6 +158,12 @@ KINDS: tuple[Kind, ...] = (
          " operation takes: nearly everywhere `application/json`.", "Send the header; curl does with `--json`."),
     Kind("request.too_large", 413, "Body is too large", "The body has more bytes than `WEIR_API_MAX_BODY_BYTES`.",
          "Send less at a time, or raise the setting."),
+    Kind("request.address_too_long", 414, "Address is too long", "Method, path and parameters together have more than"
+         " 8,190 bytes, as they are sent: of what is percent-encoded, each byte takes three.",
+         "Ask for less in one request; a filter of 2,000 ASCII characters always has room."),
+    Kind("request.headers_too_large", 431, "Headers are too large", "A header, or all of them, have more bytes than are"
+         " read, or there are more than a hundred.", "Send fewer; a cookie that belongs to another program of the same"
+         " host may be among them."),
     Kind("request.invalid", 422, "Request is not valid", "A field or query parameter is unknown, missing or has a value"
          " it may not have. `errors` names every one of them.", "Correct what `errors` names."),
     Kind("request.id_malformed", 404, "Not an id", "The address holds something else where an id belongs.",
@@ -207,6 +221,9 @@ KINDS: tuple[Kind, ...] = (
          "Correct what `detail` names."),
     Kind("telemetry.trace_not_found", 404, "No such trace", "No stored event carries this id. Events are stored a"
          " moment after they happen, and kept for a limited time.", "Try again in a second; check the id."),
+    Kind("telemetry.busy", 503, "Too many questions", "The process answers as many questions to telemetry as it has"
+         " connections for: half of `WEIR_DATABASE_POOL`, so that work goes on meanwhile. For a second none became"
+         " free.", _LATER),
     Kind("filter.invalid", 422, "Not a filter", "The text of `filter` is not one. `errors` says at which line and"
          " column, what was expected there, and what may be meant.", "See `docs/reference/filters.md`."),
     Kind("telemetry.quarantined_not_found", 404, "Not in quarantine", "Nothing in quarantine has this id: it was stored"
@@ -273,12 +290,20 @@ _BY_STATUS = {
     HTTPStatus.NOT_FOUND: "route.not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method.not_allowed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request.too_large",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "request.address_too_long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "request.media_type",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "request.headers_too_large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "request.invalid",
 }
 
 #: Of these the HTTP layer has nothing to say but a sentence of its own, which knows neither our addresses nor limits.
-_SAID_BY_KIND = ("route.not_found", "method.not_allowed", "request.too_large")
+_SAID_BY_KIND = (
+    "route.not_found",
+    "method.not_allowed",
+    "request.too_large",
+    "request.address_too_long",
+    "request.headers_too_large",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +427,8 @@ def reference() -> str:
         "`expected`, `nearest` |",
         "",
         f"Answers with status 429 or 503, and `concurrency.full`, carry `Retry-After: {RETRY_AFTER_S}`.",
-        "Every answer carries `X-Correlation-ID`.",
+        "Every answer carries `X-Correlation-ID`, except those to requests whose headers were not read to their end",
+        "(414, 431).",
         "",
     ]
     for kind in KINDS:

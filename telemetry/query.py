@@ -25,6 +25,8 @@ SQL = queries(__file__)
 
 #: Events whose duration is the running time of a whole execution.
 _WHOLE_EXECUTIONS: Final = frozenset({"command.execution.completed", "command.execution.failed"})
+#: Events that are held at a time where all of them need not be; each takes some kilobytes.
+_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +186,33 @@ def events(
         StoreTooSlow: It took longer than a statement may.
         StoreUnavailable: Postgres did not answer.
     """
+    found = list(each_event(connection, filters, limit + 1, cursor, stored_after))
+    items = tuple(found[:limit])
+    return EventPage(items, items[-1].event_id if len(found) > limit else None)
+
+
+def each_event(
+    connection: Connection[Any],
+    filters: EventFilters,
+    limit: int,
+    cursor: UUID | None = None,
+    stored_after: int | None = None,
+) -> Iterator[StoredEvent]:
+    """The events of a page, one after the other: who makes each into something small never holds them all.
+
+    Arguments and errors as of `events`; the statement runs until the last one is taken.
+    """
     with store_errors():
         wanted = _conditions(connection, filters, cursor)
         if stored_after is not None and not _restrict_to_stored_after(connection, wanted, stored_after):
-            return EventPage((), None)
-        order = sql.SQL("order by event_id desc limit %(limit)s")
-        found = _select(connection, wanted.where(), order, {**wanted.values, "limit": limit + 1})
-    items = tuple(found[:limit])
-    return EventPage(items, items[-1].event_id if len(found) > limit else None)
+            return
+        statement = stored(wanted.where(), sql.SQL("order by event_id desc limit %(limit)s"))
+        values = {**wanted.values, "limit": limit}
+        with connection.cursor(row_factory=class_row(StoredEvent)) as rows:
+            # Few are asked for together, by a statement that is prepared.
+            yield from (
+                rows.execute(statement, values) if limit <= _AT_ONCE else rows.stream(statement, values, size=_AT_ONCE)
+            )
 
 
 def count(connection: Connection[Any], filters: EventFilters) -> int:

@@ -157,11 +157,11 @@ class TelemetrySettings:
         minimum=timedelta(milliseconds=10),
     )
     query_cache_bytes: int = setting(
-        10_485_760,
+        8_388_608,
         "Bytes of answers to costly queries that a process keeps; 0 keeps none. An answer is used again only while"
         " nothing was stored or removed since.",
         minimum=0,
-        maximum=10_485_760,
+        maximum=10_000_000,
     )
     query_cache_ttl: timedelta = setting(
         timedelta(minutes=15), "How long such an answer is kept at most.", minimum=timedelta(0)

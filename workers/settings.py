@@ -159,7 +159,9 @@ class ServerSettings:
         None, "User that embedded servers run as when Weir runs as root; by default postgres, else nobody."
     )
     health_dir: Path | None = setting(
-        None, "Folder of the sockets on which processes say how they are, for `weir health`; without it there are none."
+        None,
+        "Folder of the sockets on which processes say how they are, for `weir health`; without it those of `weir up`"
+        " have theirs in the home, and others none.",
     )
     database_pool: int = setting(10, "Connections to Postgres of one process, at most.", minimum=2, maximum=100)
     log_format: str = setting(

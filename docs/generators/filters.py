@@ -58,8 +58,10 @@ def page() -> str:
 def _limits() -> str:
     return (
         f"A filter has at most {MAX_TEXT} characters, {MAX_CLAUSES} clauses and {MAX_TESTS} values; a value has at most"
-        f" {MAX_VALUE} characters.\nHowever it is written, it is read in one pass, and the statement that it becomes"
-        " ends after `WEIR_TELEMETRY_QUERY_TIMEOUT`."
+        f" {MAX_VALUE} characters. The address of a request, in which each byte of a character that is not ASCII takes"
+        " three, has at most 8,190 bytes; what is longer is refused with 414 (`request.address_too_long`).\n"
+        "However it is written, it is read in one pass, and the statement that it becomes ends after"
+        " `WEIR_TELEMETRY_QUERY_TIMEOUT`."
     )
 
 

@@ -87,6 +87,15 @@ def test_a_statement_that_reads_has_a_limit(readers: ConnectionPool[psycopg.Conn
         assert connection.execute("show statement_timeout").fetchone() == ("0",)
 
 
+@pytest.mark.req("S-15")
+def test_who_reads_has_room_to_group_and_others_have_what_they_had(readers: ConnectionPool[psycopg.Connection]) -> None:
+    asked = "show hash_mem_multiplier"
+    with reading(readers, timedelta(seconds=5)) as connection:
+        assert connection.execute(asked).fetchone() == ("16",)
+    with readers.connection() as connection:
+        assert connection.execute(asked).fetchone() == ("2",)
+
+
 def test_who_reads_sees_one_view(readers: ConnectionPool[psycopg.Connection], writer: psycopg.Connection) -> None:
     with reading(readers, timedelta(seconds=5)) as connection:
         before = connection.execute("select count(*) from telemetry_events").fetchone()

@@ -1,15 +1,5 @@
--- What people ask of the telemetry, where telemetry.query has no function for it yet (benchmarks/query.py). All of the
+-- What people ask of the telemetry, where telemetry has no function for it yet (benchmarks/questions.py). All of the
 -- time: since_id, until_id: event ids, uuid; since, until: instants.
-
--- name: errors
--- The errors of some hours by fingerprint: how many, how many traces, first and last. Index telemetry_events_errors.
-select error_fingerprint, min(error_type) as error_type, min(error_category) as error_category, count(*) as errors,
-    count(distinct correlation_id) as traces, min(occurred_at) as first_at, max(occurred_at) as last_at
-from telemetry_events
-where event_id >= %(since_id)s and event_id < %(until_id)s and error_fingerprint is not null
-group by error_fingerprint
-order by errors desc
-limit 100;
 
 -- name: command_percentiles
 -- Durations of whole executions, by command. Reads the partitions of that time.
@@ -20,15 +10,6 @@ where event_id >= %(since_id)s and event_id < %(until_id)s
     and event_type in ('command.execution.completed', 'command.execution.failed')
 group by command_slug
 order by executions desc;
-
--- name: step_percentiles
--- Durations of steps, by type. Reads the partitions of that time.
-select step_type, count(*) as runs, max(duration_us) as max_us,
-    percentile_disc(array[0.5, 0.95, 0.99]) within group (order by duration_us) as percentiles_us
-from telemetry_events
-where event_id >= %(since_id)s and event_id < %(until_id)s and event_type in ('dsl.step.executed', 'dsl.step.failed')
-group by step_type
-order by runs desc;
 
 -- name: overview
 -- How many events of each component, and how many of them failed. Reads the partitions of that time.
