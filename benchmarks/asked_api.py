@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -28,13 +28,6 @@ class AskedApi:
     def __init__(self, port: int, root: int) -> None:
         self._port = port
         self._root = root
-
-    def routes(self) -> Collection[str]:
-        """The paths that it has."""
-        with self.connection() as connection:
-            connection.request("GET", "/api/openapi.json")
-            paths: dict[str, object] = json.loads(connection.getresponse().read())["paths"]
-        return paths.keys()
 
     def connection(self) -> closing[HTTPConnection]:
         """To ask over, one question after the other."""

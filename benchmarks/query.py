@@ -117,9 +117,9 @@ def _settle(connection: Connection[Any]) -> None:
 
 def _measure(connection: Connection[Any], api: AskedApi, options: argparse.Namespace) -> Results:
     at_first = api.memory()
-    asked = questions(connection, SystemClock().now(), api.routes())
+    asked = questions(connection, SystemClock().now())
     answers = [_answered(each, api, options.rounds) for each in asked]
-    panels = [each for each in asked if each.is_panel and each.path is not None]
+    panels = [each for each in asked if each.is_panel]
     hour = _hour(api, panels, at_first, options.questions, options.minutes)
     return Results(options.events, options.days, tuple(answers), hour)
 
@@ -128,8 +128,6 @@ def _answered(question: Question, api: AskedApi, rounds: int) -> Answered:
     """Ask it in both ways, look at the times, and at the memory of one more."""
     run, path = question.run, question.path
     in_sql = _times(run, rounds) if run is not None else None
-    if path is None:
-        return Answered(question, in_sql, None, None, None)
     with api.connection() as connection:
 
         def cold(number: int) -> None:
@@ -168,8 +166,7 @@ def _hour(api: AskedApi, panels: Sequence[Question], at_first: int, total: int, 
                 if minutes is not None:
                     pause.wait(max(0.0, begun + number * REFRESH.total_seconds() / len(panels) - monotonic()))
                 panel = panels[number % len(panels)]
-                if panel.path is not None:
-                    ask(connection, panel.path(1000 + number // len(panels)))
+                ask(connection, panel.path(1000 + number // len(panels)))
 
     with api.watched() as peak, ThreadPoolExecutor(_CLIENTS) as clients:
         list(clients.map(client, range(_CLIENTS)))

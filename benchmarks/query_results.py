@@ -68,8 +68,6 @@ class Answered:
             said.append("needs roll-ups")
         if (self.peak or 0) > MAX_QUESTION:
             said.append("TOO MUCH MEMORY")
-        if self.question.path is None:
-            said.append("no route")
         return ", ".join(said) or "fine"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,13 +12,15 @@ from uuid import UUID
 from psycopg import Connection
 
 from benchmarks.servers import BenchmarkFailed
-from telemetry import chains
+from telemetry import chains, performance
 from telemetry import query as stored
 from telemetry.clock import to_unix_us
 from telemetry.error_groups import error_groups
 from telemetry.filters.conditions import resolved
 from telemetry.filters.parsing import parse
+from telemetry.filters.syntax import Filter
 from telemetry.ids import least_id_at
+from telemetry.overview import count_events
 from telemetry.sql import queries
 from telemetry.stats import groups
 
@@ -38,7 +40,7 @@ class Question:
     Attributes:
         name: As it is printed.
         path: Its address over REST when it is asked for the nth time: another one each time, so that no answer is one
-            that was kept. None where there is no route yet.
+            that was kept.
         run: The same in this process, over a connection of its own; none where that would show nothing more.
         limit_ms: What is asked of every installation, at the most; none where nothing is.
         goal_ms: What we aim at.
@@ -48,7 +50,7 @@ class Question:
     """
 
     name: str
-    path: Callable[[int], str] | None
+    path: Callable[[int], str]
     run: Callable[[int], object] | None
     limit_ms: float | None
     goal_ms: float
@@ -57,33 +59,31 @@ class Question:
     is_panel: bool = False
 
 
-def questions(connection: Connection[Any], now: datetime, routes: Collection[str]) -> tuple[Question, ...]:
+def questions(connection: Connection[Any], now: datetime) -> tuple[Question, ...]:
     """Every question that is measured.
 
     Args:
         connection: To the database with the events, in autocommit mode.
         now: Until when they are.
-        routes: That the API has.
 
     Raises:
         BenchmarkFailed: There is nothing to ask for.
     """
-    return tuple(_Maker(connection, now, routes).all())
+    return tuple(_Maker(connection, now).all())
 
 
 class _Maker:
-    def __init__(self, connection: Connection[Any], now: datetime, routes: Collection[str]) -> None:
+    def __init__(self, connection: Connection[Any], now: datetime) -> None:
         self._connection = connection
         self._now = now
-        self._routes = routes
         self._traces = _some_traces(connection, now)
 
     def all(self) -> Sequence[Question]:
         hours, filtered, traces = self._grouped, self._page, self._traces
         return (
-            hours("overview, 1 h", "/api/telemetry/overview", _HOUR, "overview", (500, 30), is_panel=True),
-            hours("overview, 24 h", "/api/telemetry/overview", _DAY, "overview", (500, 30)),
-            hours("performance, 24 h", "/api/telemetry/performance", _DAY, "command_percentiles", (1000, 50)),
+            hours("overview, 1 h", "/api/telemetry/overview", _HOUR, count_events, (500, 30), is_panel=True),
+            hours("overview, 24 h", "/api/telemetry/overview", _DAY, count_events, (None, 30)),
+            hours("performance, 24 h", "/api/telemetry/performance", _DAY, _timings, (1000, 50)),
             Question(
                 "one trace",
                 lambda number: f"/api/telemetry/traces/{traces[number % len(traces)]}",
@@ -121,17 +121,18 @@ class _Maker:
         name: str,
         route: str,
         back: timedelta,
-        statement: str,
-        bounds: tuple[float, float],
+        read: Callable[[Connection[Any], Filter, datetime, datetime], object],
+        bounds: tuple[float | None, float],
         *,
         is_panel: bool = False,
     ) -> Question:
         def run(number: int) -> object:
             since, until = self._window(back, number)
-            values = {"since_id": least_id_at(to_unix_us(since)), "until_id": least_id_at(to_unix_us(until))}
-            return self._connection.execute(SQL[statement], values).fetchall()
+            return read(self._connection, stored.EventFilters(since=since, until=until).whole(), since, until)
 
-        path = (lambda number: self._address(route, back, number)) if route in self._routes else None
+        def path(number: int) -> str:
+            return self._address(route, back, number)
+
         return Question(name, path, run, *bounds, rolls_up=True, is_panel=is_panel)
 
     def _errors(self, name: str, back: timedelta, *, is_panel: bool = False) -> Question:
@@ -187,6 +188,10 @@ class _Maker:
         since, until = self._window(back, number)
         given = {"start": since.isoformat(), "end": until.isoformat(), **more}
         return f"{route}?{urlencode({name: value for name, value in given.items() if value != ''})}"
+
+
+def _timings(connection: Connection[Any], whole: Filter, _since: datetime, _until: datetime) -> object:
+    return performance.read(connection, whole, "command")
 
 
 def size_of(connection: Connection[Any]) -> tuple[int, int]:

@@ -1,24 +1,4 @@
--- What people ask of the telemetry, where telemetry has no function for it yet (benchmarks/questions.py). All of the
--- time: since_id, until_id: event ids, uuid; since, until: instants.
-
--- name: command_percentiles
--- Durations of whole executions, by command. Reads the partitions of that time.
-select command_slug, count(*) as executions, max(duration_us) as max_us,
-    percentile_disc(array[0.5, 0.95, 0.99]) within group (order by duration_us) as percentiles_us
-from telemetry_events
-where event_id >= %(since_id)s and event_id < %(until_id)s
-    and event_type in ('command.execution.completed', 'command.execution.failed')
-group by command_slug
-order by executions desc;
-
--- name: overview
--- How many events of each component, and how many of them failed. Reads the partitions of that time.
-select component, count(*) as events, count(*) filter (where level = 'error') as errors,
-    count(distinct correlation_id) filter (where component = 'command') as traces
-from telemetry_events
-where event_id >= %(since_id)s and event_id < %(until_id)s
-group by component
-order by events desc;
+-- What questions are about, and how much there is (benchmarks/questions.py). since_id, until_id: event ids, uuid.
 
 -- name: pick_traces
 -- Correlation ids of some hours, to be looked at. params: count. Primary key.
