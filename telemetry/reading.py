@@ -1,4 +1,7 @@
-"""Transactions that only read: each has one view of the database, a limit on every statement, and cannot write."""
+"""Transactions that only read: each has one view of the database, a limit on every statement, and cannot write.
+
+While one is open, no day of events is dropped; whoever drops one tries again (`telemetry.partitions`).
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,13 @@ from typing import Any
 from psycopg import Connection, sql
 from psycopg_pool import ConnectionPool
 
-#: One round trip for both. What it sees is fixed by its first statement that reads.
-_BEGIN = sql.SQL("begin isolation level repeatable read, read only; set local statement_timeout = {}")
+#: One round trip for all. What it sees is fixed by its first statement that reads: the lock comes before that. A table
+#: that is dropped is gone for older views, too; held like this, no day of events is dropped while somebody reads, and
+#: what he sees was there at one moment, in its day or kept.
+_BEGIN = sql.SQL(
+    "begin isolation level repeatable read, read only; set local statement_timeout = {};"
+    " lock table only telemetry_events in access share mode"
+)
 
 
 @contextmanager

@@ -22,6 +22,44 @@ insert into telemetry_sealed (day, component, first_id, end_id, kinds)
 values (to_date(%(day)s, 'YYYYMMDD'), %(component)s, %(first_id)s, %(end_id)s, %(kinds)s)
 on conflict (day, component) do nothing;
 
+-- name: unread_minutes
+-- Stretches of minutes since 1970, oldest first and apart, in which something was stored or removed that chains do not
+-- tell of yet: lower; upper: not included. params: first_minute: what is before does not matter.
+-- index: telemetry_batches_in_order.
+select lower(span), upper(span)
+from (
+    select unnest((p.minutes + coalesce(b.minutes, '{}')) * int4multirange(int4range(%(first_minute)s::int, null))) as span
+    from telemetry_chain_progress as p
+    cross join lateral (
+        select range_agg(minutes) as minutes from telemetry_batches
+        where (written_by, id) > (p.read_xid, p.read_batch)
+    ) as b
+) as unread
+order by span;
+
+-- name: forget_chains
+-- Chains of traces that ended before an instant, if none of their events is kept. params: end_id: the least id of that
+-- instant. index: telemetry_correlation_chains_by_end, telemetry_events_kept_correlation.
+delete from telemetry_correlation_chains as c
+where c.last_event_id < %(end_id)s
+    and not exists (select from telemetry_events_kept as k where k.correlation_id = c.correlation_id);
+
+-- name: cut_chains
+-- Mark chains of traces that ended in a stretch of time and of which not all events are kept. params: first_id; end_id:
+-- not included. index: telemetry_correlation_chains_by_end, telemetry_events_kept_correlation.
+update telemetry_correlation_chains as c
+set cut = true
+where c.last_event_id >= %(first_id)s and c.last_event_id < %(end_id)s and not c.cut
+    and c.events > (select count(*) from telemetry_events_kept as k where k.correlation_id = c.correlation_id);
+
+-- name: cut_chains_that_go_on
+-- Mark chains of traces that have events before an instant and after it, but for pinned ones. params: end_id: of that
+-- instant. index: telemetry_correlation_chains_newest.
+update telemetry_correlation_chains as c
+set cut = true
+where c.first_event_id < %(end_id)s and c.last_event_id >= %(end_id)s and not c.cut
+    and not exists (select from telemetry_pins as p where p.correlation_id = c.correlation_id);
+
 -- name: pin
 -- Let no cleaning take a trace. params: correlation_id. Primary key.
 insert into telemetry_pins (correlation_id) values (%(correlation_id)s) on conflict (correlation_id) do nothing;

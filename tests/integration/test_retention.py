@@ -34,11 +34,12 @@ from telemetry.partitions import list_partitions, make_partitions, name_of
 from telemetry.query import EventFilters, events, trace
 from telemetry.retention import Day, clear_component, days_to_drop, drop_day, list_days, pin, unpin
 from telemetry.rows import RowEncoder
-from telemetry.store import insert_events
+from telemetry.store import append_batch, insert_events
 from telemetry.testing import NOON
 from workers.services.reconciler import Reconciler
 
 DAY = timedelta(days=1)
+MINUTE_US = 60_000_000
 TODAY = datetime(2026, 3, 10, 12, tzinfo=UTC)
 LONG_AGO = TODAY - 60 * DAY
 
@@ -67,9 +68,13 @@ def failure(scope: Scope, at_us: int) -> StepFailed:
 
 
 def store(connection: Connection[Any], *traces: Trace) -> None:
+    """As a sink does: whoever follows the store hears of it."""
     encode = RowEncoder().encode
+    made = [event for _, of_trace in traces for event in of_trace]
     with connection.transaction():
-        insert_events(connection, [encode(event) for _, of_trace in traces for event in of_trace])
+        insert_events(connection, [encode(event) for event in made])
+        minutes = sorted({event.occurred_at_us // MINUTE_US for event in made})
+        append_batch(connection, events=len(made), duplicates=0, minutes=minutes)
 
 
 def ids(made: Iterable[Event]) -> set[UUID]:
