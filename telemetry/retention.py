@@ -59,11 +59,11 @@ _COLUMNS: Final = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 _LOCK: Final = sql.SQL("lock table {day} in share row exclusive mode")
 _IS_ERROR: Final = sql.SQL("((e.level = 'error' or e.error_fingerprint is not null) and e.event_id >= %(errors_from)s)")
 _IS_PINNED: Final = sql.SQL("exists (select from telemetry_pins as p where p.correlation_id = e.correlation_id)")
-# Joined, not looked up: however many traces go on.
+_LIST: Final = sql.SQL("insert into telemetry_traces_kept {traces}")
+# Joined, not looked up: it does however many traces go on.
 _KEEP: Final = sql.SQL(
-    "with traces as materialized ({traces})"
-    " insert into telemetry_events_kept ({columns}) select {columns} from {day} as e"
-    " left join traces using (correlation_id) where {is_error} or traces.correlation_id is not null"
+    "insert into telemetry_events_kept ({columns}) select {columns} from {day} as e"
+    " left join telemetry_traces_kept as t using (correlation_id) where {is_error} or t.correlation_id is not null"
     " on conflict (event_id) do nothing"
 )
 _PINNED: Final = sql.SQL("select correlation_id from telemetry_pins")
@@ -209,7 +209,10 @@ def drop_day(  # noqa: PLR0913 - one keyword each
             connection.execute(SQL["limit_memory"])
             connection.execute(_LOCK.format(**names))
             traces = _PINNED if reason == "bytes" else _going_on(connection, day, later)
-            connection.execute(_KEEP.format(**names, traces=traces), values)
+            connection.execute(SQL["make_list_of_traces"])
+            connection.execute(_LIST.format(traces=traces), values)
+            connection.execute(SQL["count_list_of_traces"])
+            connection.execute(_KEEP.format(**names), values)
             connection.execute(_FORGET.format(**names, later=_events_of(later)), values)
             if reason == "bytes":
                 connection.execute(SQL["cut_chains_that_go_on"], values)

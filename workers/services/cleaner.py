@@ -56,8 +56,6 @@ _LOCK_KEY: Final = 0x77656972636C6561
 _EXECUTION_TABLES: Final = (
     *("command_executions", "command_steps", "command_attempts", "command_step_items", "mutations"),
 )
-#: What rows go of with days of events.
-_WITH_DAYS: Final = ("telemetry_events_kept", "telemetry_correlation_chains")
 _VACUUM: Final = sql.SQL("vacuum (analyze, truncate) {}")
 
 Say = Callable[[str], None]
@@ -260,9 +258,6 @@ class _Round:
             left.remove(day)
             _add_day(removal, day, None, reason, day.events)
             removal.freed += day.bytes
-        if removal.going and not self._request.dry_run:
-            for table in _WITH_DAYS:
-                self._vacuum(table)
         return left
 
     def _clear_components(self, days: Iterable[Day], removal: Removal) -> None:
