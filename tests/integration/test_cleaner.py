@@ -376,6 +376,8 @@ def test_a_person_sees_what_would_go_and_is_asked(cleanup: Callable[..., Any], c
     assert (done.code, done.json["dry_run"], done.json["done"]) == (0, False, True)
     assert len(done.json["kinds"][0]["days"]) == 2
     assert done.json["freed_bytes"] > 0
+    assert done.json["log_files"] == {**done.json["log_files"], "files": 0, "bytes": 0, "days": 7}
+    assert "0 log files in " in seen.out
     assert len(list_partitions(connection)) == 2
     assert (nothing.code, nothing.json["going_rows"]) == (0, 0)
 

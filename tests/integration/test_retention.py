@@ -23,8 +23,6 @@ from fixtures.ledgers import Bookkeeper
 from fixtures.samples import ERROR, make_scope, make_step
 from psycopg import Connection
 
-import telemetry
-import workers
 from telemetry.archive import Archive
 from telemetry.chains import build_chains
 from telemetry.clock import to_unix_us
@@ -46,6 +44,7 @@ from workers.services.reconciler import Reconciler
 
 DAY = timedelta(days=1)
 MINUTE_US = 60_000_000
+CHECKOUT = Path(__file__).parents[2]
 TODAY = datetime(2026, 3, 10, 12, tzinfo=UTC)
 LONG_AGO = TODAY - 60 * DAY
 
@@ -332,7 +331,7 @@ class KillAtLine:
     def __init__(self, line: int, moment_s: float) -> None:
         self._left = line
         self._moment_s = moment_s
-        self._folders = tuple(str(Path(package.__file__).parent) for package in (telemetry, workers))
+        self._folders = tuple(str(CHECKOUT / package) for package in ("telemetry", "workers"))
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> KillAtLine | None:
         if not frame.f_code.co_filename.startswith(self._folders):
@@ -386,7 +385,8 @@ class Watcher:
         self._parts = parts
         self._stays = stays
 
-    def watch(self, stop: int) -> None:
+    def watch(self, stop: int, other_end: int) -> None:
+        os.close(other_end)
         os.set_blocking(stop, False)
         looks = 0
         with open_pool(self._database_url, name="watcher", max_size=1, autocommit=True) as pool:
@@ -444,14 +444,14 @@ def test_killed_at_fifty_points_no_trace_is_half_deleted(
     keep = RetentionSettings(raw_events_days=3, components=("http=1",))
     cleaner = Cleaner(partial(connect, database_url, name="cleaner", autocommit=True), keep, ManualClock(TODAY))
     reader, writer = os.pipe()
-    watching = in_child(lambda: (os.close(writer), watcher.watch(reader)))
+    watching = in_child(partial(watcher.watch, reader, writer))
     os.close(reader)
 
     line, kills, ended = 1, 0, False
     while not ended:
         moment_s = 0.0 if kills % 2 else 0.003 * chosen.random()
         kill = KillAtLine(line, moment_s)
-        child = in_child(lambda kill=kill: clean_until_killed(cleaner, tmp_path, kill))
+        child = in_child(partial(clean_until_killed, cleaner, tmp_path, kill))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert code in {0, -signal.SIGKILL, -signal.SIGALRM}
         ended, kills = code == 0, kills + (code != 0)
