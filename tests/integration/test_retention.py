@@ -115,14 +115,23 @@ def test_days_go_by_age_by_number_and_by_bytes_whichever_is_first() -> None:
     assert going(rows=0, size=0) == [(0, "bytes"), (1, "bytes"), (2, "bytes"), (3, "bytes")]
 
 
+def size_of_database(connection: Connection[Any]) -> int:
+    """In bytes, as its files are on disk."""
+    (size,) = connection.execute("select pg_database_size(current_database())").fetchone() or (0,)
+    return int(size)
+
+
 @pytest.mark.req("S-08")
 def test_a_day_goes_with_its_traces_and_its_place_on_disk(connection: Connection[Any]) -> None:
     make_days(connection, 3)
     old, new = a_trace(3, 2.9), a_trace(1, 0.9)
     store(connection, old, new)
+    oldest, before = list_days(connection)[0], size_of_database(connection)
 
     assert drop_oldest(connection)
 
+    # At once, but for a few pages of what was noted of it.
+    assert before - size_of_database(connection) > oldest.bytes // 2 > 0
     assert everything(connection) == ids(new[1])
     assert name_of(TODAY - 3 * DAY) not in list_partitions(connection)
     assert connection.execute("select count(*) from telemetry_events_kept").fetchone() == (0,)
