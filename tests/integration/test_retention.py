@@ -167,6 +167,30 @@ def test_errors_pins_and_traces_that_go_on_outlive_their_day(connection: Connect
 
 
 @pytest.mark.req("S-08")
+@pytest.mark.parametrize("steps", [0, 3, 1000], ids=["no chains", "some chains", "chains of half"])
+def test_traces_are_whole_however_far_chains_are_built(connection: Connection[Any], steps: int) -> None:
+    """Random traces that arrive in random order, some of them late for days that were chained already."""
+    make_days(connection, 6)
+    chosen = random.Random(steps)
+    traces = [a_trace(*sorted((5.4 * chosen.random() for _ in range(4)), reverse=True)) for _ in range(60)]
+    pieces: list[Trace] = [(key, [event]) for key, made in traces for event in made]
+    chosen.shuffle(pieces)
+    store(connection, *pieces[:120])
+    for _ in range(steps):
+        if build_chains(connection, patience=timedelta(0), slice_events=10).is_done:
+            break
+    store(connection, *pieces[120:])
+
+    for _ in range(4):
+        first = list_days(connection)[0]
+        assert drop_oldest(connection)
+        stored = everything(connection)
+        for _, made in traces:
+            goes_on = any(event.occurred_at_us >= to_unix_us(first.ends) for event in made)
+            assert len(ids(made) & stored) == (4 if goes_on else 0)
+
+
+@pytest.mark.req("S-08")
 def test_no_trace_is_kept_whole_for_longer_than_a_week(connection: Connection[Any]) -> None:
     make_days(connection, 12)
     for_ever = a_trace(*(12 - number for number in range(12)))
