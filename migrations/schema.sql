@@ -758,7 +758,7 @@ create table telemetry_stream (
 -- Each trace in one row, built from its stored events, and again whenever more of them arrive. `status`: of the executions
 -- that no other of the trace has begun; of requests, where there are none. `depth`: levels of executions that began
 -- each other, 0 without any. `errors`: events of level error. A trace of more events than are counted is `truncated`.
--- `user_id` is a keyed hash. Telemetry's own events make no trace.
+-- `user_id` is a keyed hash. Telemetry's own events make no trace. One of which some events are gone is `cut`.
 create table telemetry_correlation_chains (
     correlation_id uuid primary key,
     first_event_id uuid not null,
@@ -779,6 +779,7 @@ create table telemetry_correlation_chains (
     user_id bytea,
     space_id uuid,
     components text[] not null,
+    cut boolean not null default false,
     constraint telemetry_correlation_chains_status_known check (
         status in ('running', 'succeeded', 'failed', 'cancelled')
     ),

@@ -119,7 +119,7 @@ def remove(connection: Connection[Any], mark: Mark, after_day: Callable[[int], N
             connection.execute(SQL["delete_chains"], _bounds(mark, day * DAY_US, (day + 1) * DAY_US))
             removed += gone
             after_day(gone)
-        removed += connection.execute(SQL["delete_kept"], {"source": mark}).rowcount
+        removed += _remove_kept(connection, mark)
     return removed
 
 
@@ -166,6 +166,14 @@ def _remove_hour(connection: Connection[Any], mark: Mark, hour: int) -> int:
         removed = connection.execute(SQL["delete_marked"], _bounds(mark, first_us, end_us)).rowcount
         append_batch(connection, events=0, duplicates=0, minutes=minutes)
     return removed
+
+
+def _remove_kept(connection: Connection[Any], mark: Mark) -> int:
+    with connection.transaction():
+        removed, minutes = connection.execute(SQL["delete_kept"], {"source": mark}).fetchone() or (0, [])
+        if removed:
+            append_batch(connection, events=0, duplicates=0, minutes=minutes)
+    return int(removed)
 
 
 def _marked(connection: Connection[Any], mark: Mark, first_us: int, end_us: int) -> tuple[int, list[int]]:

@@ -95,14 +95,13 @@ def chain_traces(resources: Resources) -> None:
     try:
         with closing(_long_connection(resources, "chains")) as connection:
             result = chains.build_chains(connection)
-            forgotten = chains.forget_chains(connection)
             errors = note_frames(connection, resources.clock)
     except (psycopg.OperationalError, StoreUnavailable) as error:
         log.warning("chains_postponed", reason=type(error).__name__)
     except Exception:
         log.exception("chains_failed")
     else:
-        log.debug("chains_built", written=result.written, batches=result.batches, forgotten=forgotten, errors=errors)
+        log.debug("chains_built", written=result.written, batches=result.batches, errors=errors)
 
 
 def check_up(resources: Resources) -> None:

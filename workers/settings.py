@@ -168,5 +168,8 @@ class ServerSettings:
         "auto", "Form of log lines; auto is console on a terminal.", choices=("auto", "console", "json")
     )
     log_level: str = setting("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))
-    log_max_bytes: int = setting(10_485_760, "Bytes of a log file before it rotates.", minimum=65_536)
+    log_max_bytes: int = setting(
+        10_485_760, "Bytes of a log file before it rotates; it does on every new day, too.", minimum=65_536
+    )
     log_files: int = setting(7, "Rotated log files kept.", minimum=1, maximum=100)
+    log_days: int = setting(7, "Days that a rotated log file is kept, each of one day.", minimum=1, maximum=3650)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,7 +17,7 @@ from api.cli.main import EXPECTED
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
 from api.cli.progress import progress, sized
 from api.cli.stack import home_option, load_home, running_urls
-from api.cli.terminal import Terminal
+from api.cli.terminal import Terminal, clean, plural
 from api.cli.times import span
 
 
@@ -61,18 +62,19 @@ def cleanup(  # noqa: PLR0913 - one per option
     require_current(url)
     connecting = partial(connect, url, name="weir cleanup", autocommit=True, statement_timeout=STATEMENT_TIMEOUT)
     cleaner = Cleaner(connecting, settings.workers.retention, SystemClock())
+    logs = _log_files(home.logs, settings.servers.log_days)
     terminal = Terminal.of_stdout() if form == "table" else None
     if dry_run or not force:
         plan = cleaner.run_once(replace(asked, dry_run=True), patience=None).public()
         if dry_run or not plan["going_rows"] + plan["freed_bytes"]:
-            _tell(plan, terminal, dry_run=dry_run)
+            _tell({**plan, **logs}, terminal, dry_run=dry_run)
             return
         if terminal is not None:
-            show(plan, terminal, dry_run=True)
+            show({**plan, **logs}, terminal, dry_run=True)
         _confirm()
     with progress("cleaning") as bar:
         done = cleaner.run_once(asked, patience=None, say=bar.note).public()
-    _tell(done, terminal, dry_run=False)
+    _tell({**done, **logs}, terminal, dry_run=False)
     if not done["done"]:
         raise click.exceptions.Exit(EXPECTED)
 
@@ -86,8 +88,18 @@ def show(found: Item, terminal: Terminal, *, dry_run: bool) -> None:
     verb = "would go" if dry_run else "went"
     terminal.say()
     terminal.say(f"{found['going_rows']} rows {verb}; whole days of events: {sized(found['freed_bytes'])} of disk.")
+    files = found["log_files"]
+    of_logs = f"{plural(files['files'], 'log file')} in {clean(files['folder'])}: {sized(files['bytes'])}"
+    terminal.say(f"{of_logs}; `weir up` deletes those that are older than {plural(files['days'], 'day')}.", "dim")
     if found["held_days"]:
         terminal.say(f"In use all the time, and still there: {', '.join(found['held_days'])}. Try again.", "failed")
+
+
+def _log_files(folder: Path, days: int) -> dict[str, Any]:
+    from workers.stack.log_file import measure
+
+    found = measure(folder)
+    return {"log_files": {"folder": str(folder), "files": found.files, "bytes": found.bytes, "days": days}}
 
 
 def _age(text: str, now: datetime) -> timedelta:

@@ -88,7 +88,7 @@ def _chains(terminal: Terminal) -> View:
         (
             "correlation_id", "status", "command_slug", "root_execution_id", "request_source", "user_id", "space_id",
             "depth", "events", "executions", "steps", "errors", "components", "started_at", "ended_at", "duration_ms",
-            "truncated",
+            "truncated", "cut",
         ),
         "No trace is chained yet: one is there within a minute of its first event.",
     )  # fmt: skip

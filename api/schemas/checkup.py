@@ -209,6 +209,9 @@ class ChainShape(Shape):
     ended_at = fields.AwareDateTime(required=True, format="iso")
     duration_ms = fields.Float(required=True)
     truncated = fields.Boolean(required=True, metadata=said("Whether it has more events than are counted."))
+    cut = fields.Boolean(
+        required=True, metadata=said("Whether some of its events are gone; it says what it was with them.")
+    )
 
 
 HealthCheckPage = page_of(HealthCheckShape, "HealthCheckPage")

@@ -60,6 +60,7 @@ RETAINED: Final = (
             "event_id",
             "occurred_at",
             stays="exists (select from telemetry_pins as p where p.correlation_id = t.correlation_id)",
+            are_events=True,
         ),
         lambda keep, horizon: Limit(
             min(horizon.after(keep.errors_days), horizon.events), max_bytes=keep.events_max_bytes // 8
