@@ -252,6 +252,17 @@ def position(connection: Connection[Any]) -> int:
     return int(found[0]) if found else 0
 
 
+def end_position(connection: Connection[Any]) -> int:
+    """Where `position` will be, or beyond, once all that stores something now has ended.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with store_errors():
+        found = connection.execute(SQL["end_position"]).fetchone()
+    return int(found[0]) if found else 0
+
+
 def event_json(event: StoredEvent) -> dict[str, Any]:
     """The one JSON shape of an event, for REST and CLI. Durations are milliseconds; hashes are hexadecimal."""
     return {

@@ -5,30 +5,28 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
+from api.cli.event_filters import NAMES, event_filters, explain_filter, instants_of
 from api.cli.event_following import Printer, follow
 from api.cli.event_views import chosen_columns, only_columns, view_of
-from api.cli.faults import render
 from api.cli.history_views import HISTORIES, history_view
-from api.cli.instants import instant_of
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
-from api.cli.output import Item, View, list_format, print_json, show_page
+from api.cli.output import View, list_format, print_json, show_page
 from api.cli.stat_lines import STATS, stat_lines
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
 from api.client import ApiRefused
-from dsl.errors import Fault
 
 _PATH = "/api/telemetry/events"
 
 #: Kinds of records. Metrics are not kept yet.
 _TYPES = ("events", "stats", "metrics", *HISTORIES)
 
-_USAGE = 2
 _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -69,19 +67,7 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
 
 @click.command("query", short_help="Find events, follow them, count them.")
 @click.option("--type", "kind", type=click.Choice(_TYPES), default="events", show_default=True, help="Of what.")
-@click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s -type:transform'.")
-@click.option("--component", help="Only of this component: command, dsl, fragment, http, ...")
-@click.option("--event-type", help="Only of this type; a prefix such as `dsl.step` will do.")
-@click.option("--level", help="Only at this level.")
-@click.option("--correlation-id", help="Only of this trace.")
-@click.option("--execution-id", help="Only of this execution.")
-@click.option("--command", help="Only of this command.")
-@click.option("--user", help="Only of this user (the plain name; what is stored is its hash).")
-@click.option("--space", help="Only of this space.")
-@click.option("--outcome", help="Only with this outcome.")
-@click.option("--time-range", "--last", "time_range", help="As far back as this: 15m, 1h, 7d.")
-@click.option("--start", help="From this time: `3d` or `90m` ago, or RFC 3339.")
-@click.option("--end", help="Before this time: `now`, `90m` ago, or RFC 3339.")
+@event_filters
 @click.option("--limit", type=click.IntRange(1, 10_000), help="How many; 100 unless set otherwise.")
 @click.option("--cursor", help="`next_cursor` of the page before.")
 @click.option("--columns", metavar="NAMES", help="Fields to show, with commas: occurred_at,event_type,duration_ms.")
@@ -89,15 +75,30 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
 @click.option(
     "--fail-if", "fails", callback=count_limit, metavar="CONDITION", help="Exit with 1 if so many match: 'count>0'."
 )
+@click.option(
+    "--export",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all that match to this file instead, as `weir telemetry export` does: .jsonl, .json or .csv, also .gz.",
+)
 @list_format
-def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **given: Any) -> int:  # noqa: ANN401 - options
+def query(
+    kind: str,
+    form: str,
+    is_followed: bool,
+    fails: CountLimit | None,
+    target: Path | None,
+    **given: Any,  # noqa: ANN401 - likewise
+) -> int:
     """Find stored events, newest first.
 
     All options together say which. `--filter` takes a text in the language of docs/reference/filters.md.
     """
     columns = chosen_columns(given.pop("columns"))
-    for name in ("start", "end"):
-        given[name] = given[name] and instant_of(given[name], f"--{name}")
+    if target is not None:
+        others = {"--type": kind != "events", "--follow": is_followed, "--fail-if": fails, "--columns": columns}
+        return _export(target, form, given, others)
+    given = instants_of(given)
     if is_followed:
         others = {"--type": kind != "events", "--fail-if": fails, "--cursor": given["cursor"], "--end": given["end"]}
         _refuse_together("--follow", others)
@@ -112,7 +113,15 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
     except ApiRefused as refused:
         if refused.problem.get("code") != "filter.invalid":
             raise
-        return _explain(refused.problem, given["filter"])
+        return explain_filter(refused.problem, given["filter"])
+
+
+def _export(target: Path, form: str, typed: Mapping[str, Any], others: Mapping[str, object]) -> int:
+    from api.cli.export import HowToWrite, export_events, form_of
+
+    _refuse_together("--export", {**others, **{f"--{name}": typed[name] for name in ("limit", "cursor")}})
+    how = HowToWrite(form_of(target, None if form == "table" else form), is_compressed=target.suffix == ".gz")
+    return export_events(target, how, {name: typed[name] for name in NAMES})
 
 
 def _events(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
@@ -172,15 +181,6 @@ def _verdict(fails: CountLimit | None, count: int | None) -> int:
         return 0
     Terminal.of_stderr().say(f"weir: {count} match: count{fails.comparison}{fails.number}")
     return EXPECTED
-
-
-def _explain(problem: Item, text: str) -> int:
-    """Show where the filter is wrong."""
-    for told in problem["errors"]:
-        fault = Fault(**{name: told.get(name) for name in Fault.__dataclass_fields__})
-        for line in render(fault, "--filter", text.split("\n")):
-            Terminal.of_stderr().say(line)
-    return _USAGE
 
 
 def _refuse_together(option: str, others: Mapping[str, object]) -> None:

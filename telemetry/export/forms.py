@@ -65,7 +65,8 @@ def _rows(records: Sequence[Record], _is_first: bool) -> bytes:
 
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    # Lines end as RFC 4180 has it; with a line feed alone, the writer would leave a lone carriage return unquoted.
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue().encode()
 
 

@@ -13,7 +13,7 @@ from telemetry.query import EventFilters
 FormName = Literal["jsonl", "json", "csv"]
 SplitBy = Literal["component", "event_type", "day"]
 #: Records beside events. Metrics are not kept yet.
-Beside = Literal["health", "performance"]
+Beside = Literal["metrics", "health", "performance"]
 
 FORMS: Final[tuple[str, ...]] = get_args(FormName)
 SPLITS: Final[tuple[str, ...]] = get_args(SplitBy)
