@@ -209,6 +209,14 @@ KINDS: tuple[Kind, ...] = (
          " moment after they happen, and kept for a limited time.", "Try again in a second; check the id."),
     Kind("filter.invalid", 422, "Not a filter", "The text of `filter` is not one. `errors` says at which line and"
          " column, what was expected there, and what may be meant.", "See `docs/reference/filters.md`."),
+    Kind("export.not_found", 404, "No such export", "No export has this id, or it has no such file; one whose time is"
+         " over (`WEIR_EXPORT_KEEP`) is gone.", "`GET /api/telemetry/exports` lists those there are."),
+    Kind("export.not_ready", 409, "Export has no such file yet", "The export is not done, has failed, or has several"
+         " files.", "Look at its `state` and its `files`."),
+    Kind("export.too_many", 429, "No more exports", "As many exports are kept as may be, or as many bytes"
+         " (`WEIR_EXPORT_MAX_JOBS`, `WEIR_EXPORT_MAX_BYTES`).", "Delete one, or wait until its time is over."),
+    Kind("export.unwritable", 503, "Exports have no place", "No folder for exports is known, or it cannot be written.",
+         "Set `WEIR_EXPORT_DIR`; free some space."),
     Kind("telemetry.quarantined_not_found", 404, "Not in quarantine", "Nothing in quarantine has this id: it was stored"
          " or dropped, or never was there.", "`weir telemetry quarantine list` shows what is."),
     Kind("telemetry.quarantine_changed", 409, "Quarantine has changed", "By now it would be another number than was"

@@ -79,13 +79,13 @@ class Progress:
 Tell = Callable[[Progress], None]
 
 
-def open_reader(url: str) -> PatientConnection:
-    """A connection for exports, which cannot write.
+def open_reader(url: str, *, statement_timeout: timedelta = STATEMENT_TIMEOUT) -> PatientConnection:
+    """A connection for exports, which cannot write. A page, or the count, takes no longer than the timeout.
 
     Raises:
         StoreUnavailable: Postgres did not answer.
     """
-    connection = connect(url, name="weir export", autocommit=True, statement_timeout=STATEMENT_TIMEOUT)
+    connection = connect(url, name="weir export", autocommit=True, statement_timeout=statement_timeout)
     with store_errors():
         connection.execute("set default_transaction_read_only = on")
         connection.execute("set default_transaction_isolation = 'repeatable read'")
