@@ -1,10 +1,10 @@
 """`python -m benchmarks.export --events 1000000`: exporting many events, beside what Postgres itself takes.
 
 Samples of two weeks are stored in servers of their own by `weir telemetry test`. Then `weir telemetry export` writes
-all of them as JSON lines, JSON lines compressed, and CSV, each in a process of its own, whose highest resident memory is
-held against that of one that exports a hundredth (a component's day); and the same rows go through `COPY ... TO STDOUT`
-in this process. One more export is killed (SIGKILL) when half of its rows are there, and resumed: its checksum is that
-of the one that was not.
+all of them as JSON lines, JSON lines compressed, and CSV, each in a process of its own, whose highest resident memory
+is held against that of one that exports few of them; and the same rows go through `COPY ... TO STDOUT` in this process.
+One more export is killed (SIGKILL) when half of its file is there, and resumed: its checksum is that of the one that
+was not.
 """
 
 from __future__ import annotations
