@@ -219,8 +219,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("export.too_large", 422, "Export is too large", _EXPORT_ONLY + "The next rows would have made its files larger"
          " than they may get. `detail` says how far it came.", "Ask for a shorter time, for compressed files, or for"
          " more `max_bytes`, up to `WEIR_EXPORT_MAX_BYTES_EACH`."),
-    Kind("export.changed", 409, "Events were deleted", _EXPORT_ONLY + "Cleanup deleted events before they were written.",
-         "Ask for it again; what is there now is exported then."),
+    Kind("export.changed", 409, "Events were deleted", _EXPORT_ONLY + "Cleanup deleted events before they were"
+         " written.", "Ask for it again; what is there now is exported then."),
     Kind("export", 500, "Export failed", _EXPORT_ONLY + "The process that wrote it ended again and again.",
          "Look in the log of the maintenance process; ask for less at a time."),
     Kind("export.unwritable", 503, "Exports have no place", "No folder for exports is known, or it cannot be written.",

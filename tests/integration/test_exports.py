@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -364,3 +365,22 @@ def test_progress_counts_to_the_end(stored: Connection[Any], reader: Connection[
     assert [each.rows for each in told] == [2000, 4000, 4500]
     assert {each.total for each in told} == {EVENTS}
     assert told[-1].bytes == (tmp_path / "events.jsonl").stat().st_size
+
+
+@pytest.mark.req("S-07")
+def test_memory_does_not_grow_with_the_number_of_rows(
+    stored: Connection[Any], reader: Connection[Any], tmp_path: Path
+) -> None:
+    fill(stored, Samples(2, frozenset(COMPONENTS), [bytes(16)]), 2 * EVENTS, timedelta(days=3), NOON)
+    request, peaks = request_for(EventFilters(), is_compressed=True), []
+    for number, go_on in enumerate((iter([True, True, False]), iter([True] * 10))):
+        export = export_to(tmp_path / f"{number}.jsonl.gz", request)
+        export.begin(reader, patience=timedelta(minutes=1))
+        tracemalloc.start()
+        export.run(reader, lambda left=go_on: next(left), lambda _: None)  # type: ignore[misc]
+        peaks.append((export.journal.rows, tracemalloc.get_traced_memory()[1]))
+        tracemalloc.stop()
+
+    (few, small), (many, large) = peaks
+    assert (few, many) == (4000, 3 * EVENTS)
+    assert large < 1.2 * small
