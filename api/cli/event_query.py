@@ -79,7 +79,7 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
     "--export",
     "target",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write all that match to this file instead, as `weir telemetry export` does: .jsonl, .json or .csv, also .gz.",
+    help="Write all that match to this file, as `weir telemetry export` does: .jsonl, .json or .csv, also .gz.",
 )
 @list_format
 def query(
