@@ -145,6 +145,7 @@ class Kind:
 
 _LATER = "Wait for `Retry-After` seconds and send the same request again."
 _RUN_ONLY = "Seen in `error` of an execution or step, not as an answer. "
+_EXPORT_ONLY = "Seen in `error` of an export, not as an answer. "
 
 #: In the order of the reference page.
 KINDS: tuple[Kind, ...] = (
@@ -226,6 +227,21 @@ KINDS: tuple[Kind, ...] = (
          " free.", _LATER),
     Kind("filter.invalid", 422, "Not a filter", "The text of `filter` is not one. `errors` says at which line and"
          " column, what was expected there, and what may be meant.", "See `docs/reference/filters.md`."),
+    Kind("export.not_found", 404, "No such export", "No export has this id, or it has no such file; one whose time is"
+         " over (`WEIR_EXPORT_KEEP`) is gone.", "`GET /api/telemetry/exports` lists those there are."),
+    Kind("export.not_ready", 409, "Export has no such file yet", "The export is not done, has failed, or has several"
+         " files.", "Look at its `state` and its `files`."),
+    Kind("export.too_many", 429, "No more exports", "As many exports are kept as may be, or as many bytes"
+         " (`WEIR_EXPORT_MAX_JOBS`, `WEIR_EXPORT_MAX_BYTES`).", "Delete one, or wait until its time is over."),
+    Kind("export.too_large", 422, "Export is too large", _EXPORT_ONLY + "The next rows would have made its files larger"
+         " than they may get. `detail` says how far it came.", "Ask for a shorter time, for compressed files, or for"
+         " more `max_bytes`, up to `WEIR_EXPORT_MAX_BYTES_EACH`."),
+    Kind("export.changed", 409, "Events were deleted", _EXPORT_ONLY + "Cleanup deleted events before they were"
+         " written.", "Ask for it again; what is there now is exported then."),
+    Kind("export", 500, "Export failed", _EXPORT_ONLY + "The process that wrote it ended again and again.",
+         "Look in the log of the maintenance process; ask for less at a time."),
+    Kind("export.unwritable", 503, "Exports have no place", "No folder for exports is known, or it cannot be written.",
+         "Set `WEIR_EXPORT_DIR`; free some space."),
     Kind("telemetry.quarantined_not_found", 404, "Not in quarantine", "Nothing in quarantine has this id: it was stored"
          " or dropped, or never was there.", "`weir telemetry quarantine list` shows what is."),
     Kind("telemetry.quarantine_changed", 409, "Quarantine has changed", "By now it would be another number than was"

@@ -215,10 +215,43 @@ def each_event(
             )
 
 
-def count(connection: Connection[Any], filters: EventFilters) -> int:
-    """How many events match all of `filters`. Raises as `events`."""
+def stored_before(
+    connection: Connection[Any], filters: EventFilters, before: int, limit: int, after: UUID | None = None
+) -> list[StoredEvent]:
+    """Events that match all of `filters` and were stored before a `position`, in the order of their ids.
+
+    Which these are does not change any more, whatever is stored later, and under whichever id: only deleting takes
+    some of them.
+
+    Args:
+        connection: To a migrated database.
+        filters: What to look for.
+        before: A `position`.
+        limit: At most so many.
+        after: The last id of the page before.
+
+    Raises:
+        StoreTooSlow: It took longer than a statement may.
+        StoreUnavailable: Postgres did not answer.
+    """
     with store_errors():
         wanted = _conditions(connection, filters, None)
+        _restrict_to_stored_before(wanted, before)
+        if after is not None:
+            wanted.add(sql.SQL("event_id > %(after)s"), after=after)
+        order = sql.SQL("order by event_id limit %(limit)s")
+        return _select(connection, wanted.where(), order, {**wanted.values, "limit": limit})
+
+
+def count(connection: Connection[Any], filters: EventFilters, before: int | None = None) -> int:
+    """How many events match all of `filters`, of those stored before a `position` if one is given.
+
+    Raises as `events`.
+    """
+    with store_errors():
+        wanted = _conditions(connection, filters, None)
+        if before is not None:
+            _restrict_to_stored_before(wanted, before)
         counts = [
             connection.execute(sql.SQL(SQL[name]) + wanted.where(), wanted.values).fetchone()
             for name in ("count_events", "count_kept")
@@ -237,6 +270,17 @@ def position(connection: Connection[Any]) -> int:
     """
     with store_errors():
         found = connection.execute(SQL["position"]).fetchone()
+    return int(found[0]) if found else 0
+
+
+def end_position(connection: Connection[Any]) -> int:
+    """Where `position` will be, or beyond, once all that stores something now has ended.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with store_errors():
+        found = connection.execute(SQL["end_position"]).fetchone()
     return int(found[0]) if found else 0
 
 
@@ -324,6 +368,11 @@ def _restrict_to_stored_after(connection: Connection[Any], wanted: Conditions, s
     wanted.add(sql.SQL("({})").format(sql.SQL(" or ").join(spans)))
     wanted.add(sql.SQL("age(xmin) <= age(%(stored_after)s::text::xid8::xid)"), stored_after=str(stored_after))
     return True
+
+
+def _restrict_to_stored_before(wanted: Conditions, before: int) -> None:
+    """Only events of transactions that had ended then: an id below it is none that anybody still writes under."""
+    wanted.add(sql.SQL("age(xmin) > age(%(stored_before)s::text::xid8::xid)"), stored_before=str(before))
 
 
 def stored(where: sql.Composable, order: sql.Composable) -> sql.Composed:

@@ -11,14 +11,15 @@ from workers.broker import MAINTENANCE_QUEUE, BellBroker, queue_of
 from workers.hints import RUN_LANE, lane_hint
 from workers.runner import Runner
 
-#: Names of the actors that do one round: maintenance, giving back lost events, building chains, the check-up, and
-#: deleting what is too old.
+#: Names of the actors that do one round: maintenance, giving back lost events, building chains, the check-up,
+#: deleting what is too old, and writing exports.
 MAINTAIN = "maintain"
 RECONCILE = "reconcile"
 BUILD_CHAINS = "build_chains"
 CHECK_UP = "check_up"
 CLEAN = "clean"
-ROUNDS = (MAINTAIN, RECONCILE, BUILD_CHAINS, CHECK_UP, CLEAN)
+WRITE_EXPORTS = "write_exports"
+ROUNDS = (MAINTAIN, RECONCILE, BUILD_CHAINS, CHECK_UP, CLEAN, WRITE_EXPORTS)
 
 
 def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:

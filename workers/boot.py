@@ -30,6 +30,7 @@ from workers.actors import (
     CLEAN,
     MAINTAIN,
     RECONCILE,
+    WRITE_EXPORTS,
     declare_lane,
     declare_maintenance,
 )
@@ -55,6 +56,7 @@ from workers.rounds import (
     ask_for_chains,
     ask_for_checkup,
     ask_for_cleaning,
+    ask_for_exports,
     ask_for_reconciliation,
     chain_traces,
     check_up,
@@ -63,6 +65,7 @@ from workers.rounds import (
     make_cleaner,
     make_reconciler,
     reconcile,
+    write_exports,
 )
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
@@ -234,6 +237,7 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
             BUILD_CHAINS: partial(chain_traces, resources),
             CHECK_UP: partial(check_up, resources),
             CLEAN: partial(clean, make_cleaner(resources)),
+            WRITE_EXPORTS: partial(write_exports, resources),
         }
         declare_maintenance(resources.broker, rounds)
         with telling(snapshots_of(resources, "maintenance")):
@@ -314,6 +318,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("reconcile", GAPS_INTERVAL, partial(ask_for_reconciliation, resources)),
             Periodic("chains", GAPS_INTERVAL, partial(ask_for_chains, resources)),
             Periodic("checkup", GAPS_INTERVAL, partial(ask_for_checkup, resources)),
+            Periodic("exports", GAPS_INTERVAL, partial(ask_for_exports, resources)),
             Periodic("cleanup", workers.maintenance_interval, partial(ask_for_cleaning, resources)),
         ]
         scheduler = Scheduler(Leadership(database_url), work, resources.clock)

@@ -52,6 +52,34 @@ class CheckupSettings:
 
 
 @dataclass(frozen=True)
+class ExportSettings:
+    """Exports that are written in the background, for whoever asks over REST."""
+
+    section: ClassVar[str] = "export"
+
+    dir: Path | None = setting(
+        None,
+        "Folder of their files; by default `exports` in the home. The API and the maintenance process have to see the"
+        " same one.",
+    )
+    keep: timedelta = setting(
+        timedelta(hours=24), "How long files are kept once an export has ended.", minimum=timedelta(seconds=1)
+    )
+    max_bytes: int = setting(1_000_000_000, "Bytes that all of them may have together.", minimum=1_000_000)
+    max_bytes_each: int = setting(
+        100_000_000, "Bytes that the files of one may have together; who asks may ask for less.", minimum=1000
+    )
+    max_jobs: int = setting(
+        50, "Exports that are kept at a time, those that wait among them.", minimum=1, maximum=10_000
+    )
+    lease: timedelta = setting(
+        timedelta(seconds=30),
+        "How long after its process was last heard of another may go on with an export; more than a page takes.",
+        minimum=timedelta(milliseconds=100),
+    )
+
+
+@dataclass(frozen=True)
 class WorkerSettings:
     """How executions are run, and by how many."""
 
@@ -60,6 +88,7 @@ class WorkerSettings:
     dsl: DslSettings = field(default_factory=DslSettings)
     checkup: CheckupSettings = field(default_factory=CheckupSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    exports: ExportSettings = field(default_factory=ExportSettings)
 
     threads: int = setting(4, "Executions one worker process runs at a time.", minimum=1, maximum=256)
     lane: str = setting("default", "Lane the worker takes executions from.")

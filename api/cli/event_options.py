@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -12,6 +13,7 @@ from api.cli.completion import components, event_types, slugs
 from api.cli.faults import render
 from api.cli.instants import instant_of
 from api.cli.options import F, together
+from api.cli.output import Item
 from api.cli.terminal import Terminal
 from api.client import ApiRefused
 from dsl.errors import Fault
@@ -20,6 +22,7 @@ from dsl.errors import Fault
 _ALL = "999999999d"
 
 _USAGE = 2
+_TYPED = "weir.typed_times"
 
 
 def of_findings() -> Sequence[str]:
@@ -138,6 +141,7 @@ def instant(context: click.Context, option: click.Parameter, text: str | None) -
     if option.name == "start":
         _require_alone(context, "time_range")
     found = instant_of(text, option.opts[0])
+    context.meta.setdefault(_TYPED, {})[option.name] = text
     ends = {"start": context.params.get("start"), "end": context.params.get("end"), option.name: found}
     if ends["start"] and ends["end"] and datetime.fromisoformat(ends["start"]) >= datetime.fromisoformat(ends["end"]):
         raise click.UsageError("--start is not before --end")
@@ -220,11 +224,21 @@ def explained(text: str | None) -> Iterator[None]:
     except ApiRefused as refused:
         if refused.problem.get("code") != "filter.invalid" or text is None:
             raise
-        for told in refused.problem["errors"]:
-            fault = Fault(**{name: told.get(name) for name in Fault.__dataclass_fields__})
-            for line in render(fault, "--filter", text.split("\n")):
-                Terminal.of_stderr().say(line)
-        raise click.exceptions.Exit(_USAGE) from refused
+        raise click.exceptions.Exit(explain_filter(refused.problem, text)) from refused
+
+
+def explain_filter(problem: Item, text: str) -> int:
+    """Show where the filter is wrong; the exit code."""
+    for told in problem["errors"]:
+        fault = Fault(**{name: told.get(name) for name in Fault.__dataclass_fields__})
+        for line in render(fault, "--filter", text.split("\n")):
+            Terminal.of_stderr().say(line)
+    return _USAGE
+
+
+def as_typed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with times as they were typed: what asks for the same again is the same."""
+    return {**given, **click.get_current_context().meta.get(_TYPED, {})}
 
 
 def _require_alone(context: click.Context, other: str) -> None:

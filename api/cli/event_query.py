@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -81,14 +82,30 @@ def _more_components() -> Sequence[str]:
 @click.option(
     "--fail-if", "fails", callback=count_limit, metavar="CONDITION", help="Exit with 1 if so many match: 'count>0'."
 )
+@click.option(
+    "--export",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all that match to this file, as `weir telemetry export` does: .jsonl, .json or .csv, also .gz.",
+)
 @list_format
 @paged
-def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **given: Any) -> int:  # noqa: ANN401 - options
+def query(
+    kind: str,
+    form: str,
+    is_followed: bool,
+    fails: CountLimit | None,
+    target: Path | None,
+    **given: Any,  # noqa: ANN401 - likewise
+) -> int:
     """Find stored events, newest first.
 
     All options together say which. `--filter` takes a text in the language of docs/reference/filters.md.
     """
     columns = chosen_columns(given.pop("columns"))
+    if target is not None:
+        others = {"--type": kind != "events", "--follow": is_followed, "--fail-if": fails, "--columns": columns}
+        return _export(target, form, given, others)
     if is_followed:
         others = {"--type": kind != "events", "--fail-if": fails, "--cursor": given["cursor"], "--end": given["end"]}
         _refuse_together("--follow", others)
@@ -100,6 +117,14 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
         if kind in HISTORIES:
             return _history(kind, form, fails, given, columns)
         return _follow(form, given, columns) if is_followed else _events(form, fails, given, columns)
+
+
+def _export(target: Path, form: str, typed: Mapping[str, Any], others: Mapping[str, object]) -> int:
+    from api.cli.export import HowToWrite, export_events, form_of
+
+    _refuse_together("--export", {**others, **{f"--{name}": typed[name] for name in ("limit", "cursor")}})
+    how = HowToWrite(form_of(target, None if form == "table" else form), is_compressed=target.suffix == ".gz")
+    return export_events(target, how, {name: value for name, value in typed.items() if name not in ("limit", "cursor")})
 
 
 def _events(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:

@@ -11,6 +11,7 @@ from api.cli.checkup import health
 from api.cli.cleanup import cleanup
 from api.cli.error_groups import errors
 from api.cli.event_query import query
+from api.cli.export import export
 from api.cli.log_import import import_log
 from api.cli.output import Item, print_json
 from api.cli.overview import overview
@@ -53,6 +54,7 @@ telemetry.add_command(pin)
 telemetry.add_command(query)
 telemetry.add_command(errors)
 telemetry.add_command(query, "events")
+telemetry.add_command(export)
 
 
 @telemetry.command("trace", short_help="Show all that belongs to an id: where the time went.")
