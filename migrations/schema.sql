@@ -631,6 +631,7 @@ create table telemetry_events (
 create index telemetry_events_correlation on telemetry_events (correlation_id);
 create index telemetry_events_slug on telemetry_events (command_slug);
 create index telemetry_events_errors on telemetry_events (error_fingerprint) where error_fingerprint is not null;
+create index telemetry_events_failed on telemetry_events (event_id) where level = 'error' and error_fingerprint is null;
 
 -- Every producer of events, by epoch (one for each recorder and each fork): which numbers it has given, which have
 -- arrived, what it dropped by type. `seen` counts every event that arrived, stored, repeated or quarantined. `healed_*` is
