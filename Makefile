@@ -8,7 +8,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 #: Everything that is type-checked.
 TYPED := api workers dsl telemetry migrations tests benchmarks docs
 
-#: More arguments for `make test`, as in: make test ARGS='-k sink -x'
+#: More arguments for `make test` and `make bench-query`, as in: make test ARGS='-k sink -x'
 ARGS ?=
 
 # uv does not byte-compile by itself; without it every start of every process compiles all it imports.
@@ -86,7 +86,7 @@ bench: $(STAMP)  ## measure; prints a table and writes benchmarks/results.json
 EVENTS ?= 10000000
 DAYS ?= 14
 bench-query: $(STAMP)  ## how long answers take over ten million events of two weeks; EVENTS=1000000 DAYS=14
-	@$(BIN)/python -m benchmarks.query --events $(EVENTS) --days $(DAYS)
+	@$(BIN)/python -m benchmarks.query --events $(EVENTS) --days $(DAYS) $(ARGS)
 
 bench-peers: $(STAMP)  ## measure beside DBOS, Celery and OpenTelemetry, installed apart in .venv-peers; two to five minutes
 	@$(BIN)/python -m benchmarks.peers

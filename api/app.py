@@ -26,9 +26,12 @@ from api.resources import (
     error_groups,
     execution_actions,
     execution_events,
+    exports,
     fragments,
     health,
     metrics,
+    overview,
+    performance,
     quarantine,
     queues,
     schedules,
@@ -69,7 +72,10 @@ _BLUEPRINTS = tuple(
             traces,
             telemetry_stats,
             error_groups,
+            overview,
+            performance,
             quarantine,
+            exports,
             completeness,
             checkup,
             metrics,
@@ -106,7 +112,9 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     stack.callback(progress.close)
     waiters, streams = Semaphore(settings.api.threads // 2), Streams(settings.api.streams)
     answers = QueryCache(settings.telemetry.query_cache_bytes, settings.telemetry.query_cache_ttl, resources.clock)
-    context.give(app, context.Context(settings, resources, waiters, streams, progress, admission, answers))
+    # The other half of the connections, and of the threads, is for whoever works.
+    readers = Semaphore(min(settings.servers.database_pool, settings.api.threads) // 2)
+    context.give(app, context.Context(settings, resources, waiters, streams, progress, admission, answers, readers))
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app, settings.api.allowed_hosts)
     parsing.install(app)

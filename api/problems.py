@@ -10,6 +10,7 @@ WeirError
    |- IdMalformed              an address has something else where an id belongs
    |- Stale                    the thing is no longer what the caller says it is
    |- TooManyStreams           as many are open as may be
+|- TooManyQuestions       as many are read the answers to as may be
 `- NotReady(checks)         something this process needs is away
 
 `docs/reference/problems.md` is `reference()`; a test keeps them together.
@@ -96,6 +97,13 @@ class TooManyStreams(WeirError):
     retryable = True
 
 
+class TooManyQuestions(WeirError):
+    """As many questions to telemetry are being answered as this process takes at a time."""
+
+    code = "telemetry.busy"
+    retryable = True
+
+
 class NotReady(WeirError):
     """Something this process needs is away or out of date.
 
@@ -137,6 +145,7 @@ class Kind:
 
 _LATER = "Wait for `Retry-After` seconds and send the same request again."
 _RUN_ONLY = "Seen in `error` of an execution or step, not as an answer. "
+_EXPORT_ONLY = "Seen in `error` of an export, not as an answer. "
 
 #: In the order of the reference page.
 KINDS: tuple[Kind, ...] = (
@@ -150,6 +159,12 @@ KINDS: tuple[Kind, ...] = (
          " operation takes: nearly everywhere `application/json`.", "Send the header; curl does with `--json`."),
     Kind("request.too_large", 413, "Body is too large", "The body has more bytes than `WEIR_API_MAX_BODY_BYTES`.",
          "Send less at a time, or raise the setting."),
+    Kind("request.address_too_long", 414, "Address is too long", "Method, path and parameters together have more than"
+         " 8,190 bytes, as they are sent: of what is percent-encoded, each byte takes three.",
+         "Ask for less in one request; a filter of 2,000 ASCII characters always has room."),
+    Kind("request.headers_too_large", 431, "Headers are too large", "A header, or all of them, have more bytes than are"
+         " read, or there are more than a hundred.", "Send fewer; a cookie that belongs to another program of the same"
+         " host may be among them."),
     Kind("request.invalid", 422, "Request is not valid", "A field or query parameter is unknown, missing or has a value"
          " it may not have. `errors` names every one of them.", "Correct what `errors` names."),
     Kind("request.id_malformed", 404, "Not an id", "The address holds something else where an id belongs.",
@@ -207,8 +222,26 @@ KINDS: tuple[Kind, ...] = (
          "Correct what `detail` names."),
     Kind("telemetry.trace_not_found", 404, "No such trace", "No stored event carries this id. Events are stored a"
          " moment after they happen, and kept for a limited time.", "Try again in a second; check the id."),
+    Kind("telemetry.busy", 503, "Too many questions", "The process answers as many questions to telemetry as it has"
+         " connections for: half of `WEIR_DATABASE_POOL`, so that work goes on meanwhile. For a second none became"
+         " free.", _LATER),
     Kind("filter.invalid", 422, "Not a filter", "The text of `filter` is not one. `errors` says at which line and"
          " column, what was expected there, and what may be meant.", "See `docs/reference/filters.md`."),
+    Kind("export.not_found", 404, "No such export", "No export has this id, or it has no such file; one whose time is"
+         " over (`WEIR_EXPORT_KEEP`) is gone.", "`GET /api/telemetry/exports` lists those there are."),
+    Kind("export.not_ready", 409, "Export has no such file yet", "The export is not done, has failed, or has several"
+         " files.", "Look at its `state` and its `files`."),
+    Kind("export.too_many", 429, "No more exports", "As many exports are kept as may be, or as many bytes"
+         " (`WEIR_EXPORT_MAX_JOBS`, `WEIR_EXPORT_MAX_BYTES`).", "Delete one, or wait until its time is over."),
+    Kind("export.too_large", 422, "Export is too large", _EXPORT_ONLY + "The next rows would have made its files larger"
+         " than they may get. `detail` says how far it came.", "Ask for a shorter time, for compressed files, or for"
+         " more `max_bytes`, up to `WEIR_EXPORT_MAX_BYTES_EACH`."),
+    Kind("export.changed", 409, "Events were deleted", _EXPORT_ONLY + "Cleanup deleted events before they were"
+         " written.", "Ask for it again; what is there now is exported then."),
+    Kind("export", 500, "Export failed", _EXPORT_ONLY + "The process that wrote it ended again and again.",
+         "Look in the log of the maintenance process; ask for less at a time."),
+    Kind("export.unwritable", 503, "Exports have no place", "No folder for exports is known, or it cannot be written.",
+         "Set `WEIR_EXPORT_DIR`; free some space."),
     Kind("telemetry.quarantined_not_found", 404, "Not in quarantine", "Nothing in quarantine has this id: it was stored"
          " or dropped, or never was there.", "`weir telemetry quarantine list` shows what is."),
     Kind("telemetry.quarantine_changed", 409, "Quarantine has changed", "By now it would be another number than was"
@@ -273,12 +306,20 @@ _BY_STATUS = {
     HTTPStatus.NOT_FOUND: "route.not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method.not_allowed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request.too_large",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "request.address_too_long",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "request.media_type",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "request.headers_too_large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "request.invalid",
 }
 
 #: Of these the HTTP layer has nothing to say but a sentence of its own, which knows neither our addresses nor limits.
-_SAID_BY_KIND = ("route.not_found", "method.not_allowed", "request.too_large")
+_SAID_BY_KIND = (
+    "route.not_found",
+    "method.not_allowed",
+    "request.too_large",
+    "request.address_too_long",
+    "request.headers_too_large",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +443,8 @@ def reference() -> str:
         "`expected`, `nearest` |",
         "",
         f"Answers with status 429 or 503, and `concurrency.full`, carry `Retry-After: {RETRY_AFTER_S}`.",
-        "Every answer carries `X-Correlation-ID`.",
+        "Every answer carries `X-Correlation-ID`, except those to requests whose headers were not read to their end",
+        "(414, 431).",
         "",
     ]
     for kind in KINDS:

@@ -16,7 +16,7 @@ from dsl.declarations import TableSettings, declare
 from dsl.settings import DslSettings
 from telemetry.errors import SettingsInvalid
 from telemetry.settings import RetentionSettings, SettingsReader, TelemetrySettings, setting
-from workers.settings import CheckupSettings, ServerSettings, WorkerSettings
+from workers.settings import CheckupSettings, ExportSettings, ServerSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,12 +78,16 @@ class ApiSettings:
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """How the command line finds the API; top level, because people type them."""
+    """How the command line finds the API, and shows what it says; top level, because people type them."""
 
     section: ClassVar[str] = ""
 
     url: str | None = setting(None, "Base URL of the API the command line talks to; by default the local stack's.")
     api_key: str | None = setting(None, "Key sent with every request (takes effect with access control).", secret=True)
+    # Read where it is used, too: nothing else of the settings is needed there, and all of them cost time.
+    pager: str | None = setting(
+        None, "Shows long lists page by page; by default that of `PAGER`, else `less`; `cat` is none."
+    )
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ SECTIONS: tuple[type[Any], ...] = (
     DslSettings,
     TelemetrySettings,
     RetentionSettings,
+    ExportSettings,
 )
 
 
@@ -138,6 +143,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
             dsl=dsl,
             checkup=reader.read(CheckupSettings),
             retention=reader.read(RetentionSettings),
+            exports=reader.read(ExportSettings),
         ),
     )
     reader.finish()
@@ -208,6 +214,7 @@ def _relations(settings: Settings) -> list[str]:
         f"WEIR_CHECKUP_{one} is more than WEIR_CHECKUP_{other}" for (one, other), is_wrong in pairs.items() if is_wrong
     )
     faults.extend(_retention_faults(settings.workers.retention))
+    faults.extend(_export_faults(settings.workers.exports))
     if settings.workers.heartbeat * 2 > settings.workers.lease:
         faults.append("WEIR_WORKER_HEARTBEAT is more than half of WEIR_WORKER_LEASE: one late beat loses it")
     if settings.workers.threads + 2 > settings.servers.database_pool:
@@ -226,3 +233,8 @@ def _retention_faults(retention: RetentionSettings) -> list[str]:
     if retention.failed_executions_days < retention.executions_days:
         faults.append("WEIR_RETENTION_FAILED_EXECUTIONS_DAYS is fewer than WEIR_RETENTION_EXECUTIONS_DAYS")
     return faults
+
+
+def _export_faults(exports: ExportSettings) -> list[str]:
+    is_wrong = exports.max_bytes_each > exports.max_bytes
+    return ["WEIR_EXPORT_MAX_BYTES_EACH is more than WEIR_EXPORT_MAX_BYTES"] * is_wrong

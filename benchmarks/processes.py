@@ -35,12 +35,22 @@ def rss_bytes(pid: int) -> int:
 
 
 def peak_rss_bytes(pid: int) -> int:
-    """The most memory that a process held so far, since it runs its program; 0 once it ended."""
+    """The most memory that a process held so far, since it runs its program or `forget_peak`; 0 once it ended."""
     try:
         lines = (_PROC / str(pid) / "status").read_text(encoding="ascii", errors="replace").splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def private_bytes(pid: int) -> int:
+    """Memory of one process that it shares with no other, and has written to."""
+    return _rollup(pid, "Private_Dirty")
+
+
+def forget_peak(pid: int) -> None:
+    """Have the kernel count anew how much memory the process holds at the most (proc_pid_clear_refs(5))."""
+    (_PROC / str(pid) / "clear_refs").write_text("5", encoding="ascii")
 
 
 def cpu_seconds(root: int) -> float:

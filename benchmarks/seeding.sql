@@ -44,7 +44,8 @@ with numbers as (
         end as state,
         is_open and i <= %(count)s - 8 and kind = 3 and i > %(count)s - %(open)s + 1 as is_child,
         not is_open and i %% 20 = 1 and i > 1 as is_follower,
-        not is_open and i %% 50 = 2 as is_scheduled
+        not is_open and i %% 50 = 2 as is_scheduled,
+        not is_open and i %% 100 = 50 as is_slow -- which is known at the end
     from numbers
 ), linked as (
     select rows.*, lag(id) over (order by i) as before_it from rows
@@ -72,9 +73,8 @@ select id, 'seeded.' || i %% 50, decode(md5('seeded'), 'hex'), state, 'default',
     end,
     case when state not in ('queued', 'scheduled') then at end,
     case when state not in ('running', 'queued', 'waiting', 'scheduled') then at + interval '20 milliseconds' end,
-    1500, 20000, 3, 3, i %% 5 / 4, gen_random_uuid(), gen_random_uuid(), i %% 100 = 50,
-    case when i %% 100 = 50 then 'step-1' end, case when i %% 100 = 50 then 'transform' end,
-    case when i %% 100 = 50 then 6000000 end,
+    1500, 20000, 3, 3, i %% 5 / 4, gen_random_uuid(), gen_random_uuid(), is_slow,
+    case when is_slow then 'step-1' end, case when is_slow then 'transform' end, case when is_slow then 6000000 end,
     case when state = 'queued' and i %% 8 = 0 then now() + interval '7 days' end
 from linked;
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from api import problems
 from api.cli import reference as cli
-from docs.generators import errors, events, filters, fixtures, requirements, rest, settings, steps, tables
+from docs.generators import errors, events, examples, filters, fixtures, requirements, rest, settings, steps, tables
 from dsl.schema import command_schema
 from dsl.settings import DslSettings
 from dsl.steps import REGISTRY
@@ -29,7 +29,7 @@ def _command_schema() -> str:
 #: What makes each page, by its path in docs/.
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
-        "reference/cli.md": cli.reference,
+        "reference/cli.md": lambda: cli.reference(examples.section()),
         "reference/command.schema.json": _command_schema,
         "reference/errors.md": errors.page,
         "reference/events.md": events.page,

@@ -631,6 +631,7 @@ create table telemetry_events (
 create index telemetry_events_correlation on telemetry_events (correlation_id);
 create index telemetry_events_slug on telemetry_events (command_slug);
 create index telemetry_events_errors on telemetry_events (error_fingerprint) where error_fingerprint is not null;
+create index telemetry_events_failed on telemetry_events (event_id) where level = 'error' and error_fingerprint is null;
 
 -- Every producer of events, by epoch (one for each recorder and each fork): which numbers it has given, which have
 -- arrived, what it dropped by type. `seen` counts every event that arrived, stored, repeated or quarantined. `healed_*` is
@@ -758,7 +759,7 @@ create table telemetry_stream (
 -- Each trace in one row, built from its stored events, and again whenever more of them arrive. `status`: of the executions
 -- that no other of the trace has begun; of requests, where there are none. `depth`: levels of executions that began
 -- each other, 0 without any. `errors`: events of level error. A trace of more events than are counted is `truncated`.
--- `user_id` is a keyed hash. Telemetry's own events make no trace.
+-- `user_id` is a keyed hash. Telemetry's own events make no trace. One of which some events are gone is `cut`.
 create table telemetry_correlation_chains (
     correlation_id uuid primary key,
     first_event_id uuid not null,
@@ -779,6 +780,7 @@ create table telemetry_correlation_chains (
     user_id bytea,
     space_id uuid,
     components text[] not null,
+    cut boolean not null default false,
     constraint telemetry_correlation_chains_status_known check (
         status in ('running', 'succeeded', 'failed', 'cancelled')
     ),
@@ -863,6 +865,20 @@ create table telemetry_performance_snapshots (
 create unique index telemetry_performance_snapshots_once on telemetry_performance_snapshots (
     window_at, subject, name, host, process_id
 ) nulls not distinct;
+
+-- Where in the code an error arose, once for each fingerprint: modules, functions and lines of Weir and of installed step
+-- types, never messages or values. Taken from the rows of failed steps and executions.
+
+create table telemetry_error_frames (
+    id uuid primary key,
+    fingerprint bytea not null,
+    error_type text not null,
+    frames text[] not null,
+    noted_at timestamptz not null default now(),
+    constraint telemetry_error_frames_once unique (fingerprint),
+    constraint telemetry_error_frames_bounded check (cardinality(frames) <= 50)
+);
+
 -- What is kept of days that were dropped: errors, pinned traces, and the beginning of traces that end in a later day. The
 -- same columns as telemetry_events.
 create table telemetry_events_kept (
@@ -1128,3 +1144,33 @@ create table telemetry_rollup_progress (
 );
 
 insert into telemetry_rollup_progress default values;
+-- Exports that are written in the background, and what became of them. What was asked for may hold what people typed.
+create table export_jobs (
+    id uuid primary key,
+    created_at timestamptz not null default now(),
+    state text not null default 'waiting',
+    request jsonb not null,
+    max_bytes bigint not null,
+    rows bigint not null default 0,
+    total bigint,
+    bytes bigint not null default 0,
+    manifest jsonb,
+    error_code text,
+    error_detail text,
+    finished_at timestamptz,
+    -- How often somebody began to work at it since it last came further.
+    claims integer not null default 0,
+    -- Who works at it, and until when unless he says that he still does.
+    lease uuid,
+    lease_until timestamptz,
+    -- Of the idempotency key, and of what came under it.
+    key_hash bytea,
+    body_hash bytea,
+    constraint export_jobs_state_known check (state in ('waiting', 'running', 'done', 'failed', 'removed')),
+    constraint export_jobs_done_with_manifest check ((state = 'done') <= (manifest is not null)),
+    constraint export_jobs_failed_with_reason check ((state = 'failed') = (error_code is not null)),
+    constraint export_jobs_final_has_end check ((state in ('done', 'failed')) <= (finished_at is not null)),
+    constraint export_jobs_leased_while_running check (lease is null or state in ('running', 'removed'))
+);
+
+create unique index export_jobs_key on export_jobs (key_hash);

@@ -11,8 +11,6 @@ deleted; `Archive` finds it when it is next opened there, cuts off what is not w
 from __future__ import annotations
 
 import gzip
-import hashlib
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from typing import IO, Any, Final, Self
 from psycopg import Connection, sql
 
 from telemetry.errors import ArchiveFailed
+from telemetry.whole_files import create, digest, publish, sync
 
 _PARTIAL: Final = ".part"
 _CHUNK_BYTES: Final = 1 << 20
@@ -66,14 +65,14 @@ class Archive:
             psycopg.Error: The rows could not be read.
         """
         partial = self._partial(name)
-        with _failing(partial), _create(partial) as file:
+        with _failing(partial), create(partial) as file:
             with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as lines, connection.cursor() as cursor:
                 copying = sql.SQL("copy ({}) to stdout").format(rows)
                 with cursor.copy(copying, values) as copy:
                     copy.set_types(["text"])
                     for (row,) in copy.rows():
                         lines.write(row.encode() + b"\n")
-            _sync(file)
+            sync(file)
         with _failing(partial):
             return self._name(partial)
 
@@ -87,9 +86,9 @@ class Archive:
         with _failing(partial):
             file = self._open.get(name)
             if file is None:
-                file = self._open[name] = _create(partial)
+                file = self._open[name] = create(partial)
             file.write(gzip.compress("".join(f"{row}\n" for row in rows).encode(), _LEVEL, mtime=0))
-            _sync(file)
+            sync(file)
 
     def close(self) -> None:
         """End the files that were appended to, and give them their names.
@@ -108,22 +107,18 @@ class Archive:
 
     def _name(self, partial: Path) -> Path:
         """Give a whole file its name, the checksum first: a file without one was never whole."""
-        digest = _digest(partial)
+        found = digest(partial)
         stem = partial.name.removesuffix(f".jsonl.gz{_PARTIAL}")
         number = 1
         while True:
             final = self._folder / (f"{stem}.jsonl.gz" if number == 1 else f"{stem}-{number}.jsonl.gz")
             if not final.exists():
                 break
-            if _digest(final) == digest:
+            if digest(final) == found:
                 partial.unlink()
                 return final
             number += 1
-        with _create(final.with_name(f"{final.name}.sha256")) as file:
-            file.write(f"{digest}  {final.name}\n".encode())
-            _sync(file)
-        partial.rename(final)
-        _sync_folder(self._folder)
+        publish(partial, final, found)
         return final
 
     def _salvage(self, partial: Path) -> None:
@@ -134,31 +129,8 @@ class Archive:
             return
         with partial.open("r+b") as file:
             file.truncate(whole)
-            _sync(file)
+            sync(file)
         self._name(partial)
-
-
-def _create(path: Path) -> IO[bytes]:
-    """A new file, for its owner only: rows of executions hold what people wrote."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _whole_bytes(path: Path) -> int:

@@ -3,7 +3,10 @@
 The batches of the store are followed in the order of the transactions that wrote them, up to the oldest one that still
 runs: what is below that can only be read, nothing can come in any more. A batch says which minutes its events occurred
 in; the events of these minutes are gone through in slices, and every trace that one belongs to is built anew, from all
-its events. Nothing is added to what is there, so doing it twice does no harm.
+its events, those too that outlived their day. Doing it twice does no harm.
+
+Whoever removes events says so in a batch, too. A chain of which all are gone goes; one of which some are goes on to say
+what became of the trace, and that it is `cut`. With days of events chains go by themselves (`telemetry.retention`).
 
 One row says how far that has come. Each step of it is a transaction, which builds the traces of a slice of bounded size
 and moves the place on. Killed anywhere, nothing of the step has happened, and whoever comes next goes on from there. Of
@@ -24,19 +27,17 @@ from psycopg.rows import class_row, dict_row, scalar_row
 
 from telemetry.clock import to_unix_us
 from telemetry.ids import least_id_at
-from telemetry.partitions import first_day, list_partitions
 from telemetry.sql import queries
 
 SQL = queries(__file__)
 
 Status = Literal["running", "succeeded", "failed", "cancelled"]
 
-#: Events that one transaction goes through, batches that are read at a time, events that are counted of one trace, and
-#: chains that one statement forgets, at most.
+#: Events that one transaction goes through, batches that are read at a time, and events that are counted of one trace,
+#: at most.
 SLICE_EVENTS: Final = 5000
 BATCHES: Final = 5000
 MOST_EVENTS: Final = 100_000
-FORGET_ROWS: Final = 10_000
 #: How long one round goes on, about; what is left is for the next.
 PATIENCE: Final = timedelta(seconds=10)
 
@@ -68,6 +69,7 @@ class Chain:
         user_id: Pseudonym.
         space_id: Of the first event that has one.
         components: Of its events, in the order of the alphabet.
+        cut: Whether some of its events are gone; what is told is of when they were all there, and of what came since.
     """
 
     correlation_id: UUID
@@ -89,6 +91,7 @@ class Chain:
     user_id: bytes | None
     space_id: UUID | None
     components: Sequence[str]
+    cut: bool
 
 
 @dataclass(slots=True)
@@ -143,18 +146,6 @@ def is_wanted(connection: Connection[Any], interval: timedelta) -> bool:
         psycopg.Error: Postgres did not answer.
     """
     return bool(connection.cursor(row_factory=scalar_row).execute(SQL["is_wanted"], {"interval": interval}).fetchone())
-
-
-def forget_chains(connection: Connection[Any], rows: int = FORGET_ROWS) -> int:
-    """Delete chains whose events are gone with their partitions, at most `rows`; how many.
-
-    Raises:
-        psycopg.Error: Postgres did not answer.
-    """
-    first = first_day(list_partitions(connection))
-    if first is None:
-        return 0
-    return connection.execute(SQL["forget"], {"end_id": _least(first), "rows": rows}).rowcount
 
 
 def page(  # noqa: PLR0913 - one keyword per filter
@@ -214,9 +205,10 @@ def _step(connection: Connection[Any], limits: dict[str, int], result: ChainsRes
             return True
         first_id = place["next_event_id"] or least_id_at(place["first_minute"] * _MINUTE_US)
         bounds = {"first_id": first_id, "end_id": least_id_at(place["end_minute"] * _MINUTE_US)}
-        cut = cursor.execute(SQL["slice_end"], {**bounds, "events": limits["events"]}).fetchone()
+        ends = connection.cursor(row_factory=scalar_row)
+        cut = ends.execute(SQL["slice_end"], {**bounds, "events": limits["events"]}).fetchone()
         if cut is not None:
-            bounds["end_id"] = cut["event_id"]
+            bounds["end_id"] = cut
         result.written += cursor.execute(SQL["build"], {**bounds, "most": limits["most"]}).rowcount
         result.slices += 1
         if cut is None:

@@ -43,21 +43,51 @@ set minutes = minutes - int4multirange(int4range(%(first_minute)s::int, %(end_mi
 update telemetry_chain_progress set finished_at = now();
 
 -- name: slice_end
--- The event before which a slice of so many events ends; none if what is left is smaller.
--- params: first_id; end_id: not included; events. index: primary key.
-select event_id from telemetry_events
-where event_id >= %(first_id)s and event_id < %(end_id)s
-order by event_id
-offset %(events)s limit 1;
+-- The id before which a slice ends that has so many events, or so many ends of chains; none if what is left is smaller.
+-- params: first_id; end_id: not included; events. index: primary key, telemetry_correlation_chains_newest, _by_end.
+select least(
+    (
+        select event_id from telemetry_events
+        where event_id >= %(first_id)s and event_id < %(end_id)s order by event_id offset %(events)s limit 1
+    ),
+    (
+        select event_id from telemetry_events_kept
+        where event_id >= %(first_id)s and event_id < %(end_id)s order by event_id offset %(events)s limit 1
+    ),
+    (
+        select first_event_id from telemetry_correlation_chains
+        where first_event_id >= %(first_id)s and first_event_id < %(end_id)s
+        order by first_event_id offset %(events)s limit 1
+    ),
+    (
+        select last_event_id from telemetry_correlation_chains
+        where last_event_id >= %(first_id)s and last_event_id < %(end_id)s
+        order by last_event_id offset %(events)s limit 1
+    )
+) as event_id;
 
 -- name: build
--- The chain of every trace that a slice of events belongs to, made anew from all its events, and written if it differs.
+-- The chain of every trace that a slice of events belongs to, made anew from all its events, and written if it differs;
+-- and of every trace that began or ended there, whose events may be gone: all of them, and the chain goes; some, and it
+-- stays what it was, but for what came later, and is `cut`. Of a trace that nothing is gone of, what is found holds all
+-- that is known; so both are put together in the same way, whether anything is gone or not.
 -- params: first_id; end_id: not included; most: events that are counted of one trace.
--- index: primary key, telemetry_events_correlation.
+-- index: primary key, telemetry_events_correlation, telemetry_events_kept_correlation,
+-- telemetry_correlation_chains_newest, _by_end.
 with recursive touched as materialized (
-    select distinct correlation_id
+    select correlation_id
     from telemetry_events
     where event_id >= %(first_id)s and event_id < %(end_id)s and component <> 'telemetry'
+    union
+    select correlation_id
+    from telemetry_events_kept
+    where event_id >= %(first_id)s and event_id < %(end_id)s and component <> 'telemetry'
+    union
+    select correlation_id from telemetry_correlation_chains
+    where first_event_id >= %(first_id)s and first_event_id < %(end_id)s
+    union
+    select correlation_id from telemetry_correlation_chains
+    where last_event_id >= %(first_id)s and last_event_id < %(end_id)s
 ), seen as materialized (
     select e.*
     from touched
@@ -66,8 +96,18 @@ with recursive touched as materialized (
             component, level, request_source, command_slug, step_path, outcome
         from telemetry_events
         where correlation_id = touched.correlation_id and component <> 'telemetry'
+        union all
+        select correlation_id, event_id, execution_id, parent_id, space_id, user_id, occurred_at, duration_us, event_type,
+            component, level, request_source, command_slug, step_path, outcome
+        from telemetry_events_kept
+        where correlation_id = touched.correlation_id and component <> 'telemetry'
         limit %(most)s
     ) as e
+), gone as (
+    delete from telemetry_correlation_chains as c
+    using touched
+    where c.correlation_id = touched.correlation_id
+        and not exists (select from seen where seen.correlation_id = touched.correlation_id)
 ), executions as materialized (
     select correlation_id, execution_id, min(event_id::text)::uuid as first_id,
         (array_agg(parent_id) filter (where parent_id is not null))[1] as parent_id,
@@ -131,13 +171,30 @@ from totals as t
 left join families as f on f.correlation_id = t.correlation_id
 order by t.correlation_id
 on conflict (correlation_id) do update set
-    first_event_id = excluded.first_event_id, last_event_id = excluded.last_event_id, status = excluded.status,
-    depth = excluded.depth, events = excluded.events, executions = excluded.executions, steps = excluded.steps,
-    errors = excluded.errors, started_at = excluded.started_at, ended_at = excluded.ended_at,
-    duration_us = excluded.duration_us, truncated = excluded.truncated,
-    root_execution_id = excluded.root_execution_id, command_slug = excluded.command_slug,
-    request_source = excluded.request_source, user_id = excluded.user_id, space_id = excluded.space_id,
-    components = excluded.components
+    first_event_id = least(known.first_event_id, excluded.first_event_id),
+    last_event_id = greatest(known.last_event_id, excluded.last_event_id),
+    status = case
+        when (known.cut or excluded.events < known.events) and excluded.last_event_id <= known.last_event_id
+            then known.status
+        else excluded.status
+    end,
+    depth = greatest(known.depth, excluded.depth), events = greatest(known.events, excluded.events),
+    executions = greatest(known.executions, excluded.executions), steps = greatest(known.steps, excluded.steps),
+    errors = greatest(known.errors, excluded.errors), started_at = least(known.started_at, excluded.started_at),
+    ended_at = greatest(known.ended_at, excluded.ended_at),
+    duration_us = (
+        extract(
+            epoch from greatest(known.ended_at, excluded.ended_at) - least(known.started_at, excluded.started_at)
+        ) * 1000000
+    )::bigint,
+    truncated = known.truncated or excluded.truncated,
+    root_execution_id = case when excluded.first_event_id <= known.first_event_id then excluded.root_execution_id else known.root_execution_id end,
+    command_slug = case when excluded.first_event_id <= known.first_event_id then excluded.command_slug else known.command_slug end,
+    request_source = case when excluded.first_event_id <= known.first_event_id then excluded.request_source else known.request_source end,
+    user_id = case when excluded.first_event_id <= known.first_event_id then excluded.user_id else known.user_id end,
+    space_id = case when excluded.first_event_id <= known.first_event_id then excluded.space_id else known.space_id end,
+    components = (select array_agg(distinct each order by each) from unnest(known.components || excluded.components) as each),
+    cut = known.cut or excluded.events < known.events
 where (known.events, known.first_event_id, known.last_event_id, known.status)
     is distinct from (excluded.events, excluded.first_event_id, excluded.last_event_id, excluded.status);
 
@@ -153,14 +210,6 @@ select not isempty(minutes)
         )
     )
 from telemetry_chain_progress as p;
-
--- name: forget
--- Chains whose last event was in a partition that is gone. params: end_id: the least id that is kept; rows: at most.
--- index: telemetry_correlation_chains_by_end.
-delete from telemetry_correlation_chains
-where correlation_id in (
-    select correlation_id from telemetry_correlation_chains where last_event_id < %(end_id)s order by last_event_id limit %(rows)s
-);
 
 -- name: page
 -- Chains, newest first. params, each none for all: status; correlation_id; first_id, end_id (not included): of the first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -35,8 +36,10 @@ _GROUPED: Final = sql.SQL(
     " coalesce(array_agg(distinct step_type) filter (where step_type is not null), '{{}}') as step_types,"
     " min(spread.stretches) as stretches, min(spread.counts) as counts"
     " from failed join spread using (error_fingerprint)"
-    " group by error_fingerprint order by errors desc, last_at desc limit %(limit)s"
+    " group by error_fingerprint order by {order} limit %(limit)s"
 )
+_MOST_FIRST: Final = sql.SQL("errors desc, last_at desc")
+_NEWEST_FIRST: Final = sql.SQL("last_at desc, errors desc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,14 @@ class ErrorGroup:
         return [found.get(number, 0) for number in range(1, STRETCHES + 1)]
 
 
-def error_groups(
-    connection: Connection[Any], asked: Filter, since: datetime, until: datetime, limit: int
+def error_groups(  # noqa: PLR0913 - which, of when, how many, in which order
+    connection: Connection[Any],
+    asked: Filter,
+    since: datetime,
+    until: datetime,
+    limit: int,
+    *,
+    newest_first: bool = False,
 ) -> list[ErrorGroup]:
     """Errors that match a filter, by cause, the most frequent first.
 
@@ -89,6 +98,7 @@ def error_groups(
         since: Where the first stretch begins; aware.
         until: Where the last one ends; aware, later.
         limit: Groups, at most.
+        newest_first: Whether those come first that occurred last.
 
     Raises:
         StoreTooSlow: It took longer than a statement may.
@@ -97,11 +107,44 @@ def error_groups(
     wanted = conditions(asked)
     wanted.add(sql.SQL("error_fingerprint is not null"))
     statement = _GROUPED.format(
-        failed=sql.SQL(SQL["select_failed"]) + wanted.where(), kept=sql.SQL(SQL["select_failed_kept"]) + wanted.where()
+        failed=sql.SQL(SQL["select_failed"]) + wanted.where(),
+        kept=sql.SQL(SQL["select_failed_kept"]) + wanted.where(),
+        order=_NEWEST_FIRST if newest_first else _MOST_FIRST,
     )
     values = {**wanted.values, "since": since, "until": until, "stretches": STRETCHES, "limit": limit}
     with store_errors(), connection.cursor(row_factory=class_row(ErrorGroup)) as cursor:
         return cursor.execute(statement, values).fetchall()
+
+
+def frames_of(connection: Connection[Any], groups: Sequence[ErrorGroup]) -> dict[bytes, list[str]]:
+    """Where errors arose, by fingerprint: `module:function:line`, outermost first; of those of which it is noted.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with store_errors():
+        return dict(connection.execute(SQL["select_frames"], {"fingerprints": [group.fingerprint for group in groups]}))
+
+
+def frames_version(connection: Connection[Any]) -> UUID | None:
+    """Another one whenever frames were noted since.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with store_errors():
+        found = connection.execute(SQL["newest_frames"]).fetchone()
+    return None if found is None else found[0]
+
+
+def groups_json(connection: Connection[Any], groups: Sequence[ErrorGroup]) -> list[dict[str, Any]]:
+    """The JSON of groups, with where each error arose; null where that is not noted.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    frames = frames_of(connection, groups)
+    return [{**group_json(group), "frames": frames.get(group.fingerprint)} for group in groups]
 
 
 def group_json(group: ErrorGroup) -> dict[str, Any]:

@@ -19,3 +19,16 @@ select
         %(stretches)s::integer
     ) as stretch
 from telemetry_events_kept;
+
+-- name: select_frames
+-- Where errors arose, as far as it is noted. params: fingerprints: bytea[]. index: telemetry_error_frames_once.
+select fingerprint, frames
+from telemetry_error_frames
+where fingerprint = any(%(fingerprints)s);
+
+-- name: newest_frames
+-- Which were noted last. Primary key.
+select id
+from telemetry_error_frames
+order by id desc
+limit 1;

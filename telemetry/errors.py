@@ -13,7 +13,17 @@ WeirError
    |- QuarantinedNotFound
    |- QuarantineChanged    something came in or went since it was counted
    |- CleanupRunning       another process deletes what is old
-   `- ArchiveFailed        what is to be deleted could not be written to a file before
+   |- ArchiveFailed        what is to be deleted could not be written to a file before
+   `- ExportError
+      |- ExportTooLarge    a file reached the size it may have
+      |- ExportUnwritable  it could not be written
+      |- ExportExists      a file of that name is there, or a part of one
+      |- ExportInUse       another process writes it
+      |- ExportOther       what is to be resumed is another export, or none
+      |- ExportChanged     events were deleted while it was written
+      |- ExportNotFound
+      |- ExportNotReady    it has no files (yet)
+      `- ExportsFull       no more are taken at the moment
 """
 
 from __future__ import annotations
@@ -142,4 +152,66 @@ class CleanupRunning(TelemetryError):
     """Another process is at it, and two would be in each other's way."""
 
     code = "telemetry.cleanup_running"
+    retryable = True
+
+
+class ExportError(TelemetryError):
+    """Something about writing events to files."""
+
+    code = "export"
+
+
+class ExportTooLarge(ExportError):
+    """A file reached the size it may have; what was written so far can be resumed."""
+
+    code = "export.too_large"
+
+
+class ExportUnwritable(ExportError):
+    """A file of an export could not be written: no room, no permission."""
+
+    code = "export.unwritable"
+
+
+class ExportExists(ExportError):
+    """Something has the name that is to be written."""
+
+    code = "export.exists"
+
+
+class ExportInUse(ExportError):
+    """Another process is writing this export."""
+
+    code = "export.in_use"
+    retryable = True
+
+
+class ExportOther(ExportError):
+    """There is nothing to resume, or something else was begun there."""
+
+    code = "export.other"
+
+
+class ExportChanged(ExportError):
+    """Events that belong to it were deleted before they were written."""
+
+    code = "export.changed"
+
+
+class ExportNotFound(ExportError):
+    """There is no export with this id, or no file of this name in it."""
+
+    code = "export.not_found"
+
+
+class ExportNotReady(ExportError):
+    """An export has no files, or not yet."""
+
+    code = "export.not_ready"
+
+
+class ExportsFull(ExportError):
+    """As many exports are kept, or as many bytes, as may be."""
+
+    code = "export.too_many"
     retryable = True

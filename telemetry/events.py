@@ -580,6 +580,49 @@ class RecorderState(Event, frozen=True, tag="telemetry.recorder.state"):
     failures_count: int
 
 
+class SinkState(Event, frozen=True, tag="telemetry.sink.state"):
+    """What a sink did since it told the last time: once a minute, and when it ends. Each sink tells of itself.
+
+    Its correlation id is the same as long as the process lives. A sink that tells nothing for minutes does not run, or
+    stands still.
+
+    Attributes:
+        interval_us: Since the last time, or since it began; monotonic.
+        entries_count: Entries of the stream that were dealt with.
+        events_count: Events that were in them; one of them may be the last event of this kind.
+        stored_count: Events that are in the store because of it.
+        duplicates_count: Events that were there already.
+        skipped_count: Events of entries that came again, and had been dealt with.
+        malformed_count: Events that are none of the catalogue, or that Postgres refused, and entries that are no batch.
+        quarantined_count: How many of those are kept.
+        too_old_count: Events of days whose partition is gone, or never was.
+        too_new_count: Events of days that have no partition yet.
+        waits_count: Times that Postgres or the stream was away.
+        lag_us: The longest that an entry had been in the stream when it was stored, by two clocks.
+        stream_entries_count: Entries of the stream at the last look.
+        stream_waiting_count: How many of them were not dealt with.
+        stream_bytes: What the stream took of Redis.
+    """
+
+    component: ClassVar[str] = "telemetry"
+
+    interval_us: int
+    entries_count: int
+    events_count: int
+    stored_count: int
+    duplicates_count: int
+    skipped_count: int
+    malformed_count: int
+    quarantined_count: int
+    too_old_count: int
+    too_new_count: int
+    waits_count: int
+    lag_us: int
+    stream_entries_count: int
+    stream_waiting_count: int
+    stream_bytes: int
+
+
 #: Every event type there is, in the order of the reference page.
 CATALOGUE: tuple[type[Event], ...] = (
     HttpRequestCompleted,
@@ -603,6 +646,7 @@ CATALOGUE: tuple[type[Event], ...] = (
     ScheduleMissed,
     ScheduleSkipped,
     RecorderState,
+    SinkState,
 )
 
 

@@ -97,7 +97,7 @@ def _store(connection: Connection[Any], rows: Callable[[], Iterable[Row]], inser
 
 
 def remove(connection: Connection[Any], mark: Mark, after_day: Callable[[int], None] = lambda _: None) -> int:
-    """Delete every event with this mark. Returns how many.
+    """Delete every event with this mark, and the chains of their traces. Returns how many events.
 
     A partition that holds nothing else is emptied at once, and its room on disk is free; of others events are deleted
     an hour at a time.
@@ -115,9 +115,11 @@ def remove(connection: Connection[Any], mark: Mark, after_day: Callable[[int], N
         days = Horizon(list_partitions(connection)).days()
         for day in days:
             gone = _remove_day(connection, mark, day)
+            # A round of building that began before may still write some: they go when they are too old.
+            connection.execute(SQL["delete_chains"], _bounds(mark, day * DAY_US, (day + 1) * DAY_US))
             removed += gone
             after_day(gone)
-        removed += connection.execute(SQL["delete_kept"], {"source": mark}).rowcount
+        removed += _remove_kept(connection, mark)
     return removed
 
 
@@ -164,6 +166,14 @@ def _remove_hour(connection: Connection[Any], mark: Mark, hour: int) -> int:
         removed = connection.execute(SQL["delete_marked"], _bounds(mark, first_us, end_us)).rowcount
         append_batch(connection, events=0, duplicates=0, minutes=minutes)
     return removed
+
+
+def _remove_kept(connection: Connection[Any], mark: Mark) -> int:
+    with connection.transaction():
+        removed, minutes = connection.execute(SQL["delete_kept"], {"source": mark}).fetchone() or (0, [])
+        if removed:
+            append_batch(connection, events=0, duplicates=0, minutes=minutes)
+    return int(removed)
 
 
 def _marked(connection: Connection[Any], mark: Mark, first_us: int, end_us: int) -> tuple[int, list[int]]:

@@ -25,8 +25,18 @@ delete from telemetry_events
 where event_id >= %(first_id)s and event_id < %(end_id)s and request_source = %(source)s;
 
 -- name: delete_kept
--- Delete those that outlived their day. params: source. Reads the table.
-delete from telemetry_events_kept where request_source = %(source)s;
+-- Delete those that outlived their day. How many, and the minutes since 1970 they occurred in. params: source. Reads the
+-- table.
+with gone as (
+    delete from telemetry_events_kept where request_source = %(source)s returning occurred_at
+)
+select count(*), coalesce(array_agg(distinct (floor(extract(epoch from occurred_at) / 60))::integer), '{}') from gone;
+
+-- name: delete_chains
+-- Delete what is told of traces with this mark that began in a stretch of time. params as above.
+-- index: telemetry_correlation_chains_newest.
+delete from telemetry_correlation_chains
+where first_event_id >= %(first_id)s and first_event_id < %(end_id)s and request_source = %(source)s;
 
 -- name: limit_waiting
 -- How long any lock is waited for until the end of the transaction. timeout: text with unit.

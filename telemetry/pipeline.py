@@ -60,6 +60,10 @@ def open_reader(settings: TelemetrySettings, redis_url: str, *, clock: Clock) ->
 def open_sink(
     settings: TelemetrySettings, *, database_url: str, redis_url: str, clock: Clock, measures: Measures = MEASURES
 ) -> Sink:
-    """A sink; connects when it runs. `measures` is what steps may report of themselves."""
+    """A sink; connects when it runs, and tells of itself as others do. `measures` is what steps may report."""
     reader = open_reader(settings, redis_url, clock=clock)
-    return Sink(settings, reader, partial(connect, database_url, name="weir sink"), clock=clock, measures=measures)
+    connecting = partial(connect, database_url, name="weir sink")
+    recorder = None
+    if not settings.synchronous:
+        recorder = open_recorder(settings, name="sink", database_url=database_url, redis_url=redis_url, clock=clock)
+    return Sink(settings, reader, connecting, clock=clock, measures=measures, recorder=recorder)

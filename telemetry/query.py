@@ -14,9 +14,9 @@ from psycopg import Connection, sql
 from psycopg.rows import class_row
 
 from telemetry.clock import from_unix_us
+from telemetry.components import component_name, event_type_name
 from telemetry.errors import StoreTooSlow, StoreUnavailable, TraceNotFound
 from telemetry.filters.conditions import Conditions, conditions
-from telemetry.filters.kinds import component_name
 from telemetry.filters.syntax import EVERYTHING, Clause, Compare, Filter, Is, Value
 from telemetry.ids import least_id_at
 from telemetry.sql import queries
@@ -25,6 +25,8 @@ SQL = queries(__file__)
 
 #: Events whose duration is the running time of a whole execution.
 _WHOLE_EXECUTIONS: Final = frozenset({"command.execution.completed", "command.execution.failed"})
+#: Events that are held at a time where all of them need not be; each takes some kilobytes.
+_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class EventFilters:
 
     Attributes:
         event_type: A full event type, or the first words of some: `dsl`, `dsl.step`.
-        component: Of the event; `tool_telemetry` means `tool`.
+        component: Of the event; `tool_telemetry` means `tool` (`telemetry.components`).
         level: Exactly this one.
         correlation_id: Of one trace.
         execution_id: Of one execution.
@@ -111,7 +113,7 @@ class EventFilters:
         """All of it as one filter."""
         component = None if self.component is None else component_name(self.component)
         given: dict[str, Value | None] = {
-            "event_type": self.event_type,
+            "event_type": None if self.event_type is None else event_type_name(self.event_type),
             "component": component,
             "level": self.level,
             "correlation_id": self.correlation_id,
@@ -184,20 +186,72 @@ def events(
         StoreTooSlow: It took longer than a statement may.
         StoreUnavailable: Postgres did not answer.
     """
-    with store_errors():
-        wanted = _conditions(connection, filters, cursor)
-        if stored_after is not None and not _restrict_to_stored_after(connection, wanted, stored_after):
-            return EventPage((), None)
-        order = sql.SQL("order by event_id desc limit %(limit)s")
-        found = _select(connection, wanted.where(), order, {**wanted.values, "limit": limit + 1})
+    found = list(each_event(connection, filters, limit + 1, cursor, stored_after))
     items = tuple(found[:limit])
     return EventPage(items, items[-1].event_id if len(found) > limit else None)
 
 
-def count(connection: Connection[Any], filters: EventFilters) -> int:
-    """How many events match all of `filters`. Raises as `events`."""
+def each_event(
+    connection: Connection[Any],
+    filters: EventFilters,
+    limit: int,
+    cursor: UUID | None = None,
+    stored_after: int | None = None,
+) -> Iterator[StoredEvent]:
+    """The events of a page, one after the other: who makes each into something small never holds them all.
+
+    Arguments and errors as of `events`; the statement runs until the last one is taken.
+    """
+    with store_errors():
+        wanted = _conditions(connection, filters, cursor)
+        if stored_after is not None and not _restrict_to_stored_after(connection, wanted, stored_after):
+            return
+        statement = stored(wanted.where(), sql.SQL("order by event_id desc limit %(limit)s"))
+        values = {**wanted.values, "limit": limit}
+        with connection.cursor(row_factory=class_row(StoredEvent)) as rows:
+            # Few are asked for together, by a statement that is prepared.
+            yield from (
+                rows.execute(statement, values) if limit <= _AT_ONCE else rows.stream(statement, values, size=_AT_ONCE)
+            )
+
+
+def stored_before(
+    connection: Connection[Any], filters: EventFilters, before: int, limit: int, after: UUID | None = None
+) -> list[StoredEvent]:
+    """Events that match all of `filters` and were stored before a `position`, in the order of their ids.
+
+    Which these are does not change any more, whatever is stored later, and under whichever id: only deleting takes
+    some of them.
+
+    Args:
+        connection: To a migrated database.
+        filters: What to look for.
+        before: A `position`.
+        limit: At most so many.
+        after: The last id of the page before.
+
+    Raises:
+        StoreTooSlow: It took longer than a statement may.
+        StoreUnavailable: Postgres did not answer.
+    """
     with store_errors():
         wanted = _conditions(connection, filters, None)
+        _restrict_to_stored_before(wanted, before)
+        if after is not None:
+            wanted.add(sql.SQL("event_id > %(after)s"), after=after)
+        order = sql.SQL("order by event_id limit %(limit)s")
+        return _select(connection, wanted.where(), order, {**wanted.values, "limit": limit})
+
+
+def count(connection: Connection[Any], filters: EventFilters, before: int | None = None) -> int:
+    """How many events match all of `filters`, of those stored before a `position` if one is given.
+
+    Raises as `events`.
+    """
+    with store_errors():
+        wanted = _conditions(connection, filters, None)
+        if before is not None:
+            _restrict_to_stored_before(wanted, before)
         counts = [
             connection.execute(sql.SQL(SQL[name]) + wanted.where(), wanted.values).fetchone()
             for name in ("count_events", "count_kept")
@@ -216,6 +270,17 @@ def position(connection: Connection[Any]) -> int:
     """
     with store_errors():
         found = connection.execute(SQL["position"]).fetchone()
+    return int(found[0]) if found else 0
+
+
+def end_position(connection: Connection[Any]) -> int:
+    """Where `position` will be, or beyond, once all that stores something now has ended.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    with store_errors():
+        found = connection.execute(SQL["end_position"]).fetchone()
     return int(found[0]) if found else 0
 
 
@@ -303,6 +368,11 @@ def _restrict_to_stored_after(connection: Connection[Any], wanted: Conditions, s
     wanted.add(sql.SQL("({})").format(sql.SQL(" or ").join(spans)))
     wanted.add(sql.SQL("age(xmin) <= age(%(stored_after)s::text::xid8::xid)"), stored_after=str(stored_after))
     return True
+
+
+def _restrict_to_stored_before(wanted: Conditions, before: int) -> None:
+    """Only events of transactions that had ended then: an id below it is none that anybody still writes under."""
+    wanted.add(sql.SQL("age(xmin) > age(%(stored_before)s::text::xid8::xid)"), stored_before=str(before))
 
 
 def stored(where: sql.Composable, order: sql.Composable) -> sql.Composed:

@@ -32,6 +32,10 @@ select correlation_id from command_executions where id = %(execution_id)s;
 -- Id of the oldest transaction that runs, as text: whatever is lower has ended.
 select pg_snapshot_xmin(pg_current_snapshot())::text;
 
+-- name: end_position
+-- Id of the next transaction, as text: whatever is higher has not begun.
+select pg_snapshot_xmax(pg_current_snapshot())::text;
+
 -- name: minutes_touched_after
 -- Spans of minutes since 1970 that batches since then hold events of: [lower, upper). stored_after: integer, a position.
 -- Index telemetry_batches_in_order.

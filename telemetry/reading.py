@@ -1,17 +1,27 @@
-"""Transactions that only read: each has one view of the database, a limit on every statement, and cannot write."""
+"""Transactions that only read: each has one view of the database, a limit on every statement, and cannot write.
+
+While one is open, no day of events is dropped; whoever drops one tries again (`telemetry.partitions`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from psycopg import Connection, sql
 from psycopg_pool import ConnectionPool
 
-#: One round trip for both. What it sees is fixed by its first statement that reads.
-_BEGIN = sql.SQL("begin isolation level repeatable read, read only; set local statement_timeout = {}")
+#: One round trip for all. What it sees is fixed by its first statement that reads: the lock comes before that. A table
+#: that is dropped is gone for older views, too; held like this, no day of events is dropped while somebody reads, and
+#: what he sees was there at one moment, in its day or kept. Tables of groups get 16 times `work_mem`: Postgres thinks
+#: that what is grouped by several expressions has nearly as many groups as rows, and where it sees no room for them it
+#: sorts all rows on disk. There are dozens, and they take kilobytes.
+_BEGIN: Final = sql.SQL(
+    "begin isolation level repeatable read, read only; set local statement_timeout = {};"
+    " set local hash_mem_multiplier = 16; lock table only telemetry_events in access share mode"
+)
 
 
 @contextmanager

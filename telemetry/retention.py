@@ -1,9 +1,9 @@
 """How long events stay: days are dropped whole, and what outlives its day is kept apart.
 
 A day goes in one transaction: lock it against late events; copy what is kept to `telemetry_events_kept`; forget what
-was kept for traces that end with this day; note that the day is sealed; drop it, as the last statement. Killed
-anywhere, nothing of that has happened. So a trace is there as a whole or not at all, but for its errors, which stay
-longer.
+was kept for traces that end with this day, and the chains of what is gone; note that the day is sealed; drop it, as the
+last statement. Killed anywhere, nothing of that has happened. So a trace is there as a whole or not at all, but for its
+errors, which stay longer.
 
 What is kept: errors, for as long as they may stay; pinned traces; and the rows of traces that end in a later day, until
 that goes too, at most `WHOLE_FOR` later. Where a day goes because all of them take too many bytes, traces are cut.
@@ -26,12 +26,14 @@ from psycopg.errors import LockNotAvailable
 from psycopg.rows import class_row, scalar_row
 
 from telemetry.archive import Archive
-from telemetry.clock import to_unix_us
+from telemetry.clock import SystemClock, to_unix_us
 from telemetry.ids import least_id_at
 from telemetry.partitions import SQL as PARTITIONS
 from telemetry.partitions import drop_partition
+from telemetry.rollups.aggregator import Aggregator, is_clean
 from telemetry.rows import COLUMNS
 from telemetry.sql import queries
+from telemetry.store import append_batch
 
 SQL = queries(__file__)
 
@@ -49,31 +51,59 @@ LEDGER_KINDS: Final = {
 Reason = Literal["age", "rows", "bytes"]
 
 _DAY: Final = timedelta(days=1)
+_MINUTE_US: Final = 60_000_000
+#: Stretches of minutes that one statement names; of more, the whole time from the first to the last is looked at.
+_MOST_SPANS: Final = 100
 _LOCK_TIMEOUT: Final = "500ms"
 
 _COLUMNS: Final = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 _LOCK: Final = sql.SQL("lock table {day} in share row exclusive mode")
-_IS_ERROR: Final = sql.SQL("((e.level = 'error' or e.error_fingerprint is not null) and e.event_id >= %(errors_from)s)")
+_HAS_FINGERPRINT: Final = sql.SQL("e.error_fingerprint is not null and e.event_id >= %(errors_from)s")
+#: As the index telemetry_events_failed says it.
+_HAS_NONE: Final = sql.SQL("e.level = 'error' and e.error_fingerprint is null and e.event_id >= %(errors_from)s")
+_IS_ERROR: Final = sql.SQL("({} or {})").format(_HAS_FINGERPRINT, _HAS_NONE)
 _IS_PINNED: Final = sql.SQL("exists (select from telemetry_pins as p where p.correlation_id = e.correlation_id)")
-_KEEP_ERRORS: Final = sql.SQL(
-    "insert into telemetry_events_kept ({columns}) select {columns} from {day} as e where {is_error}"
+_LIST: Final = sql.SQL("insert into telemetry_traces_kept {traces}")
+# An index for each of the three reasons: what goes is a hundred times what is kept, and is not looked at.
+_KEEP: Final = sql.SQL(
+    "insert into telemetry_events_kept ({columns})"
+    " select {columns} from {day} as e where {has_fingerprint}"
+    " union all select {columns} from {day} as e where {has_none}"
+    " union all select {columns} from telemetry_traces_kept join {day} as e using (correlation_id)"
     " on conflict (event_id) do nothing"
 )
-# Which traces go on is found from the indexes of both sides: a later day is never read as a whole.
-_KEEP_TRACES: Final = sql.SQL(
-    "with traces as materialized ("
-    " select correlation_id from telemetry_pins"
-    " union select d.correlation_id from (select distinct correlation_id from {day}) as d"
-    " join ({later}) as l on l.correlation_id = d.correlation_id)"
-    " insert into telemetry_events_kept ({columns})"
-    " select {columns} from {day} as e join traces using (correlation_id) on conflict (event_id) do nothing"
+_PINNED: Final = sql.SQL("select correlation_id from telemetry_pins")
+# A chain of too many events may end later than it says.
+_CHAINED: Final = sql.SQL(
+    "select correlation_id from telemetry_correlation_chains as c where first_event_id < %(end_id)s"
+    " and (last_event_id >= %(end_id)s"
+    " or truncated and exists (select from ({later}) as l where l.correlation_id = c.correlation_id))"
 )
+# Of minutes that chains do not tell of yet: what goes on later, and what came late to this day.
+_UNCHAINED_LATER: Final = sql.SQL(
+    "select l.correlation_id from ({later}) as l where ({spans})"
+    " and exists (select from {day} as d where d.correlation_id = l.correlation_id)"
+)
+_UNCHAINED_HERE: Final = sql.SQL(
+    "select l.correlation_id from {day} as l where ({spans})"
+    " and exists (select from ({later}) as d where d.correlation_id = l.correlation_id)"
+)
+_SPAN: Final = sql.SQL("l.event_id >= {first} and l.event_id < {end} and l.component <> 'telemetry'")
 _FORGET: Final = sql.SQL(
-    "delete from telemetry_events_kept as e where not {is_pinned} and not {is_error}"
-    " and (e.event_id < %(whole_from)s"
-    " or not exists (select from ({later}) as l where l.correlation_id = e.correlation_id))"
+    "with passing as materialized ("
+    " select e.event_id, e.correlation_id from telemetry_events_kept as e"
+    " where e.event_id < %(end_id)s and not {is_error} and not {is_pinned}"
+    "), ended as materialized ("
+    " select correlation_id from (select distinct correlation_id from passing) as p"
+    " where not exists (select from ({later}) as l where l.correlation_id = p.correlation_id)"
+    "), gone as ("
+    " delete from telemetry_events_kept as e using passing"
+    " where e.event_id = passing.event_id"
+    " and (e.event_id < %(whole_from)s or e.correlation_id in (select correlation_id from ended))"
+    " returning e.correlation_id"
+    ") update telemetry_correlation_chains as c set cut = true from gone where c.correlation_id = gone.correlation_id"
 )
-_NO_LATER: Final = sql.SQL("select null::uuid as correlation_id where false")
+_NO_LATER: Final = sql.SQL("select null::uuid as event_id, null::uuid as correlation_id, '' as component where false")
 _COUNT: Final = sql.SQL("select count(*) from {day} as e where {gone}")
 _DELETE: Final = sql.SQL("delete from {day} as e where {gone}")
 _OF_COMPONENT: Final = sql.SQL("e.component = %(component)s and not {is_error} and not {is_pinned}")
@@ -154,9 +184,11 @@ def drop_day(  # noqa: PLR0913 - one keyword each
 ) -> bool:
     """Drop a day, with what is kept of it kept. Whether it is gone; false if somebody held it all the time.
 
-    1. Lock the day: a late event waits, and then has nowhere to go, as any that is too old. 2. Keep what is kept. 3.
-    Forget what was kept only for traces that end here. 4. Write the archive, which is whole before anything is gone.
-    5. Seal and drop.
+    1. Make its roll-ups: they are all that will be known of it. 2. Lock the day: a late event waits, and then has
+    nowhere to go, as any that is too old; one that came in between is not in the roll-ups, and the day stays. 3. Keep
+    what is kept. 4. Forget what was kept only for traces that end here. 5. Forget the chains of traces that are gone,
+    and mark those of which some events are. 6. Write the archive, which is whole before anything is gone. 7. Seal and
+    drop.
 
     Args:
         connection: In autocommit mode, without a time limit that a day's events would exceed.
@@ -174,18 +206,30 @@ def drop_day(  # noqa: PLR0913 - one keyword each
     values = {
         "errors_from": _least(errors_from),
         "whole_from": _least(day.ends - WHOLE_FOR),
+        "first_id": _least(day.begins),
+        "end_id": _least(day.ends),
     }
     names = {"day": sql.Identifier(day.name), "columns": _COLUMNS, "is_error": _IS_ERROR, "is_pinned": _IS_PINNED}
-    followed = [] if reason == "bytes" else [each for each in later if each.begins < day.ends + WHOLE_FOR]
+    names |= {"has_fingerprint": _HAS_FINGERPRINT, "has_none": _HAS_NONE}
     is_gone = False
     try:
+        roll_up(connection, day)
         with connection.transaction():
             connection.execute(PARTITIONS["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
             connection.execute(SQL["limit_memory"])
             connection.execute(_LOCK.format(**names))
-            connection.execute(_KEEP_ERRORS.format(**names), values)
-            connection.execute(_KEEP_TRACES.format(**names, later=_traces_of(followed)))
-            connection.execute(_FORGET.format(**names, later=_traces_of(later)), values)
+            if not _is_rolled_up(connection, day):
+                _undo()
+            traces = _PINNED if reason == "bytes" else _going_on(connection, day, later)
+            connection.execute(SQL["make_list_of_traces"])
+            connection.execute(_LIST.format(traces=traces), values)
+            connection.execute(SQL["count_list_of_traces"])
+            connection.execute(_KEEP.format(**names), values)
+            connection.execute(_FORGET.format(**names, later=_events_of(later)), values)
+            if reason == "bytes":
+                connection.execute(SQL["cut_chains_that_go_on"], values)
+            connection.execute(SQL["forget_chains"], values)
+            connection.execute(SQL["cut_chains"], values)
             if archive is not None:
                 rows = _ROWS.format(day=names["day"], gone=sql.SQL("true"))
                 archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}", connection, rows)
@@ -203,8 +247,9 @@ def clear_component(
 ) -> int:
     """Delete the events that a component has in a day, but for errors and pinned traces. Returns how many.
 
-    Seal and deletion are one transaction. Its place is used again once the day is vacuumed, and given back to the disk
-    when the day is dropped.
+    Seal and deletion are one transaction, and whoever follows the store is told. The place is used again once the day
+    is vacuumed, and given back to the disk when the day is dropped. While roll-ups do not tell of all its events,
+    nothing is deleted.
 
     Raises:
         ArchiveFailed: It could not be written; nothing is deleted.
@@ -212,12 +257,23 @@ def clear_component(
     """
     gone = _OF_COMPONENT.format(is_error=_IS_ERROR, is_pinned=_IS_PINNED)
     values = {"component": component, "errors_from": _least(errors_from)}
+    roll_up(connection, day)
     with connection.transaction():
+        # No late event between what roll-ups tell of and what is deleted.
+        connection.execute(PARTITIONS["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
+        connection.execute(_LOCK.format(day=sql.Identifier(day.name)))
+        if not _is_rolled_up(connection, day):
+            return 0
         _seal(connection, day, component)
         if archive is not None and component_events(connection, day, component, errors_from):
             rows = _ROWS.format(day=sql.Identifier(day.name), gone=gone)
             archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}-{component}", connection, rows, values)
-        return connection.execute(_DELETE.format(day=sql.Identifier(day.name), gone=gone), values).rowcount
+        count = connection.execute(_DELETE.format(day=sql.Identifier(day.name), gone=gone), values).rowcount
+        if count:
+            # Of the whole day: what is left of a trace may be in other minutes than what is gone.
+            first, end = (to_unix_us(instant) // _MINUTE_US for instant in (day.begins, day.ends))
+            append_batch(connection, events=0, duplicates=0, minutes=range(first, end))
+        return count
 
 
 def component_events(connection: Connection[Any], day: Day, component: str, errors_from: datetime) -> int:
@@ -230,6 +286,20 @@ def component_events(connection: Connection[Any], day: Day, component: str, erro
     values = {"component": component, "errors_from": _least(errors_from)}
     count = _COUNT.format(day=sql.Identifier(day.name), gone=gone)
     return connection.cursor(row_factory=scalar_row).execute(count, values).fetchone() or 0
+
+
+def roll_up(connection: Connection[Any], day: Day) -> None:
+    """Make the roll-ups of a day that is to lose events, if they are not made.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    if not _is_rolled_up(connection, day):
+        Aggregator(connection, SystemClock()).make_day(to_unix_us(day.begins) // _MINUTE_US)
+
+
+def _is_rolled_up(connection: Connection[Any], day: Day) -> bool:
+    return is_clean(connection, *(to_unix_us(instant) // _MINUTE_US for instant in (day.begins, day.ends)))
 
 
 def pin(connection: Connection[Any], correlation_id: UUID) -> None:
@@ -259,9 +329,29 @@ def _later(connection: Connection[Any], day: Day) -> list[Day]:
     return [each for each in list_days(connection) if each.begins > day.begins]
 
 
-def _traces_of(days: Iterable[Day]) -> sql.Composable:
-    """The correlation ids of some days, by name: through their parent, all days would be locked and read."""
-    parts = [sql.SQL("select correlation_id from {day}").format(day=sql.Identifier(each.name)) for each in days]
+def _going_on(connection: Connection[Any], day: Day, later: Sequence[Day]) -> sql.Composed:
+    """A query of the traces that are kept whole: pinned ones, and those that go on later.
+
+    Chains say where traces end. Of what they were not built from yet, the events are looked at.
+    """
+    followed = _events_of(each for each in later if each.begins < day.ends + WHOLE_FOR)
+    parts: list[sql.Composable] = [_PINNED, _CHAINED.format(later=followed)]
+    since = {"first_minute": to_unix_us(day.begins) // _MINUTE_US}
+    unread = connection.execute(SQL["unread_minutes"], since).fetchall()
+    if len(unread) > _MOST_SPANS:
+        unread = [(unread[0][0], unread[-1][1])]
+    if unread:
+        bounds = (tuple(least_id_at(minute * _MINUTE_US) for minute in span) for span in unread)
+        spans = sql.SQL(" or ").join(_SPAN.format(first=first, end=end) for first, end in bounds)
+        names = {"day": sql.Identifier(day.name), "later": followed, "spans": spans}
+        parts += [_UNCHAINED_LATER.format(**names), _UNCHAINED_HERE.format(**names)]
+    return sql.SQL(" union ").join(parts)
+
+
+def _events_of(days: Iterable[Day]) -> sql.Composable:
+    """Events of some days, by name: through their parent, all days would be locked and read."""
+    each = sql.SQL("select event_id, correlation_id, component from {day}")
+    parts = [each.format(day=sql.Identifier(day.name)) for day in days]
     return sql.SQL(" union all ").join(parts) if parts else _NO_LATER
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 from zoneinfo import ZoneInfo
 
+from telemetry.components import COMPONENTS, component_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -24,9 +26,6 @@ _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>us|ms|s|m|h|d)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
-
-#: What events are of.
-COMPONENTS = ("command", "dsl", "tool", "llm", "chat", "fragment", "schedule", "http", "alert", "telemetry")
 
 S = TypeVar("S")
 
@@ -159,11 +158,11 @@ class TelemetrySettings:
         minimum=timedelta(milliseconds=10),
     )
     query_cache_bytes: int = setting(
-        10_485_760,
+        8_388_608,
         "Bytes of answers to costly queries that a process keeps; 0 keeps none. An answer is used again only while"
         " nothing was stored or removed since.",
         minimum=0,
-        maximum=10_485_760,
+        maximum=10_000_000,
     )
     query_cache_ttl: timedelta = setting(
         timedelta(minutes=15), "How long such an answer is kept at most.", minimum=timedelta(0)
@@ -241,13 +240,14 @@ class RetentionSettings:
         """
         days = {}
         for entry in self.components:
-            name, _, number = entry.partition("=")
-            if name.strip() not in COMPONENTS or not re.fullmatch(r"[1-9]\d{0,3}", number.strip()):
+            given, _, number = entry.partition("=")
+            name = component_name(given)
+            if name not in COMPONENTS or not re.fullmatch(r"[1-9]\d{0,3}", number.strip()):
                 known = ", ".join(COMPONENTS)
                 raise ValueError(f"{entry!r} is not a component and its days, such as http=3; there are {known}")
             if int(number) >= self.raw_events_days:
                 raise ValueError(f"{entry!r} is not fewer days than events have ({self.raw_events_days})")
-            days[name.strip()] = int(number)
+            days[name] = int(number)
         return days
 
 

@@ -24,8 +24,10 @@ from telemetry.events import MEASURES, Measures
 from telemetry.intake import Delivery, Garbage, Intake
 from telemetry.producers import Arrival, read_arrival
 from telemetry.pulse import Pulse
+from telemetry.recorder import NullRecorder, Recorder
 from telemetry.settings import TelemetrySettings
 from telemetry.sink_figures import SinkFigures, SinkResult
+from telemetry.sink_report import SinkReport
 from telemetry.stream import Entry, StreamReader, appended_us
 from telemetry.throttle import Throttle
 
@@ -105,6 +107,7 @@ class Sink:
         clock: Decides which partitions to make.
         claim_idle: Entries that are pending elsewhere for longer are taken over.
         measures: What steps may report of themselves.
+        recorder: Takes what the sink tells of itself; closed when `run` ends.
 
     Attributes:
         pulse: Beats with each turn of `run` that both servers took part in.
@@ -120,6 +123,7 @@ class Sink:
         clock: Clock,
         claim_idle: timedelta = CLAIM_IDLE,
         measures: Measures = MEASURES,
+        recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
         self._reader = reader
@@ -138,6 +142,8 @@ class Sink:
         self._throttle = Throttle(clock)
         self.pulse = Pulse(clock)
         self.figures = SinkFigures()
+        self._recorder = recorder or NullRecorder()
+        self._report = SinkReport(self.figures, self._recorder, clock)
 
     def run_once(self, block: timedelta = timedelta(0)) -> SinkResult:
         """One turn: at most about `sink_batch_size` events, waiting up to `block` for the first.
@@ -184,6 +190,7 @@ class Sink:
         """Turn after turn until `stop`; servers that are away are waited for."""
         block = max(self._settings.sink_idle_block, self._settings.sink_flush_interval)
         pause_s = _LEAST_PAUSE_S
+        has_turned = False
         self._is_running = True
         try:
             while not self._stopping.is_set():
@@ -192,10 +199,15 @@ class Sink:
                     self.pulse.beat()
                     pause_s = _LEAST_PAUSE_S
                 except (StoreUnavailable, StreamUnavailable) as error:
+                    self.figures.waits += 1
                     if self._throttle.allows(error.code):
                         log.warning("telemetry_sink_waits", error=error.code, pause_ms=round(pause_s * 1000))
                     self._stopping.wait(pause_s * random.uniform(0.5, 1.0))
                     pause_s = min(2 * pause_s, _MOST_PAUSE_S)
+                self._report.tell_if_due()
+                has_turned = True
+            if has_turned:
+                self._tell_the_last()
         finally:
             self._leave()
             self._ended.set()
@@ -280,10 +292,22 @@ class Sink:
         while self._is_running and not self._ended.wait(_NUDGE_S):
             self._reader.unblock()
 
+    def _tell_the_last(self) -> None:
+        """Tell of the rest, and store that at once; where it cannot be, the next sink does it."""
+        if not self._recorder.enabled:
+            return
+        self._report.tell()
+        self._recorder.close()
+        try:
+            self.run_once()
+        except (StoreUnavailable, StreamUnavailable) as error:
+            log.info("telemetry_sink_left_entries_behind", error=error.code)
+
     def _leave(self) -> None:
         try:
             self._reader.leave()
         except StreamUnavailable:
             log.info("telemetry_sink_left_group_behind")
+        self._recorder.close()
         self._reader.close()
         self._intake.close()

@@ -45,12 +45,15 @@ class SinkFigures:
         totals: By the names of `SinkResult`.
         lag_us: How long the oldest entry of the last turn had been in the stream when it was stored, in microseconds,
             by two clocks; 0 when nothing waits.
+        waits: Times that a server was away.
         backlog: What the stream held at the last look.
     """
 
     def __init__(self) -> None:
         self.totals = {each.name: 0 for each in fields(SinkResult)}
         self.lag_us = 0
+        self.waits = 0
+        self._worst_lag_us = 0
         self.backlog = Backlog()
 
     def add(self, result: SinkResult, *, lag_us: int) -> None:
@@ -58,6 +61,12 @@ class SinkFigures:
         for name in self.totals:
             self.totals[name] += getattr(result, name)
         self.lag_us = max(0, lag_us)
+        self._worst_lag_us = max(self._worst_lag_us, self.lag_us)
+
+    def take_worst_lag(self) -> int:
+        """The longest `lag_us` since this was asked before."""
+        worst, self._worst_lag_us = self._worst_lag_us, 0
+        return worst
 
     def warning(self, settings: TelemetrySettings) -> str | None:
         """What is wrong with the size of the stream: the setting that it nears, or None."""

@@ -16,6 +16,7 @@ from psycopg.rows import scalar_row
 
 from telemetry.archive import Archive
 from telemetry.sql import queries
+from telemetry.store import append_batch
 
 SQL = queries(__file__)
 
@@ -36,6 +37,7 @@ class Kind:
         time: When a row was, timestamptz. A later key may have an earlier time.
         stays: A condition for rows `t` that stay, whatever their age and number.
         whole: The row as it is archived, JSON.
+        are_events: Whether whoever follows the store has to be told that some are gone.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Kind:
     time: str
     stays: LiteralString = "false"
     whole: LiteralString = "to_jsonb(t)"
+    are_events: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,8 @@ def delete_slices(  # noqa: PLR0913 - one keyword each
             seen, old, values["after"], gone, whole = found
             if archive is not None and whole:
                 archive.append(archive_name, whole)
+            if kind.are_events and gone:
+                append_batch(connection, events=0, duplicates=0, minutes=())
         yield gone
         if seen < rows or old == 0:
             return

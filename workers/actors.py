@@ -12,14 +12,15 @@ from workers.hints import RUN_LANE, lane_hint
 from workers.runner import Runner
 
 #: Names of the actors that do one round: maintenance, giving back lost events, building chains, roll-ups, the
-#: check-up, and deleting what is too old.
+#: check-up, deleting what is too old, and writing exports.
 MAINTAIN = "maintain"
 RECONCILE = "reconcile"
 BUILD_CHAINS = "build_chains"
 ROLL_UP = "roll_up"
 CHECK_UP = "check_up"
 CLEAN = "clean"
-ROUNDS = (MAINTAIN, RECONCILE, BUILD_CHAINS, ROLL_UP, CHECK_UP, CLEAN)
+WRITE_EXPORTS = "write_exports"
+ROUNDS = (MAINTAIN, RECONCILE, BUILD_CHAINS, ROLL_UP, CHECK_UP, CLEAN, WRITE_EXPORTS)
 
 
 def declare_lane(broker: BellBroker, lane: str, runner: Runner) -> None:

@@ -31,6 +31,7 @@ from workers.actors import (
     MAINTAIN,
     RECONCILE,
     ROLL_UP,
+    WRITE_EXPORTS,
     declare_lane,
     declare_maintenance,
 )
@@ -56,6 +57,7 @@ from workers.rounds import (
     ask_for_chains,
     ask_for_checkup,
     ask_for_cleaning,
+    ask_for_exports,
     ask_for_reconciliation,
     ask_for_roll_ups,
     chain_traces,
@@ -66,6 +68,7 @@ from workers.rounds import (
     make_reconciler,
     reconcile,
     roll_up,
+    write_exports,
 )
 from workers.runner import Runner
 from workers.scheduler import Leadership, Periodic, Scheduler
@@ -238,6 +241,7 @@ def run_maintenance(servers: ServerSettings, workers: WorkerSettings) -> None:
             ROLL_UP: partial(roll_up, resources),
             CHECK_UP: partial(check_up, resources),
             CLEAN: partial(clean, make_cleaner(resources)),
+            WRITE_EXPORTS: partial(write_exports, resources),
         }
         declare_maintenance(resources.broker, rounds)
         with telling(snapshots_of(resources, "maintenance")):
@@ -319,6 +323,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("chains", GAPS_INTERVAL, partial(ask_for_chains, resources)),
             Periodic("roll_ups", GAPS_INTERVAL, partial(ask_for_roll_ups, resources)),
             Periodic("checkup", GAPS_INTERVAL, partial(ask_for_checkup, resources)),
+            Periodic("exports", GAPS_INTERVAL, partial(ask_for_exports, resources)),
             Periodic("cleanup", workers.maintenance_interval, partial(ask_for_cleaning, resources)),
         ]
         scheduler = Scheduler(Leadership(database_url), work, resources.clock)

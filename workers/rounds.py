@@ -15,6 +15,7 @@ from psycopg_pool import PoolTimeout
 from telemetry import chains
 from telemetry.connections import connect
 from telemetry.errors import StoreUnavailable, WeirError
+from telemetry.export.writing import open_reader
 from telemetry.partitions import make_partitions
 from telemetry.patience import PatientConnection
 from telemetry.rollups import aggregator
@@ -30,19 +31,23 @@ from workers.actors import (
     RECONCILE,
     ROLL_UP,
     ROUNDS,
+    WRITE_EXPORTS,
 )
 from workers.broker import MAINTENANCE_QUEUE, BellBroker
 from workers.bulk import BulkKeys
 from workers.checkup.finding import Surroundings
 from workers.checkup.rounds import go_round
 from workers.checkup.rounds import is_wanted as is_checkup_wanted
+from workers.error_frames import note_frames
 from workers.executions import reaching_store
+from workers.exports import Exports, export_folder
 from workers.idempotency import Idempotency
 from workers.resources import Resources
 from workers.retry_budget import make_budget
 from workers.services.cleaner import STATEMENT_TIMEOUT as CLEANING_TIMEOUT
 from workers.services.cleaner import Cleaner
 from workers.services.cleaner import is_wanted as cleaning_is_wanted
+from workers.services.exporter import PAGE_TIMEOUT, Exporter
 from workers.services.reconciler import Reconciler, is_wanted
 
 log = structlog.get_logger(__name__)
@@ -111,17 +116,17 @@ def reconcile(reconciler: Reconciler) -> None:
 
 
 def chain_traces(resources: Resources) -> None:
-    """One round of building chains. Never raises; the scheduler asks again."""
+    """One round of building chains, and of noting where new errors arose. Never raises; the scheduler asks again."""
     try:
         with closing(_long_connection(resources, "chains")) as connection:
             result = chains.build_chains(connection)
-            forgotten = chains.forget_chains(connection)
+            errors = note_frames(connection, resources.clock)
     except (psycopg.OperationalError, StoreUnavailable) as error:
         log.warning("chains_postponed", reason=type(error).__name__)
     except Exception:
         log.exception("chains_failed")
     else:
-        log.debug("chains_built", written=result.written, batches=result.batches, forgotten=forgotten)
+        log.debug("chains_built", written=result.written, batches=result.batches, errors=errors)
 
 
 def roll_up(resources: Resources) -> None:
@@ -184,6 +189,32 @@ def clean(cleaner: Cleaner) -> None:
     else:
         rows = {each.table: each.going for each in result.removals if each.going}
         log.info("cleanup_finished", is_done=result.is_done, rows=rows, held_days=result.held)
+
+
+def make_exporter(resources: Resources) -> Exporter:
+    """What writes exports.
+
+    Raises:
+        ExportUnwritable: No setting says where they go.
+    """
+    settings = resources.workers.exports
+    exports = Exports(resources.pool, resources.clock, settings)
+    folder = export_folder(resources.servers, settings)
+    connecting = partial(open_reader, str(resources.servers.database_url), statement_timeout=PAGE_TIMEOUT)
+    return Exporter(exports, connecting, folder, resources.clock)
+
+
+def write_exports(resources: Resources) -> None:
+    """One round of writing exports; asks for the next one, if there is more. Never raises; the scheduler asks again."""
+    try:
+        if make_exporter(resources).run_once():
+            ask_for(resources.broker, WRITE_EXPORTS)
+    except StoreUnavailable as error:
+        log.warning("exports_postponed", reason=type(error).__name__)
+    except WeirError as error:
+        log.warning("exports_failed", reason=error.code)
+    except Exception:
+        log.exception("exports_failed")
 
 
 def ask_for(broker: BellBroker, actor: str) -> timedelta | None:
@@ -264,3 +295,13 @@ def ask_for_cleaning(resources: Resources) -> None:
         if not cleaning_is_wanted(connection, resources.workers.retention):
             return
     ask_for(resources.broker, CLEAN)
+
+
+def ask_for_exports(resources: Resources) -> None:
+    """Ask for exports to be written, if some wait, or are to be deleted.
+
+    Raises:
+        StoreUnavailable: Postgres did not answer.
+    """
+    if Exports(resources.pool, resources.clock, resources.workers.exports).is_wanted():
+        ask_for(resources.broker, WRITE_EXPORTS)

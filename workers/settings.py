@@ -53,6 +53,34 @@ class CheckupSettings:
 
 
 @dataclass(frozen=True)
+class ExportSettings:
+    """Exports that are written in the background, for whoever asks over REST."""
+
+    section: ClassVar[str] = "export"
+
+    dir: Path | None = setting(
+        None,
+        "Folder of their files; by default `exports` in the home. The API and the maintenance process have to see the"
+        " same one.",
+    )
+    keep: timedelta = setting(
+        timedelta(hours=24), "How long files are kept once an export has ended.", minimum=timedelta(seconds=1)
+    )
+    max_bytes: int = setting(1_000_000_000, "Bytes that all of them may have together.", minimum=1_000_000)
+    max_bytes_each: int = setting(
+        100_000_000, "Bytes that the files of one may have together; who asks may ask for less.", minimum=1000
+    )
+    max_jobs: int = setting(
+        50, "Exports that are kept at a time, those that wait among them.", minimum=1, maximum=10_000
+    )
+    lease: timedelta = setting(
+        timedelta(seconds=30),
+        "How long after its process was last heard of another may go on with an export; more than a page takes.",
+        minimum=timedelta(milliseconds=100),
+    )
+
+
+@dataclass(frozen=True)
 class WorkerSettings:
     """How executions are run, and by how many."""
 
@@ -61,6 +89,7 @@ class WorkerSettings:
     dsl: DslSettings = field(default_factory=DslSettings)
     checkup: CheckupSettings = field(default_factory=CheckupSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    exports: ExportSettings = field(default_factory=ExportSettings)
 
     threads: int = setting(4, "Executions one worker process runs at a time.", minimum=1, maximum=256)
     lane: str = setting("default", "Lane the worker takes executions from.")
@@ -164,12 +193,17 @@ class ServerSettings:
         None, "User that embedded servers run as when Weir runs as root; by default postgres, else nobody."
     )
     health_dir: Path | None = setting(
-        None, "Folder of the sockets on which processes say how they are, for `weir health`; without it there are none."
+        None,
+        "Folder of the sockets on which processes say how they are, for `weir health`; without it those of `weir up`"
+        " have theirs in the home, and others none.",
     )
     database_pool: int = setting(10, "Connections to Postgres of one process, at most.", minimum=2, maximum=100)
     log_format: str = setting(
         "auto", "Form of log lines; auto is console on a terminal.", choices=("auto", "console", "json")
     )
     log_level: str = setting("info", "Least level that is logged.", choices=("debug", "info", "warning", "error"))
-    log_max_bytes: int = setting(10_485_760, "Bytes of a log file before it rotates.", minimum=65_536)
+    log_max_bytes: int = setting(
+        10_485_760, "Bytes of a log file before it rotates; it does on every new day, too.", minimum=65_536
+    )
     log_files: int = setting(7, "Rotated log files kept.", minimum=1, maximum=100)
+    log_days: int = setting(7, "Days that a rotated log file is kept, each of one day.", minimum=1, maximum=3650)

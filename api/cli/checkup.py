@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from api.cli.event_options import Component, of_findings
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
@@ -24,7 +25,11 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 
 @click.command("health", short_help="Say whether everything is well, and what mends what is not.")
-@click.option("--component", help="Only of this: database, redis, disk, sink, workers, ...; of events dsl, tool, ...")
+@click.option(
+    "--component",
+    type=Component(of_findings),
+    help="Only of this: database, redis, disk, sink, workers, ...; of events dsl, tool, ...",
+)
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option(
     "--every",

@@ -8,20 +8,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
+from api.cli.event_options import OF_EVENTS
 from api.cli.main import EXPECTED
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
+from api.cli.progress import progress, sized
 from api.cli.stack import home_option, load_home, running_urls
-from api.cli.terminal import Terminal
+from api.cli.terminal import Terminal, clean, plural
 from api.cli.times import span
 
 
 @click.command(short_help="Delete what is too old or too much; --dry-run shows sizes and what would go.")
 @click.option("--dry-run", is_flag=True, help="Only show sizes, and what would go.")
 @click.option("--older-than", help="Telemetry older than this, instead of what the settings say: 30d, 12h.")
-@click.option("--component", help="Only events of this component: tool, http, ...")
+@click.option("--component", type=OF_EVENTS, help="Only events of this component: tool, http, ...")
 @click.option("--force", is_flag=True, help="Do not ask.")
 @click.option(
     "--archive",
@@ -53,24 +56,25 @@ def cleanup(  # noqa: PLR0913 - one per option
     from workers.services.cleaner import STATEMENT_TIMEOUT, Cleaner, Request
 
     age = None if older_than is None else _age(older_than, SystemClock().now())
-    asked = Request(older_than=age, component=_component(component), archive=archive)
+    asked = Request(older_than=age, component=component, archive=archive)
     settings, home = load_home(folder)
     url = settings.servers.database_url or running_urls(home)["database"]
     require_current(url)
     connecting = partial(connect, url, name="weir cleanup", autocommit=True, statement_timeout=STATEMENT_TIMEOUT)
     cleaner = Cleaner(connecting, settings.workers.retention, SystemClock())
+    logs = _log_files(home.logs, settings.servers.log_days)
     terminal = Terminal.of_stdout() if form == "table" else None
     if dry_run or not force:
         plan = cleaner.run_once(replace(asked, dry_run=True), patience=None).public()
         if dry_run or not plan["going_rows"] + plan["freed_bytes"]:
-            _tell(plan, terminal, dry_run=dry_run)
+            _tell({**plan, **logs}, terminal, dry_run=dry_run)
             return
         if terminal is not None:
-            show(plan, terminal, dry_run=True)
+            show({**plan, **logs}, terminal, dry_run=True)
         _confirm()
-    say = _progress if terminal is not None and sys.stderr.isatty() else _silence
-    done = cleaner.run_once(asked, patience=None, say=say).public()
-    _tell(done, terminal, dry_run=False)
+    with progress("cleaning") as bar:
+        done = cleaner.run_once(asked, patience=None, say=bar.note).public()
+    _tell({**done, **logs}, terminal, dry_run=False)
     if not done["done"]:
         raise click.exceptions.Exit(EXPECTED)
 
@@ -83,9 +87,19 @@ def show(found: Item, terminal: Terminal, *, dry_run: bool) -> None:
         terminal.say(line, "dim")
     verb = "would go" if dry_run else "went"
     terminal.say()
-    terminal.say(f"{found['going_rows']} rows {verb}; whole days of events: {_size(found['freed_bytes'])} of disk.")
+    terminal.say(f"{found['going_rows']} rows {verb}; whole days of events: {sized(found['freed_bytes'])} of disk.")
+    files = found["log_files"]
+    of_logs = f"{plural(files['files'], 'log file')} in {clean(files['folder'])}: {sized(files['bytes'])}"
+    terminal.say(f"{of_logs}; `weir up` deletes those that are older than {plural(files['days'], 'day')}.", "dim")
     if found["held_days"]:
         terminal.say(f"In use all the time, and still there: {', '.join(found['held_days'])}. Try again.", "failed")
+
+
+def _log_files(folder: Path, days: int) -> dict[str, Any]:
+    from workers.stack.log_file import measure
+
+    found = measure(folder)
+    return {"log_files": {"folder": str(folder), "files": found.files, "bytes": found.bytes, "days": days}}
 
 
 def _age(text: str, now: datetime) -> timedelta:
@@ -97,31 +111,11 @@ def _age(text: str, now: datetime) -> timedelta:
     return age
 
 
-def _component(text: str | None) -> str | None:
-    from telemetry.filters.kinds import component_name
-    from telemetry.settings import COMPONENTS
-
-    if text is None:
-        return None
-    name = component_name(text)
-    if name not in COMPONENTS:
-        raise click.BadParameter(f"{text!r} is none of {', '.join(COMPONENTS)}", param_hint="--component")
-    return name
-
-
 def _tell(found: Item, terminal: Terminal | None, *, dry_run: bool) -> None:
     if terminal is None:
         print_json({"dry_run": dry_run, **found})
     else:
         show(found, terminal, dry_run=dry_run)
-
-
-def _progress(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _silence(_: str) -> None:
-    """Nobody watches."""
 
 
 def _confirm() -> None:
@@ -142,20 +136,10 @@ def _columns(*, dry_run: bool) -> tuple[Column, ...]:
         Column("KIND", lambda kind: kind["kind"]),
         Column("TABLE", lambda kind: kind["table"]),
         Column("ROWS", lambda kind: str(kind["rows"]), right=True),
-        Column("SIZE", lambda kind: _size(kind["bytes"]), right=True),
+        Column("SIZE", lambda kind: sized(kind["bytes"]), right=True),
         Column("OLDER THAN", lambda kind: local_time(kind["before"])),
         Column("WOULD GO" if dry_run else "WENT", lambda kind: str(kind["going_rows"]), right=True),
     )
 
 
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < _THOUSAND:
-            return f"{size:.0f} {unit}"
-        size /= _THOUSAND
-    return f"{size:.1f} GB"
-
-
-_THOUSAND = 1000
 _REASONS = {"age": "too old", "rows": "too many events", "bytes": "too many bytes"}

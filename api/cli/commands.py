@@ -10,6 +10,7 @@ import click
 
 from api.cli.checking import schema, validate
 from api.cli.command_sources import own_folders, slugs_in
+from api.cli.completion import slugs
 from api.cli.faults import near
 from api.cli.holding import pause_command, resume_command
 from api.cli.output import Column, Item, View, block, item_format, list_format, print_json, show_page
@@ -66,7 +67,7 @@ def list_commands(form: str) -> None:
 
 
 @commands.command("show")
-@click.argument("slug")
+@click.argument("slug", shell_complete=slugs)
 @item_format
 def show_command(slug: str, form: str) -> None:
     """Show the command SLUG: its inputs, and the text of its file."""
@@ -87,7 +88,7 @@ def show_command(slug: str, form: str) -> None:
 
 
 @commands.command("new", short_help="Write a new command file that works as it is.")
-@click.argument("slug")
+@click.argument("slug", shell_complete=slugs)
 def new(slug: str) -> None:
     """Write a new command file, commented and working, that can be run at once.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from api.cli.completion import slugs
 from api.cli.instants import instant_of
 from api.cli.main import EXPECTED
 from api.cli.options import together
@@ -46,7 +47,7 @@ _filters = together(
         type=click.Choice(["dead", "failed", "all"]),
         help="What killed its workers, what ended with an error, or both; dead unless given.",
     ),
-    click.option("--command", metavar="SLUG", help="Only those of this command."),
+    click.option("--command", shell_complete=slugs, metavar="SLUG", help="Only those of this command."),
     click.option("--fingerprint", help="Only those with this cause: see `list --by fingerprint`."),
     click.option("--lane", help="Only those of this lane."),
     click.option("--since", "start", metavar="TIME", help="Only those that ended since then: 2h ago, or a time."),

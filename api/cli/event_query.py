@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from api.cli.event_following import Printer, follow
+from api.cli.event_options import Component, explained, of_findings, which_events
 from api.cli.event_views import chosen_columns, only_columns, view_of
-from api.cli.faults import render
 from api.cli.history_views import HISTORIES, history_view
-from api.cli.instants import instant_of
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
-from api.cli.output import Item, View, list_format, print_json, show_page
+from api.cli.output import list_format, print_json, show_page
+from api.cli.pager import paged
 from api.cli.stat_lines import STATS, stat_lines
 from api.cli.target import open_client
 from api.cli.terminal import Terminal
-from api.client import ApiRefused
-from dsl.errors import Fault
 
 _PATH = "/api/telemetry/events"
 
 #: Kinds of records. Metrics are not kept yet.
 _TYPES = ("events", "stats", "metrics", *HISTORIES)
 
-_USAGE = 2
 _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -67,21 +65,16 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
     return CountLimit(match[1], int(match[2]))
 
 
+def _more_components() -> Sequence[str]:
+    """The components there are beside those of events, of the type that is asked for."""
+    return of_findings() if click.get_current_context().params["kind"] == "health" else ()
+
+
 @click.command("query", short_help="Find events, follow them, count them.")
-@click.option("--type", "kind", type=click.Choice(_TYPES), default="events", show_default=True, help="Of what.")
-@click.option("--filter", "-f", metavar="FILTER", help="As in 'command:x outcome:failed duration:>2s -type:transform'.")
-@click.option("--component", help="Only of this component: command, dsl, fragment, http, ...")
-@click.option("--event-type", help="Only of this type; a prefix such as `dsl.step` will do.")
-@click.option("--level", help="Only at this level.")
-@click.option("--correlation-id", help="Only of this trace.")
-@click.option("--execution-id", help="Only of this execution.")
-@click.option("--command", help="Only of this command.")
-@click.option("--user", help="Only of this user (the plain name; what is stored is its hash).")
-@click.option("--space", help="Only of this space.")
-@click.option("--outcome", help="Only with this outcome.")
-@click.option("--time-range", "--last", "time_range", help="As far back as this: 15m, 1h, 7d.")
-@click.option("--start", help="From this time: `3d` or `90m` ago, or RFC 3339.")
-@click.option("--end", help="Before this time: `now`, `90m` ago, or RFC 3339.")
+@click.option(
+    "--type", "kind", type=click.Choice(_TYPES), default="events", show_default=True, is_eager=True, help="Of what."
+)
+@which_events(component=Component(_more_components))
 @click.option("--limit", type=click.IntRange(1, 10_000), help="How many; 100 unless set otherwise.")
 @click.option("--cursor", help="`next_cursor` of the page before.")
 @click.option("--columns", metavar="NAMES", help="Fields to show, with commas: occurred_at,event_type,duration_ms.")
@@ -89,19 +82,34 @@ def count_limit(_context: click.Context, _option: click.Parameter, text: str | N
 @click.option(
     "--fail-if", "fails", callback=count_limit, metavar="CONDITION", help="Exit with 1 if so many match: 'count>0'."
 )
+@click.option(
+    "--export",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all that match to this file, as `weir telemetry export` does: .jsonl, .json or .csv, also .gz.",
+)
 @list_format
-def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **given: Any) -> int:  # noqa: ANN401 - options
+@paged
+def query(
+    kind: str,
+    form: str,
+    is_followed: bool,
+    fails: CountLimit | None,
+    target: Path | None,
+    **given: Any,  # noqa: ANN401 - likewise
+) -> int:
     """Find stored events, newest first.
 
     All options together say which. `--filter` takes a text in the language of docs/reference/filters.md.
     """
     columns = chosen_columns(given.pop("columns"))
-    for name in ("start", "end"):
-        given[name] = given[name] and instant_of(given[name], f"--{name}")
+    if target is not None:
+        others = {"--type": kind != "events", "--follow": is_followed, "--fail-if": fails, "--columns": columns}
+        return _export(target, form, given, others)
     if is_followed:
         others = {"--type": kind != "events", "--fail-if": fails, "--cursor": given["cursor"], "--end": given["end"]}
         _refuse_together("--follow", others)
-    try:
+    with explained(given["filter"]):
         if kind == "stats":
             return _stats(form, fails, given, columns)
         if kind == "metrics":
@@ -109,10 +117,14 @@ def query(kind: str, form: str, is_followed: bool, fails: CountLimit | None, **g
         if kind in HISTORIES:
             return _history(kind, form, fails, given, columns)
         return _follow(form, given, columns) if is_followed else _events(form, fails, given, columns)
-    except ApiRefused as refused:
-        if refused.problem.get("code") != "filter.invalid":
-            raise
-        return _explain(refused.problem, given["filter"])
+
+
+def _export(target: Path, form: str, typed: Mapping[str, Any], others: Mapping[str, object]) -> int:
+    from api.cli.export import HowToWrite, export_events, form_of
+
+    _refuse_together("--export", {**others, **{f"--{name}": typed[name] for name in ("limit", "cursor")}})
+    how = HowToWrite(form_of(target, None if form == "table" else form), is_compressed=target.suffix == ".gz")
+    return export_events(target, how, {name: value for name, value in typed.items() if name not in ("limit", "cursor")})
 
 
 def _events(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
@@ -122,14 +134,27 @@ def _events(form: str, fails: CountLimit | None, given: Mapping[str, Any], colum
     if form == "json":
         page = {**page, "items": [only_columns(item, columns) for item in page["items"]]}
     show_page(page, view_of(terminal, columns), form, terminal)
+    if not page["items"]:
+        _remark_on_nothing(given)
     return _verdict(fails, page["count"])
 
 
+def _remark_on_nothing(given: Mapping[str, Any]) -> None:
+    """Say so where nothing is found because nothing of it is recorded."""
+    from telemetry.components import STEP_TYPES, event_type_name
+    from telemetry.events import CATALOGUE
+
+    component = given["component"] or event_type_name(given["event_type"] or "").partition(".")[0]
+    if component and component not in {each.component for each in CATALOGUE}:
+        steps = STEP_TYPES.get(component)
+        more = f"; look for its steps: --step-type {steps}" if steps else ""
+        Terminal.of_stderr().say(f"weir: nothing records events of {component} yet{more}")
+
+
 def _stats(form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
-    if columns:
-        _refuse_together("--type stats", {"--columns": columns})
+    _refuse_together("--type stats", {"--columns": columns, "--limit": given["limit"], "--cursor": given["cursor"]})
     with open_client() as client:
-        told = client.get("/api/telemetry/stats", {**given, "limit": None, "cursor": None})
+        told = client.get("/api/telemetry/stats", given)
     if form == "json":
         print_json(told)
     else:
@@ -150,8 +175,11 @@ def _follow(form: str, given: Mapping[str, Any], columns: tuple[str, ...]) -> in
 
 def _history(kind: str, form: str, fails: CountLimit | None, given: Mapping[str, Any], columns: tuple[str, ...]) -> int:
     history = HISTORIES[kind]
-    others = {f"--{name.replace('_', '-')}": value for name, value in given.items() if name not in history.options}
-    _refuse_together(f"--type {kind}", {**others, "--columns": columns, "--fail-if": fails})
+    asked = {**given, "columns": columns, "fail_if": fails}
+    for name, value in asked.items():
+        if value and name not in history.options:
+            known = ", ".join(map(_option, sorted(history.options)))
+            raise click.UsageError(f"--type {kind} has no {_option(name)}; it takes {known}")
     with open_client() as client:
         page = client.get(history.path, {name: given[name] for name in history.options})
     terminal = Terminal.of_stdout()
@@ -159,10 +187,15 @@ def _history(kind: str, form: str, fails: CountLimit | None, given: Mapping[str,
     return 0
 
 
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _nothing_kept(kind: str, form: str, fails: CountLimit | None) -> int:
-    """The empty page of a kind of records that no table holds yet."""
-    view = View((), (), f"No {kind} are kept yet.")
-    show_page({"items": [], "next_cursor": None}, view, form, Terminal.of_stdout())
+    """Nothing, and a remark on standard error: no table holds this kind of records yet."""
+    if form == "json":
+        print_json({"items": [], "next_cursor": None})
+    Terminal.of_stderr().say(f"weir: no {kind} are kept yet; --type stats counts events, --type performance times them")
     return _verdict(fails, 0)
 
 
@@ -172,15 +205,6 @@ def _verdict(fails: CountLimit | None, count: int | None) -> int:
         return 0
     Terminal.of_stderr().say(f"weir: {count} match: count{fails.comparison}{fails.number}")
     return EXPECTED
-
-
-def _explain(problem: Item, text: str) -> int:
-    """Show where the filter is wrong."""
-    for told in problem["errors"]:
-        fault = Fault(**{name: told.get(name) for name in Fault.__dataclass_fields__})
-        for line in render(fault, "--filter", text.split("\n")):
-            Terminal.of_stderr().say(line)
-    return _USAGE
 
 
 def _refuse_together(option: str, others: Mapping[str, object]) -> None:

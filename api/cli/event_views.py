@@ -10,14 +10,7 @@ import click
 from api.cli.output import Column, Item, View, local_time, one_line
 from api.cli.remarks import failed_fields
 from api.cli.terminal import Terminal, human_duration
-
-#: What an event has, in the order of its JSON.
-FIELDS = (
-    "event_id", "occurred_at", "event_type", "component", "operation", "level", "correlation_id", "execution_id",
-    "parent_id", "step_path", "step_id", "step_type", "command_slug", "definition_hash", "user_id", "space_id",
-    "request_source", "dry_run", "attempt", "try", "duration_ms", "outcome", "error_type", "error_category",
-    "error_fingerprint", "fragment_id", "mutations_count", "measures",
-)  # fmt: skip
+from telemetry.event_fields import EVENT_FIELDS as FIELDS
 
 _EMPTY = "No events here. Run something (weir run todo.add -i body='buy milk'), or look further back (--last 7d)."
 
@@ -32,8 +25,8 @@ def chosen_columns(text: str | None) -> tuple[str, ...]:
     for name in names:
         if name not in FIELDS:
             near = get_close_matches(name, FIELDS, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            message = f"events have no {name!r}{meant} They have: {', '.join(FIELDS)}"
+            meant = f"did you mean {near[0]}?" if near else f"they have {', '.join(FIELDS)}"
+            message = f"events have no {name!r}; {meant}"
             raise click.BadParameter(message, param_hint="--columns")
     return names
 

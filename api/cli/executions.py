@@ -6,6 +6,7 @@ from typing import IO
 
 import click
 
+from api.cli.completion import slugs
 from api.cli.follow import show_step
 from api.cli.following import follow_to_end, wait_option
 from api.cli.keys import key_header
@@ -40,7 +41,7 @@ executions.add_command(submit)
 
 @executions.command("list")
 @click.option("--state", help="Only those in this state.")
-@click.option("--command", help="Only those of this command.")
+@click.option("--command", shell_complete=slugs, help="Only those of this command.")
 @click.option("--correlation-id", help="Only those of this trace.")
 @click.option("--slow/--not-slow", default=None, help="Only slow ones, or only the others.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")

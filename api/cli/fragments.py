@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED
 from api.cli.note_import import NoteImport
 from api.cli.output import Column, Item, View, block, item_format, list_format, local_time, print_json, show_page
+from api.cli.progress import progress
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
 from api.client import segment
@@ -146,10 +146,8 @@ def import_fragments(folder: Path, space: str, form: str) -> None:
 
 def _import(importing: NoteImport, length: int, notes: Iterable[Note], faults: list[Fault]) -> None:
     """Read and send, showing how far it is on a terminal."""
-    with click.progressbar(
-        length=length, label="importing", show_pos=True, file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
-        importing.run(notes, lambda: bar.update(min(length, importing.counts.total() + len(faults)) - bar.pos))
+    with progress("importing", length) as bar:
+        importing.run(notes, lambda: bar.advance(min(length, importing.counts.total() + len(faults)) - bar.done))
 
 
 @contextmanager
@@ -208,10 +206,10 @@ def export_fragments(  # noqa: PLR0913 - one argument per option
     with open_client() as client:
         items = client.pages("/api/fragments", query)
         notes = _opened(folder, NoteFolder, force)
-        hidden = not sys.stderr.isatty()
-        with tidy(), click.progressbar(items, label="exporting", show_pos=True, file=sys.stderr, hidden=hidden) as bar:
-            for fragment in bar:
+        with tidy(), progress("exporting") as bar:
+            for fragment in items:
                 counts[notes.write(fragment) or "failed"] += 1
+                bar.advance()
     _show_exported(folder, counts, notes.faults, form)
 
 

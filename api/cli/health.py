@@ -8,13 +8,17 @@ import click
 
 from api.cli.main import EXPECTED
 from api.cli.output import item_format, print_json
-from api.cli.services import SERVICES
+from api.cli.services import SERVICES, health_folder
 from api.cli.terminal import clean
 from api.settings import load_settings
 from workers.health import PATIENCE, Answer, Checks, HealthUnknown, ask, is_well
+from workers.home import find_home
+from workers.stack.status import read_status
 
 if TYPE_CHECKING:
-    from api.settings import ApiSettings
+    from pathlib import Path
+
+    from api.settings import ApiSettings, Settings
 
 
 @click.command(short_help="Ask one process of the stack whether it can work.")
@@ -25,18 +29,20 @@ def health(name: str, form: str) -> None:
 
     It can if its loop comes round, and its servers answer with the schema of this program. That its events wait,
     because the telemetry stream takes none, is a warning and no more. The API is asked over HTTP (WEIR_API_HOST and
-    WEIR_API_PORT), the others on their socket in WEIR_HEALTH_DIR. One that does not answer within a few seconds stands
-    still. The sink tells besides what it has stored and left out, and how much waits.
+    WEIR_API_PORT), the others on their socket: in WEIR_HEALTH_DIR, or in the folder of what `weir up` started. One that
+    does not answer within a few seconds stands still. The sink tells besides what it has stored and left out, and how
+    much waits.
     """
     settings = load_settings()
     if name == "api":
         said: Answer = _ask_api(settings.api)
-    elif settings.servers.health_dir is None:
+    elif (folder := _folder(settings)) is None:
         raise click.UsageError(
-            "WEIR_HEALTH_DIR names no folder: set it for this command, and for `weir up` or `weir serve` before it."
+            "nothing is up here, and WEIR_HEALTH_DIR names no folder: set it for this command, and for `weir serve`"
+            " before it."
         )
     else:
-        said = ask(settings.servers.health_dir, name)
+        said = ask(folder, name)
     checks = {look: state for look, state in said.items() if isinstance(state, str)}
     figures = {what: number for what, number in said.items() if not isinstance(number, str)}
     is_healthy = is_well(checks)
@@ -49,6 +55,13 @@ def health(name: str, form: str) -> None:
             click.echo(f"{what:<15} {number:>12,}")
     if not is_healthy:
         raise click.exceptions.Exit(EXPECTED)
+
+
+def _folder(settings: Settings) -> Path | None:
+    """Of the sockets: the one that is given, else that of the running stack, if it has one."""
+    given = settings.servers.health_dir
+    is_up = given is None and read_status(find_home(settings.servers).run) is not None
+    return health_folder(settings) if is_up else given
 
 
 def _ask_api(settings: ApiSettings) -> Checks:

@@ -28,6 +28,10 @@ HISTORIES = {
 }
 
 
+#: From which no fraction of a number is told.
+_THOUSAND = 1000
+
+
 def history_view(kind: str, terminal: Terminal) -> View:
     """How a kind is shown."""
     return {"health": _checks, "performance": _snapshots, "chains": _chains}[kind](terminal)
@@ -84,7 +88,7 @@ def _chains(terminal: Terminal) -> View:
         (
             "correlation_id", "status", "command_slug", "root_execution_id", "request_source", "user_id", "space_id",
             "depth", "events", "executions", "steps", "errors", "components", "started_at", "ended_at", "duration_ms",
-            "truncated",
+            "truncated", "cut",
         ),
         "No trace is chained yet: one is there within a minute of its first event.",
     )  # fmt: skip
@@ -102,7 +106,11 @@ def _mebibytes(value: int | None) -> str:
 
 
 def _measured(item: Item) -> str:
-    return "" if item["value"] is None else f"{item['value']:g} {item['unit'] or ''}".rstrip()
+    value = item["value"]
+    if value is None:
+        return ""
+    number = f"{value:.3g}" if abs(value) < _THOUSAND and value % 1 else f"{value:,.0f}"
+    return f"{number} {item['unit'] or ''}".rstrip()
 
 
 def _number(value: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from api.cli.completion import slugs
 from api.cli.output import Item, item_format, print_json
 from api.cli.queues import pause_body, pause_options, pause_words
 from api.cli.target import open_client
@@ -12,7 +13,7 @@ from api.client import segment
 
 
 @click.command("pause")
-@click.argument("slug")
+@click.argument("slug", shell_complete=slugs)
 @pause_options
 @item_format
 def pause_command(slug: str, form: str, **words: str | None) -> None:
@@ -22,7 +23,7 @@ def pause_command(slug: str, form: str, **words: str | None) -> None:
 
 
 @click.command("resume")
-@click.argument("slug")
+@click.argument("slug", shell_complete=slugs)
 @item_format
 def resume_command(slug: str, form: str) -> None:
     """Begin executions of SLUG again."""

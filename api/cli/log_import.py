@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
-from contextlib import nullcontext
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import click
 
@@ -13,6 +17,7 @@ from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED
 from api.cli.opened_store import opened_store, pseudonyms
 from api.cli.output import Column, Item, item_format, print_json, table
+from api.cli.progress import progress, sized
 from api.cli.stack import home_option, load_home
 from api.cli.terminal import Terminal, clean, plural
 
@@ -21,32 +26,42 @@ if TYPE_CHECKING:
 
 #: Lines of a reason that are named on a terminal.
 _SHOWN = 5
+#: How a file begins that is compressed by gzip (RFC 1952).
+_GZIP: Final = b"\x1f\x8b"
 
 
 @click.command("import", short_help="Bring in another system's log.")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--mapping",
     "mapping_path",
-    required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="YAML: which line is which event, and where its fields are.",
 )
 @click.option("--dry-run", is_flag=True, help="Store nothing, say what would be.")
+@click.option("--remove-all", is_flag=True, help="Delete every event that was brought in, and bring in none.")
 @item_format
 @home_option
-def import_log(file: Path, mapping_path: Path, dry_run: bool, form: str, folder: Path | None) -> None:
+def import_log(  # noqa: PLR0913 - one per option
+    file: Path | None, mapping_path: Path | None, dry_run: bool, remove_all: bool, form: str, folder: Path | None
+) -> None:
     """Bring in a log of JSON lines of another system as events.
 
     The mapping says which line is which event of the catalogue (docs/reference/events.md) and where its fields are;
     what it does not name is left out. Lines that fit nothing are counted by reason and named by their number: their
     text goes nowhere. What is brought in has the `request_source` `import`.
 
-    Importing a file again, also one that has grown, stores only what is new. Exits with 1 when no line became an event.
+    FILE may be compressed by gzip; `-` is standard input. Importing a file again, also one that has grown or was
+    compressed meanwhile, stores only what is new. Exits with 1 when no line became an event.
 
     Opens the database of WEIR_DATABASE_URL, or of the running stack, itself; with --dry-run, none.
     """
+    if remove_all:
+        _remove_all(folder, form, is_alone=file is None and mapping_path is None and not dry_run)
+        return
+    if file is None or mapping_path is None:
+        raise click.UsageError("Say which FILE, and with --mapping what its lines are.")
     from api.cli.mapping_files import read_mapping
     from telemetry.adapters.importing import import_lines
     from telemetry.adapters.lines import Lines
@@ -60,16 +75,24 @@ def import_log(file: Path, mapping_path: Path, dry_run: bool, form: str, folder:
         raise click.UsageError(message)
     lines = Lines(mapping, keys)
     opening = nullcontext() if dry_run else opened_store(folder, "weir telemetry import")
-    with _opened(file) as source, opening as connection, tidy(), _bar(file) as bar:
+    with (
+        _opened(file) as (source, file_bytes, position),
+        opening as connection,
+        tidy(),
+        progress("importing", file_bytes or None, shown=sized) as bar,
+    ):
 
-        def advance(done_bytes: int) -> None:
-            bar.update(done_bytes - bar.pos)
+        def advance(_: int) -> None:
+            bar.advance(position() - bar.done)
 
         try:
             imported = import_lines(source, lines, SystemClock().unix_us(), connection, advance)
         except KeyboardInterrupt:
             Terminal.of_stderr().say("What is stored stays; import the file again for the rest.")
             raise
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            message = f"{file} is compressed and damaged; what is stored stays"
+            raise click.ClickException(message) from error
     told = _json(imported, dry_run=dry_run)
     if form == "json":
         print_json(told)
@@ -79,17 +102,46 @@ def import_log(file: Path, mapping_path: Path, dry_run: bool, form: str, folder:
         raise click.exceptions.Exit(EXPECTED)
 
 
-def _opened(path: Path) -> BinaryIO:
+def _remove_all(folder: Path | None, form: str, *, is_alone: bool) -> None:
+    if not is_alone:
+        raise click.UsageError("--remove-all goes alone.")
+    from telemetry.foreign import remove
+
+    with opened_store(folder, "weir telemetry import") as connection:
+        removed = remove(connection, "import")
+    if form == "json":
+        print_json({"removed": removed})
+    else:
+        Terminal.of_stdout().say(f"{plural(removed, 'imported event')} removed")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int, Callable[[], int]]]:
+    """What is in a file, or comes on standard input; how many bytes the file has; and how far in it the reader is.
+
+    Compressed lines are read uncompressed. Standard input has neither length nor position.
+    """
+    if path == Path("-"):
+        with _uncompressed(cast("BufferedReader", sys.stdin.buffer)) as lines:
+            yield lines, 0, lambda: 0
+        return
     try:
-        return path.open("rb")
+        file = path.open("rb")
+        file.peek()  # a folder opens
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="FILE") from error
+    with file, _uncompressed(file) as lines:
+        yield lines, path.stat().st_size, file.tell
 
 
-def _bar(path: Path) -> Any:  # noqa: ANN401 - click does not export the type
-    """How far in the file it is, on a terminal."""
-    length, hidden = path.stat().st_size, not sys.stderr.isatty()
-    return click.progressbar(length=length, label="importing", show_eta=True, file=sys.stderr, hidden=hidden)
+@contextmanager
+def _uncompressed(file: BufferedReader) -> Iterator[BinaryIO]:
+    """By its first bytes, whatever its name."""
+    if file.peek(len(_GZIP))[: len(_GZIP)] != _GZIP:
+        yield file
+        return
+    with gzip.GzipFile(fileobj=file, mode="rb") as lines:
+        yield cast("BinaryIO", lines)
 
 
 def _json(imported: Imported, *, dry_run: bool) -> dict[str, Any]:

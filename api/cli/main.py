@@ -55,6 +55,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Telemetry": {
         "telemetry": Entry("api.cli.telemetry:telemetry", "Look at traces and events."),
     },
+    "Your shell": {
+        "completion": Entry("api.cli.completion:completion", "Print what makes a shell complete `weir`."),
+    },
 }
 
 
@@ -71,6 +74,16 @@ class LazyGroup(click.Group):
                 command: click.Command = getattr(importlib.import_module(module), attribute)
                 return command
         return None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Names and their lines, as the help has them: completing imports no command either."""
+        from click.shell_completion import CompletionItem
+
+        entries = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+        names = [
+            CompletionItem(name, help=entry.help) for name, entry in entries.items() if name.startswith(incomplete)
+        ]
+        return names or click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from api.cli.completion import event_types
 from api.cli.main import EXPECTED
 from api.cli.options import together
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
+from api.cli.pager import paged
 from api.cli.selections import Selection, confirmation, require_names_or_filters
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
@@ -43,7 +45,9 @@ def quarantine() -> None:
 #: The options that say which.
 _filters = together(
     click.option("--reason", type=click.Choice(_REASONS), help="Only those with this reason."),
-    click.option("--event-type", metavar="TYPE", help="Only events of this type: its full name."),
+    click.option(
+        "--event-type", shell_complete=event_types, metavar="TYPE", help="Only events of this type: its full name."
+    ),
 )
 
 
@@ -53,6 +57,7 @@ _filters = together(
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="`next_cursor` of the page before.")
 @list_format
+@paged
 def list_quarantined(form: str, **query: object) -> None:
     """List what could not be stored, newest first."""
     with open_client() as client:

@@ -29,9 +29,13 @@ new|validate|test|schema` and `steps` do without it. Lists and single things are
 """
 
 
-def reference() -> str:
-    """The page, in Markdown."""
-    return "\n".join([_INTRODUCTION, *_sections(weir, "weir", None)])
+def reference(examples: str) -> str:
+    """The page, in Markdown.
+
+    Args:
+        examples: A section that comes before those of the commands.
+    """
+    return "\n".join([_INTRODUCTION, examples, *_sections(weir, "weir", None)])
 
 
 def _sections(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from api.cli.completion import slugs
 from api.cli.following import follow_to_end, wait_option
 from api.cli.keys import key_header
 from api.cli.output import item_format, local_time, print_json
@@ -19,7 +20,7 @@ from api.json_text import NotJson, parse_strictly
 
 
 @click.command(short_help="Run a command and show its steps as they finish.")
-@click.argument("slug")
+@click.argument("slug", shell_complete=slugs)
 @click.option(
     "-i",
     "--input",

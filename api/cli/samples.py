@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
 from api.cli.interrupt import tidy
 from api.cli.opened_store import opened_store, pseudonyms
 from api.cli.output import item_format, local_time, print_json
+from api.cli.progress import progress
 from api.cli.stack import home_option
 from api.cli.terminal import Terminal, plural
 
@@ -73,8 +71,8 @@ def test(  # noqa: PLR0913 - one argument per option
     samples = Samples(seed, frozenset(names), [user(name) for name in user_names()])
     with opened_store(folder, "weir telemetry test") as connection:
         try:
-            with tidy(), _bar(count, "making samples") as bar:
-                filled = fill(connection, samples, count, timedelta(days=days), end, bar.update)
+            with tidy(), progress("making samples", count) as bar:
+                filled = fill(connection, samples, count, timedelta(days=days), end, bar.advance)
         except KeyboardInterrupt:
             again = ["weir", "telemetry", "test", "--count", str(count), "--days", str(days), "--seed", str(seed)]
             again += [*(["--components", components] if components else ()), "--until", end.isoformat()]
@@ -108,19 +106,13 @@ def _remove(form: str, folder: Path | None) -> None:
     with (
         opened_store(folder, "weir telemetry test") as connection,
         tidy(),
-        _bar(count_days(connection), "removing samples") as bar,
+        progress("removing samples", count_days(connection)) as bar,
     ):
-        removed = remove(connection, "sample", lambda _: bar.update(1))
+        removed = remove(connection, "sample", lambda _: bar.advance())
     if form == "json":
         print_json({"removed": removed})
     else:
         Terminal.of_stdout().say(f"{plural(removed, 'sample')} removed")
-
-
-def _bar(length: int, label: str) -> AbstractContextManager[Any]:
-    """How far it is, on a terminal."""
-    hidden = not sys.stderr.isatty()
-    return click.progressbar(length=length, label=label, show_pos=True, show_eta=True, file=sys.stderr, hidden=hidden)
 
 
 def _components(text: str | None) -> Sequence[str]:
@@ -129,9 +121,7 @@ def _components(text: str | None) -> Sequence[str]:
     Raises:
         BadParameter: There is no such component.
     """
-    from difflib import get_close_matches
-
-    from telemetry.filters.kinds import component_name
+    from telemetry.components import component_name, nearest
     from telemetry.samples.generator import COMPONENTS
 
     if text is None:
@@ -139,8 +129,8 @@ def _components(text: str | None) -> Sequence[str]:
     asked = [component_name(name) for name in text.split(",") if name.strip()]
     for name in asked:
         if name not in COMPONENTS:
-            near = get_close_matches(name, COMPONENTS, n=1)
-            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMPONENTS)}"
+            near = nearest(name, COMPONENTS)
+            meant = f"did you mean {near}?" if near else f"there are {', '.join(COMPONENTS)}"
             raise click.BadParameter(f"no samples of {name!r}; {meant}", param_hint="--components")
     if not asked:
         raise click.BadParameter(f"there are {', '.join(COMPONENTS)}", param_hint="--components")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from api.cli.completion import slugs
 from api.cli.instants import instant_of
 from api.cli.options import together
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, one_line, print_json, show_page
@@ -69,7 +70,7 @@ _words = together(
 
 
 @schedules.command("list")
-@click.option("--command", help="Only those of this command.")
+@click.option("--command", shell_complete=slugs, help="Only those of this command.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many.")
 @click.option("--cursor", help="`next_cursor` of the page before.")
 @list_format
@@ -107,7 +108,7 @@ def create_schedule(name: str, command: str, form: str, **words: Any) -> None:  
 @schedules.command("update")
 @click.argument("schedule")
 @click.option("--name", help="Another name.")
-@click.option("--command", help="Another command.")
+@click.option("--command", shell_complete=slugs, help="Another command.")
 @_words
 @item_format
 def update_schedule(schedule: str, name: str | None, command: str | None, form: str, **words: Any) -> None:  # noqa: ANN401 - as above

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+from contextlib import suppress
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine
+from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import ThreadWorker
 
+from api import problems
 from api.settings import Settings
 from telemetry.logs import configure_logs
 from workers.stack.fork import die_with
@@ -26,6 +32,14 @@ GRACE = timedelta(seconds=10)
 SILENCE = timedelta(seconds=30)
 #: How long an idle connection is kept for a next request.
 KEEP_ALIVE = timedelta(seconds=5)
+#: Bytes of method, address and version of a request, at most: as many as gunicorn ever takes. A filter of 2,000
+#: characters has room, each of them percent-encoded (`api.problems` tells of the limit).
+MAX_REQUEST_LINE = 8190
+#: What gunicorn refuses before the application sees it, and would answer in HTML.
+_REFUSED = {
+    LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
+    LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+}
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +76,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "timeout": int(SILENCE.total_seconds()),
             "graceful_timeout": int(GRACE.total_seconds()),
             "keepalive": int(KEEP_ALIVE.total_seconds()),
+            "limit_request_line": MAX_REQUEST_LINE,
             "control_socket_disable": True,  # it would be in the user's home folder
             "worker_tmp_dir": _memory(),
             "logger_class": _Logger,
@@ -88,7 +103,19 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Ends its streams when it is told to stop, so that nobody waits for them until the grace is over."""
+    """Ends its streams when it is told to stop, so that nobody waits for them until the grace is over.
+
+    And answers with a problem where gunicorn has a limit that somebody may meet who means well.
+    """
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ANN401 - likewise
+        status = _REFUSED.get(type(exc))
+        if status is None:
+            super().handle_error(req, client, addr, exc)
+            return
+        self.log.warning("Invalid request")
+        with suppress(OSError):  # whoever asked is gone
+            write_nonblock(client, _refusal(status))
 
     def handle_exit(self, sig: Any, frame: Any) -> None:  # noqa: ANN401 - gunicorn has no types
         # In the main loop and not here: whoever the signal interrupts may hold a lock.
@@ -100,6 +127,16 @@ class _Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
         if self.app.callable is not None:
             end_streams(self.app.callable)
+
+
+def _refusal(status: HTTPStatus) -> bytes:
+    """A whole HTTP answer."""
+    body = json.dumps(problems.of_status(status, "").body).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+        f"Content-Type: {problems.MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def _memory() -> str | None:

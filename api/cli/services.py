@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import os
 import socket
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.cli.listener import address_of, netloc
 from api.settings import Settings
-from workers.home import PSEUDONYM_KEY, Home
+from workers.embedded.places import MAX_SOCKET_PATH
+from workers.home import PSEUDONYM_KEY, Home, find_home
 from workers.stack.service import Service
 
 if TYPE_CHECKING:
@@ -62,7 +65,8 @@ def make_services(settings: Settings, listener: socket.socket) -> list[Service]:
     """
     # Their lines go to the supervisor, which is not a terminal but shows them on one.
     shown = "json" if settings.servers.log_format == "json" else "console"
-    settings = replace(settings, servers=replace(settings.servers, log_format=shown))
+    servers = replace(settings.servers, log_format=shown, health_dir=health_folder(settings))
+    settings = replace(settings, servers=servers)
     probe = HealthProbe(listener, settings.api.allowed_hosts[0])
     services = [
         Service(name, partial(run_service, name, settings, listener), is_ready=probe if name == "api" else None)
@@ -70,6 +74,16 @@ def make_services(settings: Settings, listener: socket.socket) -> list[Service]:
     ]
     others = [lane for lane in settings.dsl.lanes if lane != settings.workers.lane]
     return services + [Service(f"worker.{lane}", partial(_run_worker, lane, settings)) for lane in others]
+
+
+def health_folder(settings: Settings) -> Path | None:
+    """Where the processes of a stack say how they are: the folder that was given, else that of what runs in the home.
+
+    None if neither takes a socket: a stack has to start under a long path too.
+    """
+    given, home = settings.servers.health_dir, find_home(settings.servers)
+    longest = home.run / f"{max(SERVICES, key=len)}.sock"
+    return given or (home.run if len(os.fsencode(longest)) < MAX_SOCKET_PATH else None)
 
 
 def _run_worker(lane: str, settings: Settings) -> None:

@@ -11,12 +11,17 @@ from api.cli.checkup import health
 from api.cli.cleanup import cleanup
 from api.cli.error_groups import errors
 from api.cli.event_query import query
+from api.cli.export import export
 from api.cli.log_import import import_log
 from api.cli.output import Item, print_json
+from api.cli.overview import overview
+from api.cli.pager import paged
+from api.cli.performance import performance
 from api.cli.pins import pin
 from api.cli.quarantine import quarantine
 from api.cli.remarks import remarks
 from api.cli.samples import test
+from api.cli.stats import stats
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean
 from api.cli.trace_views import open_ends, spans_table, statistics, timeline
@@ -36,6 +41,9 @@ def telemetry() -> None:
     """Look at traces and events."""
 
 
+telemetry.add_command(overview)
+telemetry.add_command(performance)
+telemetry.add_command(stats)
 telemetry.add_command(import_log)
 telemetry.add_command(quarantine)
 telemetry.add_command(test)
@@ -46,6 +54,7 @@ telemetry.add_command(pin)
 telemetry.add_command(query)
 telemetry.add_command(errors)
 telemetry.add_command(query, "events")
+telemetry.add_command(export)
 
 
 @telemetry.command("trace", short_help="Show all that belongs to an id: where the time went.")
@@ -60,6 +69,7 @@ telemetry.add_command(query, "events")
     show_default=True,
     help="Spans drawn over time, spans as a table, events one after the other, or everything.",
 )
+@paged
 def trace(trace_id: str, show_all: bool, stats: bool, form: str) -> None:
     """Show the trace of a correlation id, or of the id of an execution, an event or a fragment.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +27,8 @@ from api.schemas.checkup import (
     TelemetryHealthShape,
 )
 from telemetry import chains
-from telemetry.filters.kinds import EARLIEST, component_name
+from telemetry.components import component_name
+from telemetry.filters.kinds import EARLIEST
 from telemetry.settings import parse_duration
 from workers.checkup import history
 from workers.checkup.finding import Surroundings
@@ -127,16 +128,21 @@ class Chains(MethodView):
 
 def snapshot_json(row: history.Snapshot) -> dict[str, Any]:
     """As lists show it: durations in milliseconds, and `class` by its name."""
-    shown = dict(_milliseconds(asdict(row)))
+    shown = dict(_milliseconds(_columns(row)))
     shown["class"] = shown.pop("rated")
     return shown
 
 
 def chain_json(row: chains.Chain) -> dict[str, Any]:
     """As lists show it."""
-    shown = dict(_milliseconds(asdict(row)))
+    shown = dict(_milliseconds(_columns(row)))
     del shown["first_event_id"], shown["last_event_id"]
     return {**shown, "user_id": None if row.user_id is None else row.user_id.hex()}
+
+
+def _columns(row: history.Snapshot | chains.Chain) -> dict[str, Any]:
+    """As they are: `asdict` copies every value, which takes five times as long as reading the rows."""
+    return {each.name: getattr(row, each.name) for each in fields(row)}
 
 
 def _milliseconds(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.resources.answers import json_answer
-from api.resources.context import resources, settings
+from api.resources.context import reader, resources, settings
 from api.resources.telemetry import blueprint
 from api.schemas.completeness import CompletenessQuery, CompletenessShape
 from telemetry.completeness import verify
@@ -37,6 +37,6 @@ class Completeness(MethodView):
             since = until - parse_duration(query["time_range"] or _UNLESS_GIVEN)
         except OverflowError:
             since = EARLIEST
-        with reaching_store(), resources().pool.connection() as connection:
+        with reader(), reaching_store(), resources().pool.connection() as connection:
             found = verify(connection, since, until, silence=settings().telemetry.producer_silence, patience=PATIENCE)
         return json_answer(found.public())

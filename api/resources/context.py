@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from threading import Semaphore
 from typing import Any, cast
 
 from flask import Flask, current_app
 from psycopg import Connection
 
+from api.problems import TooManyQuestions
 from api.settings import Settings
 from api.streaming import Streams
 from telemetry.query_cache import QueryCache
@@ -21,6 +23,9 @@ from workers.progress import Progress
 from workers.resources import Resources
 
 _KEY = "weir"
+
+#: How long a question to telemetry waits for those before it. Longer, and they would take every thread there is.
+READER_PATIENCE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Context:
         progress: News of executions, for streams.
         admission: Says whether a lane takes a submission.
         answers: Keeps answers to costly queries.
+        readers: One for each question to telemetry that is answered at a time.
     """
 
     settings: Settings
@@ -44,6 +50,7 @@ class Context:
     progress: Progress
     admission: Admission
     answers: QueryCache
+    readers: Semaphore
 
 
 def give(app: Flask, context: Context) -> None:
@@ -73,10 +80,26 @@ def answers() -> QueryCache:
 
 @contextmanager
 def reading() -> Iterator[Connection[Any]]:
-    """A connection that reads events, in one view of the database, and cannot write."""
+    """A connection that reads events, in one view of the database, and cannot write.
+
+    Raises:
+        TooManyQuestions: As many are read as may be at a time: a burst of slow ones leaves connections for the rest.
+    """
     timeout = min(settings().telemetry.query_timeout, settings().api.statement_timeout)
-    with reaching_store(), read_only(resources().pool, timeout) as connection:
+    with reader(), reaching_store(), read_only(resources().pool, timeout) as connection:
         yield connection
+
+
+@contextmanager
+def reader() -> Iterator[None]:
+    """One of the questions to telemetry that are answered at a time. Raises as `reading`."""
+    readers = cast("Context", current_app.extensions[_KEY]).readers
+    if not readers.acquire(timeout=READER_PATIENCE.total_seconds()):
+        raise TooManyQuestions("as many questions are being answered as this process takes at a time")
+    try:
+        yield
+    finally:
+        readers.release()
 
 
 def streams() -> Streams:

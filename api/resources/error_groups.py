@@ -14,7 +14,7 @@ from api.resources.context import answers, reading, resources
 from api.resources.event_filters import filters_of, read_filter, whole_period_of
 from api.resources.telemetry import blueprint
 from api.schemas.error_groups import ErrorGroupsShape, ErrorQuery
-from telemetry.error_groups import error_groups, group_json
+from telemetry.error_groups import error_groups, frames_version, groups_json
 from telemetry.filters.printing import show
 
 #: How far back, and how many, unless it is said.
@@ -41,8 +41,8 @@ class Errors(MethodView):
 
             def make() -> bytes:
                 groups = error_groups(connection, whole, start, until, limit)
-                items = [group_json(group) for group in groups]
+                items = groups_json(connection, groups)
                 return json_bytes({"start": start, "end": until, "filter": text, "items": items})
 
-            body = answers().answer(connection, f"errors {limit} {text}", make)
+            body = answers().answer(connection, f"errors {limit} {frames_version(connection)} {text}", make)
         return Response(body, mimetype="application/json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -38,6 +38,7 @@ def filters_of(
     query: Mapping[str, Any],
     asked: Filter,
     period: tuple[datetime | None, datetime | None],
+    user: Callable[[str], bytes] | None = None,
 ) -> EventFilters:
     """What `EventFilterQuery` asks for.
 
@@ -46,6 +47,7 @@ def filters_of(
         query: Its values.
         asked: `read_filter` of them.
         period: From when, until when.
+        user: Gives pseudonyms; where no application does.
     """
 
     def space_id(name: str) -> UUID | None:
@@ -63,12 +65,12 @@ def filters_of(
         outcome=query["outcome"],
         since=period[0],
         until=period[1],
-        more=resolved(asked, resources().pseudonyms.user, space_id),
+        more=resolved(asked, user or resources().pseudonyms.user, space_id),
     )
 
 
-def period_of(query: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """From when, until when; either may be open.
+def period_of(query: Mapping[str, Any], now: datetime | None = None) -> tuple[datetime | None, datetime | None]:
+    """From when, until when; either may be open. `now` is the application's unless given.
 
     Raises:
         RequestInvalid: `time_range` comes with `start`.
@@ -78,7 +80,7 @@ def period_of(query: Mapping[str, Any]) -> tuple[datetime | None, datetime | Non
         if start is not None:
             message = "time_range and start exclude each other"
             raise RequestInvalid([Fault("request.exclusive", message, path="time_range")])
-        start = _before_now(parse_duration_or_all(time_range))
+        start = _before_now(parse_duration_or_all(time_range), now)
     return _bounded(start), _bounded(end)
 
 
@@ -104,8 +106,8 @@ def parse_duration_or_all(text: str) -> timedelta:
         return timedelta.max
 
 
-def _before_now(duration: timedelta) -> datetime:
-    now = resources().clock.now()
+def _before_now(duration: timedelta, now: datetime | None = None) -> datetime:
+    now = now or resources().clock.now()
     return EARLIEST if duration > now - EARLIEST else now - duration
 
 

@@ -11,9 +11,10 @@ from flask.views import MethodView
 
 from api.parsing import Blueprint
 from api.problems import CursorInvalid
-from api.resources.answers import id_from_cursor, json_answer, make_cursor, number_from_cursor, page_limit
+from api.resources.answers import id_from_cursor, make_cursor, number_from_cursor, page_limit
 from api.resources.context import reading
 from api.resources.event_filters import filters_of, period_of, read_filter
+from api.resources.many_items import ManyItems
 from api.schemas.answers import StoredPage
 from api.schemas.requests import EventQuery
 from telemetry import query as store
@@ -40,11 +41,16 @@ class Events(MethodView):
         with reading() as connection:
             position = store.position(connection)
             filters = filters_of(connection, query, asked, period)
-            events = store.events(connection, filters, limit, cursor, after)
+            items, following = ManyItems(), None
+            for event in store.each_event(connection, filters, limit + 1, cursor, after):
+                if items.count < limit:
+                    items.add(store.event_json(event))
+                    last = event.event_id
+                else:
+                    following = last
             count = store.count(connection, filters) if query["count"] else None
-        items = [store.event_json(event) for event in events.items]
-        told = {"items": items, "next_cursor": _following(events.next_cursor)}
-        return json_answer({**told, "position": make_cursor("position", position), "count": count})
+        told = {"next_cursor": _following(following), "position": make_cursor("position", position), "count": count}
+        return items.answer(told)
 
 
 def _following(event_id: UUID | None) -> str | None:

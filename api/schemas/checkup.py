@@ -11,8 +11,8 @@ from api.schemas.answers import page_of
 from api.schemas.requests import AnyId, QueryShape, WholePattern, cursor_field, limit_field, time_range_field
 from api.schemas.shape import Shape, said
 from telemetry import chains
+from telemetry.components import component_name, nearest
 from telemetry.events import CATALOGUE
-from telemetry.filters.kinds import component_name
 from workers.checkup import finding
 from workers.checkup.look import CHECKS
 
@@ -32,8 +32,11 @@ def _name(text: str) -> fields.String:
 
 def _is_component(text: str) -> None:
     """Of what is looked at, or of events; `tool` and `tool_telemetry` mean the same."""
-    if component_name(text) not in COMPONENTS:
-        raise ma.ValidationError(f"Expected one of {', '.join(COMPONENTS)}.")
+    name = component_name(text)
+    if name not in COMPONENTS:
+        near = nearest(name, COMPONENTS)
+        meant = f" Did you mean {near}?" if near else ""
+        raise ma.ValidationError(f"Expected one of {', '.join(COMPONENTS)}.{meant}")
 
 
 def _component() -> fields.String:
@@ -206,6 +209,9 @@ class ChainShape(Shape):
     ended_at = fields.AwareDateTime(required=True, format="iso")
     duration_ms = fields.Float(required=True)
     truncated = fields.Boolean(required=True, metadata=said("Whether it has more events than are counted."))
+    cut = fields.Boolean(
+        required=True, metadata=said("Whether some of its events are gone; it says what it was with them.")
+    )
 
 
 HealthCheckPage = page_of(HealthCheckShape, "HealthCheckPage")

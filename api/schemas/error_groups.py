@@ -33,6 +33,14 @@ class ErrorGroupShape(Shape):
     spread = fields.List(
         fields.Integer(), required=True, metadata=said(f"How many in each of {STRETCHES} equal stretches of the time.")
     )
+    frames = fields.List(
+        fields.String(),
+        required=True,
+        allow_none=True,
+        metadata=said(
+            "Where it arose: `module:function:line` of Weir and of step types, outermost first; null: unknown."
+        ),
+    )
 
 
 class ErrorGroupsShape(Shape):

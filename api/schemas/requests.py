@@ -15,7 +15,9 @@ from api.schemas.durations import duration_field
 from api.schemas.shape import Shape
 from dsl.errors import RecordInvalid
 from dsl.records import MAX_CONTENT, MAX_TAG, MAX_TAGS, MAX_TITLE, NAME, checked_tags, json_text
-from telemetry.filters.kinds import COMPONENTS, LEVELS, OUTCOMES, component_name
+from telemetry.components import COMPONENTS, component_name, nearest
+from telemetry.event_types import is_event_type, nearest_event_type
+from telemetry.filters.kinds import LEVELS, OUTCOMES
 from telemetry.filters.parsing import MAX_TEXT
 from workers.executions import STATES
 from workers.progress import POSITION
@@ -161,8 +163,19 @@ def limit_field() -> DigitsInteger:
 
 def _is_component(text: str) -> None:
     """`tool` and `tool_telemetry` mean the same component."""
-    if component_name(text) not in COMPONENTS:
-        raise ma.ValidationError(f"Must be one of: {', '.join(COMPONENTS)}.")
+    name = component_name(text)
+    if name not in COMPONENTS:
+        near = nearest(name, COMPONENTS)
+        meant = f" Did you mean {near}?" if near else ""
+        raise ma.ValidationError(f"Must be one of: {', '.join(COMPONENTS)}.{meant}")
+
+
+def _is_event_type(text: str) -> None:
+    """A type of the catalogue, or the first words of some."""
+    if not is_event_type(text):
+        near = nearest_event_type(text)
+        meant = f" Did you mean {near}?" if near else ""
+        raise ma.ValidationError(f"Expected a type of events, or its first words.{meant}")
 
 
 def cursor_field() -> fields.String:
@@ -381,8 +394,13 @@ class EventFilterQuery(QueryShape):
             "description": "`command:x outcome:failed duration:>2s -type:transform`; see docs/reference/filters.md."
         },
     )
-    component = fields.String(validate=_is_component, metadata={"enum": list(COMPONENTS)})
-    event_type = fields.String(metadata={"description": "Full name, or a prefix: `dsl.step`."})
+    component = fields.String(
+        validate=_is_component,
+        metadata={"enum": list(COMPONENTS), "description": "`tool_telemetry` and other names are understood."},
+    )
+    event_type = fields.String(
+        validate=_is_event_type, metadata={"description": "Full name, or its first words: `dsl.step`, `tool`."}
+    )
     level = fields.String(validate=validate.OneOf(LEVELS), metadata={"description": "Exactly this one."})
     correlation_id = AnyId()
     execution_id = AnyId()

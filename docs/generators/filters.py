@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from docs.generators.markdown import code, document, table
+from telemetry.components import ALIASES, COMPONENTS
 from telemetry.filters.fields import FIELDS, Field
 from telemetry.filters.kinds import MAX_VALUE
 from telemetry.filters.parsing import MAX_CLAUSES, MAX_TESTS, MAX_TEXT
@@ -51,20 +52,32 @@ $ weir telemetry query --filter 'command:x outcom:failed'
 
 def page() -> str:
     """The page."""
-    return document("Filters", "`telemetry/filters/`", INTRODUCTION, [_GRAMMAR, _limits(), _fields()])
+    return document("Filters", "`telemetry/filters/`", INTRODUCTION, [_GRAMMAR, _limits(), _fields(), _components()])
 
 
 def _limits() -> str:
     return (
         f"A filter has at most {MAX_TEXT} characters, {MAX_CLAUSES} clauses and {MAX_TESTS} values; a value has at most"
-        f" {MAX_VALUE} characters.\nHowever it is written, it is read in one pass, and the statement that it becomes"
-        " ends after `WEIR_TELEMETRY_QUERY_TIMEOUT`."
+        f" {MAX_VALUE} characters. The address of a request, in which each byte of a character that is not ASCII takes"
+        " three, has at most 8,190 bytes; what is longer is refused with 414 (`request.address_too_long`).\n"
+        "However it is written, it is read in one pass, and the statement that it becomes ends after"
+        " `WEIR_TELEMETRY_QUERY_TIMEOUT`."
     )
 
 
 def _fields() -> str:
     rows = [(code(field.name), field.meaning, field.kind.expected, _takes(field), _others(field)) for field in FIELDS]
     return f"## Fields\n\n{table(('field', 'meaning', 'value', 'also', 'other names'), rows)}"
+
+
+def _components() -> str:
+    rows = [(code(name), ", ".join(code(other) for other in ALIASES if ALIASES[other] == name)) for name in COMPONENTS]
+    return (
+        "## Names of components\n\nOther systems call them otherwise. These names are understood wherever a component"
+        " is asked for, and as a type\nof events: by filters, by the options `--component`, `--components` and"
+        " `--event-type`, by the parameters of the API\nand by `WEIR_RETENTION_COMPONENTS`. What is none is refused,"
+        f" with the nearest that is.\n\n{table(('component', 'also'), rows)}"
+    )
 
 
 def _takes(field: Field) -> str:

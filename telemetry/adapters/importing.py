@@ -79,7 +79,7 @@ def import_lines(
     """Make events of the lines of a file, and store them.
 
     Args:
-        file: Open for reading bytes, at its beginning.
+        file: Open for reading bytes, at its beginning; it need not be one that can be gone back in.
         lines: What makes events of them.
         now_us: Of this machine's clock, in microseconds since 1970.
         connection: In autocommit mode, fit for storing; none to look only.
@@ -92,7 +92,9 @@ def import_lines(
     imported = Imported()
     encode = RowEncoder().encode
     batch: list[tuple[int, Row]] = []
+    read = 0
     for number, offset, line in _numbered(file):
+        read = offset + len(line)
         if not line.strip():
             continue
         imported.lines += 1
@@ -110,9 +112,9 @@ def import_lines(
         if len(batch) == BATCH_EVENTS:
             _store(connection, batch, imported)
             batch = []
-            after_batch(offset + len(line))
+            after_batch(read)
     _store(connection, batch, imported)
-    after_batch(file.tell())
+    after_batch(read)
     imported.hidden_names, lines.hidden_names = lines.hidden_names, 0
     return imported
 

@@ -33,8 +33,10 @@ class Field:
 
 #: In the order of the reference page.
 FIELDS: Final = (
-    Field("component", "component", kinds.COMPONENT, "Part of Weir; `tool_telemetry` is `tool`.", ("components",)),
-    Field("event_type", "event_type", kinds.TEXT, "Full type, or its first words: `dsl`, `dsl.step`.", ("event",)),
+    Field("component", "component", kinds.COMPONENT,
+          "Part of Weir; [other names](#names-of-components) are understood.", ("components",)),
+    Field("event_type", "event_type", kinds.EVENT_TYPE, "Full type, or its first words: `dsl`, `dsl.step`.",
+          ("event",)),
     Field("level", "level", kinds.LEVEL, "How loud it is; `level:>=warning` is that and what is louder."),
     Field("correlation_id", "correlation_id", kinds.ID, "The trace.", ("correlation", "trace", "trace_id")),
     Field("execution_id", "execution_id", kinds.ID, "The execution.", ("execution",)),
@@ -73,12 +75,6 @@ BY_NAME: Final[Mapping[str, Field]] = MappingProxyType(
 def nearest_field(name: str) -> str | None:
     """The field's name that looks most like it."""
     near = get_close_matches(name.lower(), BY_NAME, n=1)
-    return near[0] if near else None
-
-
-def nearest_word(text: str, field: Field) -> str | None:
-    """The word of the field that looks most like it."""
-    near = get_close_matches(text.lower(), field.kind.words, n=1)
     return near[0] if near else None
 
 

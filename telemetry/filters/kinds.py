@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Final, get_args
 from uuid import UUID
 
+from telemetry.components import COMPONENTS, component_name, event_type_name, nearest
 from telemetry.events import Category, Level, Origin
 from telemetry.filters.syntax import Value
 from telemetry.settings import format_duration
@@ -20,7 +21,6 @@ from telemetry.settings import format_duration
 #: Characters of one value, at most: more than any name has that is registered in practice.
 MAX_VALUE: Final = 500
 
-COMPONENTS: Final = ("command", "dsl", "tool", "llm", "chat", "fragment", "schedule", "http", "alert", "telemetry")
 OUTCOMES: Final = ("succeeded", "failed", "skipped", "expired", "dead", "cancelled")
 #: The lowest first.
 LEVELS: Final[tuple[str, ...]] = get_args(Level)
@@ -57,10 +57,9 @@ class Kind:
     has_prefixes: bool = False
     words: tuple[str, ...] = ()
 
-
-def component_name(text: str) -> str:
-    """The component that a filter names: `tool`, `tool_telemetry` and `Tool` are the same."""
-    return text.strip().lower().removesuffix("_telemetry")
+    def nearest(self, text: str) -> str | None:
+        """The word that looks most like it."""
+        return nearest(text, self.words)
 
 
 def _one_of(words: tuple[str, ...], named: Callable[[str], str] = str.lower, *, is_ordered: bool = False) -> Kind:
@@ -141,7 +140,12 @@ def _read_yes(text: str) -> bool:
     return word == "true"
 
 
+def _read_event_type(text: str) -> str:
+    return event_type_name(_read_text(text))
+
+
 TEXT: Final = Kind(f"a text of at most {MAX_VALUE} characters", _read_text, has_prefixes=True)
+EVENT_TYPE: Final = Kind(TEXT.expected, _read_event_type, has_prefixes=True)
 #: A plain name that is looked up, or hashed: it cannot be found by how it begins.
 PLAIN_NAME: Final = Kind(f"a name of at most {MAX_VALUE} characters", _read_text)
 ID: Final = Kind("an id: a UUID, with or without hyphens", _read_uuid)

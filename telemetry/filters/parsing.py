@@ -12,7 +12,7 @@ import re
 from typing import Final, NoReturn
 
 from telemetry.errors import FilterInvalid
-from telemetry.filters.fields import BY_NAME, Field, clause_of_word, nearest_field, nearest_word
+from telemetry.filters.fields import BY_NAME, Field, clause_of_word, nearest_field
 from telemetry.filters.syntax import Between, Clause, Compare, Exists, Filter, Is, Operator, Starts, Test, Value
 
 #: Characters of a filter, its clauses, and the tests of all of them, at most.
@@ -140,7 +140,7 @@ class _Parser:
             return field.kind.read(text)
         except ValueError:
             said = f"{text[:_SHOWN]!r} is not a value of {field.name}"
-            self._refuse(start, said, expected=field.kind.expected, nearest=nearest_word(text, field))
+            self._refuse(start, said, expected=field.kind.expected, nearest=field.kind.nearest(text))
 
     def _require_order(self, field: Field, start: int, said: str) -> None:
         if not field.kind.is_ordered:

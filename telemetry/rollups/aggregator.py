@@ -19,11 +19,12 @@ leaves. What is sealed (`telemetry_sealed`) is never made again: its events are 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 from psycopg import Connection, IsolationLevel, sql
@@ -61,6 +62,9 @@ MEMBERS_INTERVAL: Final = timedelta(minutes=10)
 _MOST_MINUTES: Final = 60
 _LONG_S: Final = 2.0
 _SHORT_S: Final = 0.5
+#: How often the lock is asked for where one has to have it, and the pause between, in seconds.
+_TRIES: Final = 30
+_PAUSE_S: Final = (0.2, 0.6)
 
 _MINUTE: Final = timedelta(minutes=1)
 _MINUTE_US: Final = 60_000_000
@@ -149,18 +153,38 @@ class Aggregator:
         deadline = monotonic() + patience.total_seconds()
         result = AggregatorResult()
         with _alone(self._connection) as is_alone:
-            while is_alone and self._step(result) and monotonic() < deadline:
+            while is_alone and self._step(None, result) and monotonic() < deadline:
                 pass
         return result
 
-    def _step(self, result: AggregatorResult) -> bool:
-        """One transaction, whole or not at all; whether there may be more."""
+    def make_day(self, first: int) -> AggregatorResult:
+        """Make all of one day, over or not, before events of it go; without a limit of time.
+
+        Args:
+            first: Its first minute since 1970.
+
+        Raises:
+            psycopg.Error: Postgres did not answer; what was made stays.
+        """
+        result = AggregatorResult()
+        for number in range(_TRIES):
+            if number:
+                sleep(random.uniform(*_PAUSE_S))
+            with _alone(self._connection) as is_alone:
+                while is_alone and self._step(first, result):
+                    pass
+            if is_alone:
+                break
+        return result
+
+    def _step(self, day: int | None, result: AggregatorResult) -> bool:
+        """One transaction, whole or not at all, of one day or of all; whether there may be more."""
         now = self._clock.now()
         began = monotonic()
         with self._connection.transaction():
             self._connection.execute(SQL["lock_events"])
             self._connection.execute(SQL["take_in"])
-            stretch = self._next(now)
+            stretch = self._next(now, day)
             if stretch is None:
                 result.is_done = True
                 return False
@@ -182,9 +206,11 @@ class Aggregator:
         elif took_s < _SHORT_S:
             self._pace = min(self._pace * 2, self._most_minutes)
 
-    def _next(self, now: datetime) -> _Stretch | None:
+    def _next(self, now: datetime, day: int | None) -> _Stretch | None:
         """Minutes before the hours that they are in, hours before days; the newest first, which are looked at most."""
-        values = {"over": over(now), "most": self._pace, "now": now, "interval": self._members_interval}
+        end = over(now) if day is None else day + MINUTES["day"]
+        interval = self._members_interval if day is None else timedelta(0)
+        values = {"from": day, "over": end, "most": self._pace, "now": now, "interval": interval}
         kinds: tuple[tuple[str, Width, tuple[Dimension, ...], str, Width | None], ...] = (
             ("next_minutes", "minute", ("operation",), "leave_minutes", None),
             ("next_hour", "hour", ("operation",), "leave_hour", "minute"),
@@ -259,6 +285,21 @@ def _rows(dimension: Dimension, parts: sql.Composable) -> sql.Composed:
 def over(now: datetime) -> int:
     """The first minute that is not over yet, since 1970; one that has just ended is not, either."""
     return (now - SETTLING - _EPOCH) // _MINUTE
+
+
+def is_clean(connection: Connection[Any], first: int, end: int) -> bool:
+    """Whether all buckets of some days are made, of all events of them that are visible.
+
+    Args:
+        connection: In a transaction; whatever should not change meanwhile is locked.
+        first: Their first minute since 1970.
+        end: The first after them.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    cursor = connection.cursor(row_factory=scalar_row)
+    return bool(cursor.execute(SQL["is_clean"], {"from": first, "end": end}).fetchone())
 
 
 def is_wanted(connection: Connection[Any], now: datetime) -> bool:

@@ -10,7 +10,7 @@ select pg_advisory_unlock(%(key)s);
 
 -- name: lock_events
 -- Let no day be dropped, or wait for one that is being: what is read after this sees that it is sealed, too. Takes no view.
-lock table telemetry_events in access share mode;
+lock table only telemetry_events in access share mode;
 
 -- name: take_in
 -- Take in the minutes of all batches that were not visible last time; what is sealed is not made again, and what is not
@@ -38,18 +38,18 @@ set view = pg_current_snapshot(), minutes = dirty.minutes - int4multirange(int4r
 from dirty, old;
 
 -- name: next_minutes
--- The newest stretch of minutes that are over and have to be made, within one hour. params: over: the first minute that is
--- not over; most: minutes. One row.
+-- The newest stretch of minutes that are over and have to be made, within one hour. params: from: the first minute; over:
+-- the first that is not over; most: minutes. One row.
 select greatest(lower(piece), upper(piece) - %(most)s::int, (upper(piece) - 1) / 60 * 60) as first, upper(piece) as end
-from telemetry_rollup_progress, unnest(minutes * int4multirange(int4range(null, %(over)s::int))) as piece
+from telemetry_rollup_progress, unnest(minutes * int4multirange(int4range(%(from)s::int, %(over)s::int))) as piece
 order by piece desc
 limit 1;
 
 -- name: next_hour
 -- The newest hour that is over and has to be made, all minutes of which are; whether its minutes are kept.
--- params: over: the first minute that is not over. One row.
+-- params: from: the first minute; over: the first that is not over. One row.
 select hour as first, hour + 1 as end, hour * 60 >= minutes_from as is_narrower_kept
-from telemetry_rollup_progress, unnest(hours * int4multirange(int4range(null, %(over)s::int / 60))) as piece,
+from telemetry_rollup_progress, unnest(hours * int4multirange(int4range(%(from)s::int / 60, %(over)s::int / 60))) as piece,
     generate_series(lower(piece), upper(piece) - 1) as hour
 where not minutes && int4range(hour * 60, (hour + 1) * 60)
 order by hour desc
@@ -57,9 +57,9 @@ limit 1;
 
 -- name: next_member_hour
 -- As next_hour, of those by space and by user. Late events have them made again: not more often than once in a while.
--- params: over; now; interval. One row.
+-- params: from; over; now; interval. One row.
 select hour as first, hour + 1 as end, false as is_narrower_kept
-from telemetry_rollup_progress, unnest(member_hours * int4multirange(int4range(null, %(over)s::int / 60))) as piece,
+from telemetry_rollup_progress, unnest(member_hours * int4multirange(int4range(%(from)s::int / 60, %(over)s::int / 60))) as piece,
     generate_series(lower(piece), upper(piece) - 1) as hour
 where not minutes && int4range(hour * 60, (hour + 1) * 60)
     and (members_at is null or members_at <= %(now)s::timestamptz - %(interval)s::interval)
@@ -67,14 +67,29 @@ order by hour desc
 limit 1;
 
 -- name: next_day
--- As next_hour, for days. params: over. One row.
+-- As next_hour, for days. params: from; over. One row.
 select day as first, day + 1 as end, day * 24 >= hours_from as is_narrower_kept
-from telemetry_rollup_progress, unnest(days * int4multirange(int4range(null, %(over)s::int / 1440))) as piece,
+from telemetry_rollup_progress, unnest(days * int4multirange(int4range(%(from)s::int / 1440, %(over)s::int / 1440))) as piece,
     generate_series(lower(piece), upper(piece) - 1) as day
 where not minutes && int4range(day * 1440, (day + 1) * 1440)
     and not hours && int4range(day * 24, (day + 1) * 24) and not member_hours && int4range(day * 24, (day + 1) * 24)
 order by day desc
 limit 1;
+
+-- name: is_clean
+-- Whether a stretch of whole days has all of its buckets in this view. params: from; end: minutes, not included.
+-- Primary key, telemetry_batches_in_order.
+select not (
+    p.minutes && int4range(%(from)s::int, %(end)s::int) or p.hours && int4range(%(from)s::int / 60, %(end)s::int / 60)
+    or p.member_hours && int4range(%(from)s::int / 60, %(end)s::int / 60)
+    or p.days && int4range(%(from)s::int / 1440, %(end)s::int / 1440)
+    or exists (
+        select from telemetry_batches as b
+        where b.written_by >= pg_snapshot_xmin(p.view) and not pg_visible_in_snapshot(b.written_by, p.view)
+            and b.minutes && int4range(%(from)s::int, %(end)s::int)
+    )
+)
+from telemetry_rollup_progress as p;
 
 -- name: sealed_components
 -- Components whose events of a day are gone; what was made of them stays. params: minute: of the day. Primary key.

@@ -8,6 +8,7 @@ from hashlib import sha256
 from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
+from telemetry.components import STEP_TYPES
 from telemetry.events import Event
 from telemetry.samples import traces
 from telemetry.samples.chance import Dice, Weighted
@@ -19,10 +20,8 @@ Make: TypeAlias = Callable[[Dice, World, int], list[Event]]
 
 #: Parts of Weir that have event types of their own.
 _WITH_EVENTS: Final = ("command", "dsl", "fragment", "http", "schedule")
-#: Parts that are seen in steps of a type, and in what they answer.
-_BY_STEP: Final = {"tool": "tool.call", "llm": "ai.generate"}
 #: What can be asked for.
-COMPONENTS: Final = (*_WITH_EVENTS, *_BY_STEP, "chat")
+COMPONENTS: Final = (*_WITH_EVENTS, *STEP_TYPES, "chat")
 
 #: How often one is drawn that does not fit any more into its slice or before its limit.
 _TRIES: Final = 4
@@ -91,7 +90,7 @@ class Samples:
         chosen = self.components
         if chosen >= {*COMPONENTS}:
             return None
-        types = {step_type for name, step_type in _BY_STEP.items() if name in chosen}
+        types = {step_type for name, step_type in STEP_TYPES.items() if name in chosen}
 
         def is_wanted(event: Event) -> bool:
             return (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import urlencode
 
 import pytest
-from fixtures.installations import Installation
+from fixtures.installations import Answer, Installation
 
 _SAYS = (
     "{id: x, type: validate, with: {rules: [{value: '', required: true, message: '{{ inputs.text | from_json }}'}]}}"
@@ -62,6 +63,25 @@ def test_the_command_line_says_that_a_body_is_too_large(installation: Installati
 
     assert ran.returncode == 1
     assert "nothing answers" not in ran.stderr
+
+
+@pytest.mark.req("S-03")
+def test_the_longest_filter_has_room_and_a_longer_address_is_refused_as_a_problem(installation: Installation) -> None:
+    def asked(text: str) -> Answer:
+        return installation.request("GET", "/api/telemetry/events?" + urlencode({"filter": text}))
+
+    # Each character takes three bytes on the way.
+    assert asked('user:"' + 494 * "/" + '",' + ",".join(494 * "/" for _ in range(3)) + "/").status == 200
+    for refused, code in (
+        (asked("command:" + 1990 * "\N{SNOWMAN}"), "request.address_too_long"),
+        (installation.request("GET", "/healthz", headers={"X": 9000 * "x"}), "request.headers_too_large"),
+    ):
+        problem = refused.json
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert (problem["status"], problem["code"]) == (refused.status, code)
+    typed = installation.weir("telemetry", "query", "--filter", "command:" + 1990 * "\N{SNOWMAN}")
+    assert typed.returncode == 1
+    assert "8,190 bytes" in typed.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from urllib.request import urlopen
 import pytest
 from fixtures.stacks import ROOT, eventually, is_alive, wait_gone, without_weir
 
+from api.cli.services import SERVICES
+
 Weir = Callable[..., subprocess.CompletedProcess[str]]
 
 PROCESSES = ["postgres", "valkey", "api", "worker", "sink", "scheduler", "maintenance"]
@@ -67,6 +69,9 @@ def test_up_status_and_down(weir: Weir, stack_home: Path) -> None:
     assert shown.returncode == 0
     assert (stack_home / "secrets" / "valkey_password").read_text() not in shown.stdout + json.dumps(status)
 
+    for name in SERVICES[1:]:
+        said = weir("health", name)
+        assert said.returncode == 0, said.stderr
     again = weir("up", "--detach")
     assert again.returncode == 1
     assert f"a supervisor already runs in {stack_home} (process {status['pid']}" in again.stderr

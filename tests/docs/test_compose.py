@@ -173,3 +173,11 @@ def test_the_settings_of_a_container_are_complete_and_right(service: Service) ->
     assert settings.servers.database_url == f"postgresql://weir:{SECRETS['POSTGRES_PASSWORD']}@postgres:5432/weir"
     assert settings.servers.redis_url == f"redis://:{SECRETS['VALKEY_PASSWORD']}@valkey:6379/0"
     assert settings.telemetry.pseudonym_key == SECRETS["WEIR_TELEMETRY_PSEUDONYM_KEY"]
+
+
+def test_exports_are_where_both_who_writes_and_who_serves_them_look() -> None:
+    writer, server = (PROJECT.services[name] for name in ("maintenance", "api"))
+
+    homes = [[mount.source for mount in each.mounts if mount.target == "/var/lib/weir"] for each in (writer, server)]
+    assert homes == [["home"], ["home"]]
+    assert not {"WEIR_EXPORT_DIR", "WEIR_HOME"} & (writer.environment.keys() | server.environment.keys())

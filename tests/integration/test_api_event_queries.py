@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from dataclasses import replace
 from datetime import timedelta
 from unittest.mock import ANY
@@ -68,6 +70,27 @@ def test_the_filter_and_the_parameters_hold_together(api: Api, stored: tuple[Eve
     assert types(api, filter="user:bob,eve") == []
     assert types(api, filter="space:nowhere") == []
     assert len(types(api, filter="-space:nowhere")) == len(stored)
+
+
+@pytest.mark.req("S-03")
+def test_names_that_other_systems_use_are_understood(api: Api, stored: tuple[Event, ...]) -> None:
+    assert types(api, component="fragment_telemetry") == types(api, component="fragment") != []
+    assert types(api, event_type="command_telemetry") == types(api, event_type="command") != []
+    assert types(api, filter="event_type:Fragments") == types(api, filter="component:fragments") != []
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "meant"),
+    [
+        (EVENTS, {"component": "fragmnt_telemetry"}, "Did you mean fragment?"),
+        (EVENTS, {"event_type": "dsl.stp.failed"}, "Did you mean dsl.step.failed?"),
+        ("/api/telemetry/health", {"component": "databse"}, "Did you mean database?"),
+    ],
+)
+def test_what_is_no_name_is_refused_with_the_nearest(api: Api, path: str, query: dict[str, str], meant: str) -> None:
+    answer = api.get(path, **query)
+
+    assert (answer.status_code, meant in answer.text) == (422, True)
 
 
 @pytest.mark.req("S-03")
@@ -174,6 +197,38 @@ def test_what_is_stored_is_paged_like_anything_else(api: Api, connection: psycop
         cursor = {"cursor": page["next_cursor"]}
 
     assert sorted(found) == sorted(str(_id(event)) for event in new)
+
+
+@pytest.mark.req("S-15")
+def test_a_large_page_holds_what_small_ones_do_and_never_all_at_once(api: Api, connection: psycopg.Connection) -> None:
+    store(connection, *(make_step() for _ in range(600)))
+    small: list[object] = []
+    cursor: dict[str, str] = {}
+    for _ in range(4):
+        page = api.get(EVENTS, limit=150, **cursor).json
+        small += page["items"]
+        cursor = {"cursor": page["next_cursor"]}
+
+    for limit, following in ((599, True), (600, False)):
+        large = api.get(EVENTS, limit=limit)
+        assert len(large.data) == int(large.headers["Content-Length"]) > 400_000
+        assert large.json["items"] == small[:limit]
+        assert (large.json["next_cursor"] is not None) is following
+    begun = api.get(EVENTS, limit=599).json["next_cursor"]
+    assert api.get(EVENTS, limit=599, cursor=begun).json["items"] == small[599:]
+
+    def held(limit: int) -> int:
+        """Bytes at the most, beyond what was there before."""
+        gc.collect()
+        tracemalloc.start()
+        with api.app.test_request_context(EVENTS, query_string={"limit": limit}):
+            api.app.dispatch_request()
+            peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    held(600)
+    assert held(600) < 1_000_000
 
 
 @pytest.mark.parametrize("position", ["x", "cG9zaXRpb246LTE", "cG9zaXRpb246OTk5OTk5OTk5OTk5OTk5OTk5OTk5", ""])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -14,8 +16,8 @@ from fixtures.stacks import eventually
 from psycopg import Connection
 
 from telemetry import chains
-from telemetry.chains import Chain, build_chains, forget_chains, is_wanted
-from telemetry.clock import SystemClock
+from telemetry.chains import Chain, build_chains, is_wanted
+from telemetry.clock import SystemClock, from_unix_us
 from telemetry.connections import connect
 from telemetry.events import (
     Event,
@@ -27,8 +29,10 @@ from telemetry.events import (
     Scope,
     StepFailed,
 )
+from telemetry.foreign import remove
 from telemetry.ids import mint
 from telemetry.partitions import make_partitions
+from telemetry.retention import clear_component, drop_day, list_days, pin
 from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_new_events
 
@@ -75,18 +79,21 @@ def built(connection: Connection) -> dict[bytes, Chain]:
     return {chain.correlation_id.bytes: chain for chain in chains.page(connection, limit=10_000)}
 
 
-def chain_all(connection: Connection) -> None:
-    """Build until every batch is read: transactions of other tests on the same server put some off."""
+def chain_all(connection: Connection, **limits: Any) -> int:  # noqa: ANN401 - of build_chains
+    """Build until every batch is read: transactions of other tests on the same server put some off. Returns slices."""
+    slices = 0
     unread = (
         "select count(*) from telemetry_batches as b, telemetry_chain_progress as p"
         " where (b.written_by, b.id) > (p.read_xid, p.read_batch)"
     )
 
     def is_read() -> bool:
-        build_chains(connection)
+        nonlocal slices
+        slices += build_chains(connection, **limits).slices
         return connection.execute(unread).fetchone() == (0,)
 
     eventually(is_read)
+    return slices
 
 
 def test_a_chain_tells_what_became_of_a_family(connection: Connection) -> None:
@@ -96,10 +103,9 @@ def test_a_chain_tells_what_became_of_a_family(connection: Connection) -> None:
     request = HttpRequestCompleted(*head(at_us, make_scope(**_request(parent))), "/api", "POST", 202, 5000, "succeeded")
     store(connection, [request, *run_of(parent, at_us + 1000, steps=2), *run_of(child, at_us + 9000, fails=True)])
 
-    result = build_chains(connection)
+    chain_all(connection)
 
     (chain,) = built(connection).values()
-    assert (result.written, result.is_done) == (1, True)
     assert (chain.status, chain.depth, chain.executions, chain.steps, chain.errors) == ("succeeded", 2, 2, 4, 2)
     assert chain.events == 9
     assert chain.root_execution_id is not None
@@ -131,8 +137,8 @@ def test_what_comes_late_builds_its_trace_anew(connection: Connection) -> None:
 
     store(connection, [first, make_step(scope, now_us(), step_path="late")])
 
-    assert is_wanted(connection, timedelta(0))
-    assert build_chains(connection).written == 1
+    eventually(lambda: is_wanted(connection, timedelta(0)))
+    eventually(lambda: build_chains(connection).written == 1)
     (chain,) = built(connection).values()
     assert (chain.events, chain.steps) == (4, 2)
     assert not is_wanted(connection, timedelta(0))
@@ -167,7 +173,7 @@ def test_telemetrys_own_events_make_no_trace(connection: Connection) -> None:
 def test_a_trace_without_end_is_counted_up_to_a_limit(connection: Connection) -> None:
     store(connection, run_of(make_scope(), now_us() - 10_000_000, steps=20))
 
-    build_chains(connection, most_events=10)
+    chain_all(connection, most_events=10)
 
     (chain,) = built(connection).values()
     assert (chain.events, chain.truncated) == (10, True)
@@ -238,12 +244,99 @@ def test_a_page_is_newest_first_and_goes_on_where_it_ended(connection: Connectio
     assert [chain.first_event_id for chain in failed] == [found[2]]
 
 
-def test_a_chain_goes_when_its_events_have_gone(connection: Connection) -> None:
-    store(connection, run_of(make_scope(), now_us() - 1_000_000))
+def test_a_chain_goes_when_all_its_events_were_removed(connection: Connection) -> None:
+    at_us = now_us() - 60 * MINUTE_US
+    gone = make_scope(request_source="sample")
+    store(connection, [*run_of(gone, at_us), *run_of(make_scope(), at_us)])
     chain_all(connection)
-    assert forget_chains(connection) == 0
 
-    connection.execute("update telemetry_correlation_chains set last_event_id = '01900000-0000-7000-8000-000000000000'")
+    assert remove(connection, "sample") == 3
+    chain_all(connection)
 
-    assert forget_chains(connection) == 1
+    assert gone.correlation_id not in built(connection)
+    assert len(built(connection)) == 1
+
+
+def test_many_chains_go_in_slices(connection: Connection) -> None:
+    at_us = now_us() - 60 * MINUTE_US
+    for number in range(30):
+        store(connection, run_of(make_scope(request_source="sample"), at_us + number * 1_000_000))
+    chain_all(connection)
+    remove(connection, "sample")
+
+    assert chain_all(connection, slice_events=10) == 3
+
     assert built(connection) == {}
+
+
+def test_a_chain_of_which_some_events_are_gone_says_what_became_of_all(connection: Connection) -> None:
+    at_us = now_us() - 60 * MINUTE_US
+    scope = make_scope()
+    store(connection, run_of(scope, at_us, steps=3, fails=True))
+    chain_all(connection)
+    (whole,) = built(connection).values()
+
+    (day,) = [day for day in list_days(connection) if day.begins <= from_unix_us(at_us) < day.ends]
+    clear_component(connection, day, "command", errors_from=day.ends)
+    chain_all(connection)
+    (cut,) = built(connection).values()
+
+    assert (whole.status, whole.events, whole.cut) == ("failed", 6, False)
+    assert cut == replace(whole, cut=True)
+
+    store(connection, [make_step(scope, now_us(), step_path="late")])
+    chain_all(connection)
+
+    (more,) = built(connection).values()
+    assert (more.status, more.cut, more.ended_at > whole.ended_at) == ("running", True, True)
+
+
+def test_what_outlived_its_day_is_in_its_chain(connection: Connection) -> None:
+    """A late event has the chain of a pinned trace made again, from kept events too."""
+    old_us = now_us() - 5 * 24 * 60 * MINUTE_US
+    make_partitions(connection, from_unix_us(old_us), 0)
+    scope = make_scope()
+    store(connection, run_of(scope, old_us, steps=4))
+    chain_all(connection)
+    (before,) = built(connection).values()
+    pin(connection, UUID(bytes=scope.correlation_id))
+    drop_until(connection, from_unix_us(old_us))
+
+    connection.execute("update telemetry_chain_progress set read_xid = '0', read_batch = 0")
+    store(connection, [make_step(scope, now_us() - 1000, step_path="late")])
+    chain_all(connection)
+
+    (after,) = built(connection).values()
+    assert (before.events, after.events, after.steps, after.cut) == (6, 7, 5, False)
+    assert (after.first_event_id, after.depth, after.status) == (before.first_event_id, 1, "succeeded")
+
+
+@pytest.mark.parametrize("is_chained", [True, False], ids=["chained", "not chained"])
+def test_chains_of_a_dropped_day_go_unless_something_of_them_is_kept(connection: Connection, is_chained: bool) -> None:
+    old_us = now_us() - 5 * 24 * 60 * MINUTE_US
+    make_partitions(connection, from_unix_us(old_us), 0)
+    plain, failed, pinned, goes_on = (make_scope() for _ in range(4))
+    for scope in (plain, failed, pinned, goes_on):
+        store(connection, run_of(scope, old_us, fails=scope is failed))
+    store(connection, run_of(goes_on, now_us() - 1_000_000))
+    if is_chained:
+        chain_all(connection)
+    pin(connection, UUID(bytes=pinned.correlation_id))
+
+    drop_until(connection, from_unix_us(old_us))
+    chain_all(connection)
+
+    chains_left = built(connection)
+    assert set(chains_left) == {failed.correlation_id, pinned.correlation_id, goes_on.correlation_id}
+    assert [chains_left[scope.correlation_id].events for scope in (pinned, goes_on)] == [3, 6]
+    assert not chains_left[pinned.correlation_id].cut
+    assert not chains_left[goes_on.correlation_id].cut
+    if is_chained:
+        told = chains_left[failed.correlation_id]
+        assert (told.status, told.events, told.cut) == ("failed", 4, True)
+
+
+def drop_until(connection: Connection, instant: datetime) -> None:
+    """Drop days up to that of an instant, which must be the oldest ones; errors are kept."""
+    while (oldest := list_days(connection)[0]).begins <= instant:
+        assert drop_day(connection, oldest, reason="age", errors_from=oldest.begins)

@@ -14,7 +14,7 @@ import dramatiq
 import pytest
 from fixtures.apis import Weir
 from fixtures.ledgers import Bookkeeper
-from fixtures.samples import make_scope, make_step
+from fixtures.samples import ERROR, make_scope, make_step
 from fixtures.stacks import eventually
 from psycopg import Connection
 from structlog.testing import capture_logs
@@ -23,7 +23,8 @@ from api.settings import Settings
 from telemetry.clock import SystemClock, to_unix_us
 from telemetry.connections import connect
 from telemetry.errors import CleanupRunning
-from telemetry.ids import least_id_at, new_id
+from telemetry.events import StepFailed
+from telemetry.ids import least_id_at, mint, new_id
 from telemetry.partitions import list_partitions, make_partitions
 from telemetry.rows import RowEncoder
 from telemetry.settings import RetentionSettings
@@ -38,6 +39,7 @@ from workers.services.cleaner import Cleaner, CleanResult, Request, is_wanted
 from workers.services.retained import RETAINED
 
 DAY = timedelta(days=1)
+NOON_US = to_unix_us(NOON)
 
 #: What belongs to executions.
 OWN = ("command_executions", "command_steps", "command_attempts", "command_step_items")
@@ -244,6 +246,74 @@ def test_accounts_go_with_the_events_they_are_of(
     assert closed not in {key for (key,) in connection.execute("select epoch from telemetry_producers")}
 
 
+def a_notification(connection: Connection[Any], number: int, at: datetime) -> None:
+    connection.execute(
+        "insert into notifications (id, space_id, user_name, level, message, created_at)"
+        " select %s, id, 'ada', 'info', repeat('x', 500), %s from spaces limit 1",
+        [new_id(to_unix_us(at) + number), at],
+    )
+
+
+def a_misfit(connection: Connection[Any], number: int, at: datetime) -> None:
+    connection.execute(
+        "insert into telemetry_quarantine (id, quarantined_at, reason, shape, size_bytes, payload)"
+        " values (%s, %s, 'refused', '{}', 1, decode(repeat('00', 500), 'hex'))",
+        [new_id(to_unix_us(at) + number), at],
+    )
+
+
+@pytest.mark.req("S-08", "S-16")
+@pytest.mark.parametrize(
+    ("insert", "kind", "days"), [(a_notification, "notifications", 90), (a_misfit, "quarantine", 30)]
+)
+def test_age_number_and_bytes_bound_a_table_whichever_comes_first(
+    connection: Connection[Any],
+    make_cleaner_at: MakeCleaner,
+    insert: Callable[[Connection[Any], int, datetime], None],
+    kind: str,
+    days: int,
+) -> None:
+    for number in range(10):
+        insert(connection, number, NOON + number * DAY)
+    connection.execute("analyze")
+
+    def left(now: datetime, **settings: int) -> int:
+        with connection.transaction(force_rollback=True):
+            return 10 - going(make_cleaner_at(now, **settings).run_once(Request(dry_run=True))).get(kind, 0)
+
+    assert left(NOON + days * DAY) == 10
+    assert left(NOON + (days + 3) * DAY) == 7
+    assert left(NOON + (days + 3) * DAY, **{f"{kind}_max_rows": 4}) == 4
+    assert left(NOON + (days + 7) * DAY, **{f"{kind}_max_rows": 4}) == 3
+    assert 2 <= left(NOON + (days + 3) * DAY, **{f"{kind}_max_bytes": 2500}) <= 5
+
+    assert going(make_cleaner_at(NOON + (days + 3) * DAY, **{f"{kind}_max_rows": 4}).run_once())[kind] == 6
+
+
+@pytest.mark.req("S-08", "S-16")
+@pytest.mark.parametrize("what", ["old", "large"])
+def test_kept_errors_go_by_age_and_by_bytes(
+    connection: Connection[Any], make_cleaner_at: MakeCleaner, what: str
+) -> None:
+    make_partitions(connection, NOON, 0)
+    failed = [
+        StepFailed(mint(at), at, make_scope(), "check", "validate", 5, ERROR) for at in range(NOON_US, NOON_US + 9)
+    ]
+    insert_events(connection, [RowEncoder().encode(event) for event in failed])
+    make_cleaner_at(NOON + 20 * DAY).run_once()
+    assert count(connection, "telemetry_events_kept") == 9
+    connection.execute("analyze telemetry_events_kept")
+
+    if what == "old":
+        make_cleaner_at(NOON + 89 * DAY).run_once()
+        assert count(connection, "telemetry_events_kept") == 9
+        make_cleaner_at(NOON + 91 * DAY).run_once()
+        assert count(connection, "telemetry_events_kept") == 0
+    else:
+        make_cleaner_at(NOON + 20 * DAY, events_max_bytes=8 * 1000).run_once()
+        assert 0 < count(connection, "telemetry_events_kept") < 9
+
+
 @pytest.mark.req("S-08")
 def test_rows_go_in_slices_and_what_stays_is_stepped_over(connection: Connection[Any]) -> None:
     for number in range(10):
@@ -379,6 +449,8 @@ def test_a_person_sees_what_would_go_and_is_asked(cleanup: Callable[..., Any], c
     assert (done.code, done.json["dry_run"], done.json["done"]) == (0, False, True)
     assert len(done.json["kinds"][0]["days"]) == 2
     assert done.json["freed_bytes"] > 0
+    assert done.json["log_files"] == {**done.json["log_files"], "files": 0, "bytes": 0, "days": 7}
+    assert "0 log files in " in seen.out
     assert len(list_partitions(connection)) == 2
     assert (nothing.code, nothing.json["going_rows"]) == (0, 0)
 

@@ -105,6 +105,23 @@ def test_a_filter_that_is_wrong_is_shown_where(weir: Weir) -> None:
         (("--columns", "occured_at"), "did you mean occurred_at?"),
         (("--fail-if", "many"), "'many' is not a condition such as 'count>0'"),
         (("--start", "yesterday"), "'yesterday' is neither how long ago (2h) nor a time"),
+        (("--component", "fragmnt_telemetry"), "no component 'fragmnt_telemetry'; did you mean fragment?"),
+        (("--component", "databse", "--type", "health"), "no component 'databse'; did you mean database?"),
+        (("--component", "database"), "no component 'database'; there are command, dsl, tool"),
+        (("--event-type", "dsl.stp.failed"), "no type of events 'dsl.stp.failed'; did you mean dsl.step.failed?"),
+        (("--level", "eror"), "no level 'eror'; did you mean error?"),
+        (("--outcome", "fail"), "no outcome 'fail'; did you mean failed?"),
+        (("--last", "1 hour"), "for --last: '1 hour' is not a number and a unit"),
+        (("--time-range", "1h", "--start", "3d"), "--last and --start exclude each other"),
+        (("--correlation-id", "corr_12345"), "'corr_12345' is not an id: 32 hexadecimal digits"),
+        (("--start", "1h", "--end", "3d"), "--start is not before --end"),
+        (("--end", "3d", "--start", "3d"), "--start is not before --end"),
+        (("--columns", "zebra"), "events have no 'zebra'; they have event_id, occurred_at"),
+        (
+            ("--type", "performance", "--component", "tool"),
+            "--type performance has no --component; it takes --cursor, --limit, --time-range",
+        ),
+        (("--type", "stats", "--limit", "3"), "--type stats and --limit exclude each other"),
         (("--follow", "--fail-if", "count>0"), "--follow and --fail-if exclude each other"),
         (("--follow", "--type", "stats"), "--follow and --type exclude each other"),
         (("--type", "stats", "--columns", "level"), "--type stats and --columns exclude each other"),
@@ -135,7 +152,19 @@ def test_statistics_are_lines(weir: Weir, each: tuple[Event, ...]) -> None:
 
 def test_what_no_table_holds_is_an_empty_page(offline_weir: Weir) -> None:
     assert offline_weir(*QUERY, "--type", "metrics", "--format", "json").json == {"items": [], "next_cursor": None}
-    assert offline_weir(*QUERY, "--type", "metrics").out == "No metrics are kept yet.\n"
+    for form in ("table", "csv"):
+        said = offline_weir(*QUERY, "--type", "metrics", "--component", "fragment_telemetry", "--format", form)
+        assert (said.code, said.out) == (0, "")
+        assert said.err.startswith("weir: no metrics are kept yet; --type stats")
+
+
+def test_it_is_said_that_nothing_is_recorded_of_a_component(weir: Weir, each: tuple[Event, ...]) -> None:
+    remark = "weir: nothing records events of tool yet; look for its steps: --step-type tool.call\n"
+
+    assert weir(*QUERY, "--component", "tool_telemetry", "--format", "json").err == remark
+    assert weir(*QUERY, "--event-type", "tool").err == remark
+    assert weir(*QUERY, "--component", "chats").err == "weir: nothing records events of chat yet\n"
+    assert weir(*QUERY, "--component", "http", "--end", "3d").err == weir(*QUERY, "--component", "http").err == ""
 
 
 @pytest.mark.parametrize(("kind", "said"), [("health", "check-up"), ("performance", "snapshot"), ("chains", "trace")])
@@ -143,7 +172,7 @@ def test_what_maintenance_keeps_is_listed(weir: Weir, kind: str, said: str) -> N
     assert weir(*QUERY, "--type", kind, "--format", "json").json == {"items": [], "next_cursor": None}
     assert weir(*QUERY, "--type", kind).out.startswith(f"No {'performance ' if said == 'snapshot' else ''}{said} is ")
     refused = weir(*QUERY, "--type", kind, "--command", "x")
-    assert (refused.code, "--command exclude each other" in refused.err) == (2, True)
+    assert (refused.code, f"--type {kind} has no --command" in refused.err) == (2, True)
 
 
 def test_check_ups_and_chains_are_shown(weir: Weir, busy_api: Api) -> None:
@@ -156,6 +185,7 @@ def test_check_ups_and_chains_are_shown(weir: Weir, busy_api: Api) -> None:
 
     assert any("todo.add" in line and "succeeded" in line for line in chains.out.splitlines())
     assert "database" in checks.out
+    assert "e+0" not in weir(*QUERY, "--type", "health").out
     assert snapshots.out.startswith("id,window_at,window_ms,subject,name")
 
 

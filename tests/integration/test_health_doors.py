@@ -153,7 +153,7 @@ def test_a_component_that_there_is_not_is_no_healthy_one(weir: Weir) -> None:
     known = weir("telemetry", "health", "--component", "tool_telemetry")
     unknown = weir("telemetry", "health", "--component", "dbase")
 
-    assert (known.code, unknown.code) == (0, 1)
+    assert (known.code, unknown.code) == (0, 2)
     assert "database" in unknown.err
 
 

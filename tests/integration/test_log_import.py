@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -219,6 +221,55 @@ def test_the_command_says_what_came_of_every_line(
         "misfits": [{"reason": "not JSON", "count": 1, "lines": [2]}],
     }
     assert stored(connection) == 1
+
+
+@pytest.mark.req("S-04")
+def test_a_compressed_file_has_the_same_events(import_command: Callable[..., Any], connection: Connection[Any]) -> None:
+    content = b"".join(record(number) for number in range(5))
+    Path("app.log").write_bytes(gzip.compress(content))
+    first = import_command("--format", "json").json
+    Path("app.log").write_bytes(content)
+
+    second = import_command("--format", "json").json
+
+    assert (first["stored"], second["stored"], second["already_stored"]) == (5, 0, 5)
+    Path("app.log").write_bytes(gzip.compress(content)[:-9])
+    damaged = import_command()
+    assert (damaged.code, "compressed and damaged" in damaged.err) == (1, True)
+    assert stored(connection) == 5
+
+
+@pytest.mark.req("S-04")
+def test_lines_come_on_standard_input(
+    import_command: Callable[..., Any], offline_weir: Weir, connection: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(gzip.compress(record(1) + record(2)))
+    with os.fdopen(reading) as typed_into:
+        monkeypatch.setattr("sys.stdin", typed_into)
+        done = offline_weir("telemetry", "import", "-", "--mapping", "mapping.yaml", "--format", "json")
+
+    assert (done.code, done.json["stored"]) == (0, 2)
+    assert stored(connection) == 2
+
+
+@pytest.mark.req("S-04")
+def test_what_was_brought_in_is_removed_at_once(
+    import_command: Callable[..., Any], offline_weir: Weir, connection: Connection[Any]
+) -> None:
+    Path("app.log").write_bytes(record(1) + record(2))
+    import_command()
+
+    with_file = import_command("--remove-all")
+    done = offline_weir("telemetry", "import", "--remove-all")
+    again = offline_weir("telemetry", "import", "--remove-all", "--format", "json")
+    without = offline_weir("telemetry", "import")
+
+    assert (with_file.code, without.code) == (2, 2)
+    assert "2 imported events removed" in done.out
+    assert again.json == {"removed": 0}
+    assert stored(connection) == 0
 
 
 @pytest.mark.req("S-04", "C-14")

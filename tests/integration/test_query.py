@@ -14,10 +14,10 @@ import pytest
 from fixtures.samples import make_scope, make_step, now_us, one_of_each
 
 from telemetry.clock import SystemClock, from_unix_us
+from telemetry.components import component_name
 from telemetry.connections import connect
 from telemetry.errors import StoreUnavailable, TraceNotFound
 from telemetry.events import CATALOGUE, Event, Scope, event_type
-from telemetry.filters.kinds import component_name
 from telemetry.partitions import make_partitions
 from telemetry.query import EventFilters, event_json, events, step_id, trace
 from telemetry.rows import RowEncoder

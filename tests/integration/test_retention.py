@@ -9,36 +9,42 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from traceback import print_exc
 from types import FrameType
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from fixtures.ledgers import Bookkeeper
 from fixtures.samples import ERROR, make_scope, make_step
 from psycopg import Connection
 
-import telemetry
 from telemetry.archive import Archive
+from telemetry.chains import build_chains
 from telemetry.clock import to_unix_us
 from telemetry.completeness import verify
-from telemetry.connections import connect
-from telemetry.errors import ArchiveFailed
-from telemetry.events import Event, Scope, StepFailed
+from telemetry.connections import connect, open_pool
+from telemetry.errors import ArchiveFailed, CleanupRunning
+from telemetry.events import Event, HttpRequestCompleted, Scope, StepFailed
 from telemetry.ids import mint, new_id
 from telemetry.partitions import list_partitions, make_partitions, name_of
 from telemetry.query import EventFilters, events, trace
-from telemetry.retention import Day, clear_component, days_to_drop, drop_day, list_days, pin, unpin
+from telemetry.reading import reading
+from telemetry.retention import Day, clear_component, days_to_drop, drop_day, list_days, pin, roll_up, unpin
 from telemetry.rows import RowEncoder
-from telemetry.store import insert_events
-from telemetry.testing import NOON
+from telemetry.settings import RetentionSettings
+from telemetry.store import append_batch, insert_events
+from telemetry.testing import NOON, ManualClock
+from workers.services.cleaner import Cleaner, Request
 from workers.services.reconciler import Reconciler
 
 DAY = timedelta(days=1)
+MINUTE_US = 60_000_000
+CHECKOUT = Path(__file__).parents[2]
 TODAY = datetime(2026, 3, 10, 12, tzinfo=UTC)
 LONG_AGO = TODAY - 60 * DAY
 
@@ -67,9 +73,13 @@ def failure(scope: Scope, at_us: int) -> StepFailed:
 
 
 def store(connection: Connection[Any], *traces: Trace) -> None:
+    """As a sink does: whoever follows the store hears of it."""
     encode = RowEncoder().encode
+    made = [event for _, of_trace in traces for event in of_trace]
     with connection.transaction():
-        insert_events(connection, [encode(event) for _, of_trace in traces for event in of_trace])
+        insert_events(connection, [encode(event) for event in made])
+        minutes = sorted({event.occurred_at_us // MINUTE_US for event in made})
+        append_batch(connection, events=len(made), duplicates=0, minutes=minutes)
 
 
 def ids(made: Iterable[Event]) -> set[UUID]:
@@ -105,14 +115,23 @@ def test_days_go_by_age_by_number_and_by_bytes_whichever_is_first() -> None:
     assert going(rows=0, size=0) == [(0, "bytes"), (1, "bytes"), (2, "bytes"), (3, "bytes")]
 
 
+def size_of_database(connection: Connection[Any]) -> int:
+    """In bytes, as its files are on disk."""
+    (size,) = connection.execute("select pg_database_size(current_database())").fetchone() or (0,)
+    return int(size)
+
+
 @pytest.mark.req("S-08")
 def test_a_day_goes_with_its_traces_and_its_place_on_disk(connection: Connection[Any]) -> None:
     make_days(connection, 3)
     old, new = a_trace(3, 2.9), a_trace(1, 0.9)
     store(connection, old, new)
+    oldest, before = list_days(connection)[0], size_of_database(connection)
 
     assert drop_oldest(connection)
 
+    # At once, but for a few pages of what was noted of it.
+    assert before - size_of_database(connection) > oldest.bytes // 2 > 0
     assert everything(connection) == ids(new[1])
     assert name_of(TODAY - 3 * DAY) not in list_partitions(connection)
     assert connection.execute("select count(*) from telemetry_events_kept").fetchone() == (0,)
@@ -148,6 +167,30 @@ def test_errors_pins_and_traces_that_go_on_outlive_their_day(connection: Connect
 
 
 @pytest.mark.req("S-08")
+@pytest.mark.parametrize("steps", [0, 3, 1000], ids=["no chains", "some chains", "chains of half"])
+def test_traces_are_whole_however_far_chains_are_built(connection: Connection[Any], steps: int) -> None:
+    """Random traces that arrive in random order, some of them late for days that were chained already."""
+    make_days(connection, 6)
+    chosen = random.Random(steps)
+    traces = [a_trace(*sorted((5.4 * chosen.random() for _ in range(4)), reverse=True)) for _ in range(60)]
+    pieces: list[Trace] = [(key, [event]) for key, made in traces for event in made]
+    chosen.shuffle(pieces)
+    store(connection, *pieces[:120])
+    for _ in range(steps):
+        if build_chains(connection, patience=timedelta(0), slice_events=10).is_done:
+            break
+    store(connection, *pieces[120:])
+
+    for _ in range(4):
+        first = list_days(connection)[0]
+        assert drop_oldest(connection)
+        stored = everything(connection)
+        for _, made in traces:
+            goes_on = any(event.occurred_at_us >= to_unix_us(first.ends) for event in made)
+            assert len(ids(made) & stored) == (4 if goes_on else 0)
+
+
+@pytest.mark.req("S-08")
 def test_no_trace_is_kept_whole_for_longer_than_a_week(connection: Connection[Any]) -> None:
     make_days(connection, 12)
     for_ever = a_trace(*(12 - number for number in range(12)))
@@ -164,6 +207,7 @@ def test_errors_that_are_too_old_are_not_kept_and_bytes_cut_traces(connection: C
     make_days(connection, 4)
     failed, goes_on = a_trace(4, failed=1), a_trace(4, 2)
     store(connection, failed, goes_on)
+    roll_up(connection, list_days(connection)[0])
 
     with connection.transaction(force_rollback=True):
         assert drop_oldest(connection, errors_from=TODAY)
@@ -316,59 +360,155 @@ def test_an_archive_ends_what_a_killed_process_has_left(tmp_path: Path) -> None:
 
 
 class KillAtLine:
-    """Kills this process, as `kill -9` does, at the n-th line of telemetry code that it runs."""
+    """Kills this process at the n-th line of our code that it runs, or a moment after, while Postgres is at work."""
 
-    def __init__(self, line: int) -> None:
+    def __init__(self, line: int, moment_s: float) -> None:
         self._left = line
-        self._folder = str(Path(telemetry.__file__).parent)
+        self._moment_s = moment_s
+        self._folders = tuple(str(CHECKOUT / package) for package in ("telemetry", "workers"))
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> KillAtLine | None:
-        if not frame.f_code.co_filename.startswith(self._folder):
+        if not frame.f_code.co_filename.startswith(self._folders):
             return None
         if event == "line":
             self._left -= 1
-            if self._left == 0:
+            if self._left == 0 and not self._moment_s:
                 os.kill(os.getpid(), signal.SIGKILL)
+            elif self._left == 0:
+                signal.setitimer(signal.ITIMER_REAL, self._moment_s)  # nobody handles it: the kernel ends the process
         return self
 
 
-def drop_in_child_until_line(line: int, database_url: str, archive: Path) -> bool:
-    """Let another process drop the oldest day; whether it was killed before it got to the end."""
+def in_child(work: Callable[[], object]) -> int:
+    """Let another process do something; its id."""
     child = os.fork()
     if child == 0:
         try:
-            with psycopg.connect(database_url, autocommit=True) as connection:
-                sys.settrace(KillAtLine(line))
-                with Archive(archive) as opened:
-                    drop_oldest(connection, archive=opened)
+            work()
             os._exit(0)
+        except BaseException:  # noqa: BLE001 - whatever went wrong: this is not the process that runs the tests
+            print_exc()
         finally:
-            os._exit(1)  # whatever went wrong: this is not the process that runs the tests
-    how_it_ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert how_it_ended in {0, -signal.SIGKILL}
-    return how_it_ended != 0
+            os._exit(1)
+    return child
+
+
+def clean_until_killed(cleaner: Cleaner, archive: Path, kill: KillAtLine) -> None:
+    """Clean everything that is due, unless killed; a server may still be at work for one that was killed before."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    sys.settrace(kill)
+    while True:
+        try:
+            cleaner.run_once(Request(archive=archive), patience=None)
+        except CleanupRunning:
+            continue
+        return
+
+
+class Watcher:
+    """Looks on from outside, as readers do, until nobody holds the other end of its pipe.
+
+    Args:
+        database_url: What it looks at, over connections of its own.
+        parts: Sets of events that are there as a whole or not at all.
+        stays: What is there all the time.
+    """
+
+    def __init__(self, database_url: str, parts: Sequence[set[UUID]], stays: set[UUID]) -> None:
+        self._database_url = database_url
+        self._parts = parts
+        self._stays = stays
+
+    def watch(self, stop: int, other_end: int) -> None:
+        os.close(other_end)
+        os.set_blocking(stop, False)
+        looks = 0
+        with open_pool(self._database_url, name="watcher", max_size=1, autocommit=True) as pool:
+            while looks < 100 or not _is_closed(stop):
+                with reading(pool, timedelta(seconds=10)) as connection:
+                    self.look(connection)
+                looks += 1
+
+    def look(self, connection: Connection[Any]) -> None:
+        """Fails if anything is there by half."""
+        connection.execute("select 1 from telemetry_batches limit 1")  # its view is fixed before it comes to the events
+        stored = everything(connection)
+        halves = [len(part & stored) for part in self._parts if part & stored and not part <= stored]
+        assert not halves, halves
+        assert self._stays <= stored
+
+
+def _is_closed(pipe: int) -> bool:
+    try:
+        return os.read(pipe, 1) == b""
+    except BlockingIOError:
+        return False
 
 
 @pytest.mark.req("S-08")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the child touches nothing of the parent
-def test_killed_at_any_line_no_trace_is_half_deleted(
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # children touch nothing of the parent
+def test_killed_at_fifty_points_no_trace_is_half_deleted(
     database_url: str, connection: Connection[Any], tmp_path: Path
 ) -> None:
-    make_days(connection, 3)
+    """The whole cleanup, killed again and again, between statements and in the middle of them, under readers' eyes."""
+    make_days(connection, 7)
     chosen = random.Random(8)
-    ends_there = [a_trace(*sorted((3.4 - chosen.random() / 2 for _ in range(3)), reverse=True)) for _ in range(20)]
-    going_on = [a_trace(3, 2, 1.9) for _ in range(5)]
-    store(connection, *ends_there, *going_on)
-    oldest, line, kills = list_days(connection)[0].name, 1, 0
-    while oldest in list_partitions(connection):
-        kills += drop_in_child_until_line(line, database_url, tmp_path)
-        whole = {3} if oldest in list_partitions(connection) else {0}
-        stored = everything(connection)
-        assert {len(ids(made) & stored) for _, made in ends_there} == whole, f"killed at line {line}"
-        assert all(ids(made) <= stored for _, made in going_on), f"killed at line {line}"
-        line += 5
 
+    def in_day(ago: int, count: int = 3) -> list[float]:
+        return sorted((ago - 0.4 + 0.8 * chosen.random() for _ in range(count)), reverse=True)
+
+    plain = [a_trace(*in_day(ago)) for ago in (6, 5, 4) for _ in range(8)]
+    over_midnight = [a_trace(*in_day(6), *in_day(5)) for _ in range(5)]
+    failed = [a_trace(*in_day(ago), failed=1) for ago in (6, 5) for _ in range(3)]
+    stay = [a_trace(*in_day(6), *in_day(2)) for _ in range(5)] + [a_trace(*in_day(5)) for _ in range(3)]
+    requests = [(scope_id, [*steps, *calls]) for scope_id, steps, calls in (a_request(2) for _ in range(5))]
+    store(connection, *plain, *over_midnight, *failed, *stay, *requests)
+    for correlation_id, _ in stay[5:]:
+        pin(connection, correlation_id)
+    build_chains(connection)
+    parts = [ids(made) for _, made in (*plain, *over_midnight)]
+    parts += [ids(made[1:]) for _, made in failed]
+    parts += [ids(made[2:]) for _, made in requests]
+    stays = set().union(
+        *(ids(made) for _, made in stay),
+        *(ids(made[:1]) for _, made in failed),
+        *(ids(made[:2]) for _, made in requests),
+    )
+    watcher = Watcher(database_url, parts, stays)
+    keep = RetentionSettings(raw_events_days=3, components=("http=1",))
+    cleaner = Cleaner(partial(connect, database_url, name="cleaner", autocommit=True), keep, ManualClock(TODAY))
+    reader, writer = os.pipe()
+    watching = in_child(partial(watcher.watch, reader, writer))
+    os.close(reader)
+
+    line, kills, ended = 1, 0, False
+    while not ended:
+        moment_s = 0.0 if kills % 2 else 0.003 * chosen.random()
+        kill = KillAtLine(line, moment_s)
+        child = in_child(partial(clean_until_killed, cleaner, tmp_path, kill))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in {0, -signal.SIGKILL, -signal.SIGALRM}
+        ended, kills = code == 0, kills + (code != 0)
+        watcher.look(connection)
+        line += 33
+    os.close(writer)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(watching, 0)[1]) == 0
     assert kills >= 50
-    # However often it was begun, it is there once: it always said the same.
-    assert len(list(tmp_path.glob("*.jsonl.gz"))) == 1
+    assert everything(connection) == stays
+    # However often it was begun, each file is there once: it always said the same.
+    assert len(list(tmp_path.glob("telemetry_events-*.jsonl.gz"))) == 5
     assert list(tmp_path.glob("*.part")) == []
+
+
+def a_request(days_ago: float) -> tuple[UUID, list[Event], list[Event]]:
+    """A trace of two steps and two requests."""
+    at_us = to_unix_us(TODAY - days_ago * DAY)
+    scope = make_scope(correlation_id=new_id(at_us).bytes)
+    of_calls = make_scope(correlation_id=scope.correlation_id, execution_id=None, command_slug=None)
+    steps: list[Event] = [make_step(scope, at_us + number) for number in range(2)]
+    calls: list[Event] = [
+        HttpRequestCompleted(mint(at_us + number), at_us + number, of_calls, "/api", "POST", 202, 5000, "succeeded")
+        for number in range(2)
+    ]
+    return UUID(bytes=scope.correlation_id), steps, calls

@@ -24,6 +24,7 @@ from telemetry.events import Event, ExecutionStarted, HttpRequestCompleted, Step
 from telemetry.ids import mint
 from telemetry.partitions import make_days, name_of
 from telemetry.reading import reading
+from telemetry.retention import clear_component, drop_day, list_days
 from telemetry.rollups.aggregator import LOCK_KEY, Aggregator, AggregatorResult, is_wanted
 from telemetry.rollups.comparison import compare
 from telemetry.rollups.histogram import Histogram
@@ -332,6 +333,38 @@ def test_a_sealed_day_is_told_from_its_buckets_and_never_made_again(
         # By space only hours are kept: that is what can be told of a time that began in the middle of one.
         odd = answer(reader, Question(from_unix_us(noon_us - 91 * MINUTE_US), day, None, "space"))
         assert odd.since == from_unix_us(noon_us - 2 * HOUR_US)
+
+
+def test_a_day_that_goes_leaves_its_figures_even_if_nobody_had_made_them(
+    connection: Connection, pool: ConnectionPool[Any], noon_us: int
+) -> None:
+    chance = random.Random(12)
+    store(connection, [some_event(chance, noon_us - chance.randrange(DAY_US // 3)) for _ in range(100)])
+    asked = whole_day(noon_us)
+    with reading(pool, timedelta(seconds=30)) as reader:
+        before = told(answer(reader, asked).figures)
+    (day,) = (each for each in list_days(connection) if each.begins.date() == from_unix_us(noon_us).date())
+
+    assert drop_day(connection, day, reason="age", errors_from=day.ends)
+
+    with reading(pool, timedelta(seconds=30)) as reader:
+        assert told(answer(reader, asked).figures) == before
+
+
+def test_a_day_stays_as_long_as_somebody_else_makes_roll_ups(
+    database_url: str, connection: Connection, noon_us: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(connection, [some_event(random.Random(1), noon_us)])
+    monkeypatch.setattr("telemetry.rollups.aggregator.sleep", lambda _: None)
+    (day,) = (each for each in list_days(connection) if each.begins.date() == from_unix_us(noon_us).date())
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
+        assert not drop_day(connection, day, reason="age", errors_from=day.ends)
+        assert clear_component(connection, day, "http", errors_from=day.ends) == 0
+
+    assert connection.execute("select count(*) from telemetry_events").fetchone() == (1,)
+    assert connection.execute("select count(*) from telemetry_sealed").fetchone() == (0,)
+    assert drop_day(connection, day, reason="age", errors_from=day.ends)
 
 
 def test_a_component_that_is_sealed_keeps_its_figures_while_others_are_made_again(

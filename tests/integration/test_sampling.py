@@ -14,6 +14,7 @@ from fixtures.samples import make_scope, make_step
 from psycopg import Connection
 from psycopg.errors import CheckViolation
 
+from telemetry.chains import build_chains
 from telemetry.clock import SystemClock, to_unix_us
 from telemetry.completeness import verify
 from telemetry.connections import connect
@@ -125,6 +126,19 @@ def test_removing_takes_samples_alone_and_whoever_follows_hears_of_every_minute(
     assert set(connection.execute(heard).fetchall()) == minutes
     assert count(connection) == 2
     assert {events for events, _ in batches(connection)} == {0}
+
+
+@pytest.mark.req("S-09")
+def test_chains_of_samples_go_with_them(connection: Connection[Any]) -> None:
+    fill_some(connection)
+    store_batch(connection, lambda: [(at, RowEncoder().encode(make_step(at_us=at))) for at in [to_unix_us(NOON)]])
+    build_chains(connection)
+    chains = "select count(*) from telemetry_correlation_chains where request_source = any(%s)"
+    assert connection.execute(chains, (["sample"],)).fetchone() != (0,)
+
+    remove(connection, "sample")
+
+    assert connection.execute(chains, (["sample", "api"],)).fetchone() == (1,)
 
 
 @pytest.mark.req("S-09")

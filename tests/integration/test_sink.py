@@ -22,12 +22,14 @@ from typing import Any
 import psycopg
 import pytest
 from fixtures.samples import encoded, make_entry, make_scope, make_step, now_us, one_of_each
+from fixtures.stacks import eventually
 from psycopg import Connection
 from redis import Redis
 from structlog.testing import capture_logs
 
 import telemetry
 from telemetry.clock import SystemClock, from_unix_us
+from telemetry.completeness import verify
 from telemetry.connections import connect, open_redis
 from telemetry.errors import StoreUnavailable, StreamUnavailable
 from telemetry.events import CATALOGUE, Event
@@ -490,6 +492,48 @@ def test_a_waiting_sink_stops_at_once_and_only_once(
     assert sink.stop(timedelta(seconds=4))  # it would wait for 5
     assert sink.stop()
     assert redis.xinfo_consumers(SETTINGS.stream, "sink") == []
+
+
+@pytest.mark.req("S-02", "S-15")
+def test_a_sink_tells_of_itself_once_a_minute_and_of_the_rest_when_it_ends(
+    database_url: str, redis_url: str, redis: Redis, connection: psycopg.Connection
+) -> None:
+    clock = ManualClock(CLOCK.now())
+    settings = replace(SETTINGS, sink_idle_block=timedelta(milliseconds=20), spool_dir=None)
+    sink = open_sink(settings, database_url=database_url, redis_url=redis_url, clock=clock)
+
+    def told() -> list[dict[str, int]]:
+        rows = connection.execute(
+            "select measures from telemetry_events where event_type = 'telemetry.sink.state' order by event_id"
+        ).fetchall()
+        return [measures for (measures,) in rows]
+
+    make_partitions(connection, CLOCK.now(), 1)
+    redis.xadd(SETTINGS.stream, {b"b": make_entry(*(make_step() for _ in range(30)), producer="worker-1")})
+    sink.start()
+    eventually(lambda: sink.figures.totals["stored"] >= 30)
+    assert told() == []
+    clock.advance(timedelta(minutes=1))
+    eventually(lambda: len(told()) == 1)
+    first = told()[0]
+    assert (first["events_count"], first["stored_count"], first["waits_count"]) == (30, 30, 0)
+    assert first["interval_us"] >= 60_000_000
+    # What it does with that one is no reason for another.
+    turns = sink.figures.totals["entries"]
+    redis.xadd(SETTINGS.stream, {b"b": make_entry(make_step(), producer="worker-1")})
+    eventually(lambda: sink.figures.totals["entries"] > turns)
+    assert len(told()) == 1
+    clock.advance(timedelta(minutes=5))
+    eventually(lambda: len(told()) == 2)
+    assert told()[1]["stored_count"] == 2
+    clock.advance(timedelta(seconds=1))
+
+    assert sink.stop()
+
+    assert [each["stored_count"] for each in told()] == [30, 2, 1]
+    found = verify(connection, CLOCK.now() - timedelta(hours=1), clock.now(), silence=timedelta(hours=1))
+    (own,) = (epoch for epoch in found.epochs if epoch.producer.startswith("sink-"))
+    assert (own.given, own.closed_at is not None, own.is_complete) == (3, True, True)
 
 
 def test_a_sink_that_was_stopped_before_it_ran_does_not_run(database_url: str, redis_url: str, redis: Redis) -> None:

@@ -9,6 +9,7 @@ import re
 import resource
 import selectors
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -16,8 +17,11 @@ import pytest
 from fixtures.stack_program import FLOOD_LINES
 from fixtures.stacks import RunningStack
 
+from telemetry.clock import Clock, SystemClock, from_unix_us
+from telemetry.testing import ManualClock
 from workers.stack.lines import PrefixedLines
-from workers.stack.output import CONSOLE_BACKLOG_BYTES, READ_BYTES, Console, LogFile, Output
+from workers.stack.log_file import LogFile, measure
+from workers.stack.output import CONSOLE_BACKLOG_BYTES, READ_BYTES, Console, Output
 
 StartStack = Callable[..., RunningStack]
 
@@ -59,6 +63,12 @@ def test_a_flood_arrives_whole_and_the_files_stay_within_their_bounds(start_stac
     assert newest.splitlines()[-1].endswith("stack_stopped")
 
 
+def log_file(path: Path, *, clock: Clock | None = None, max_bytes: int = 65_536, max_files: int = 1) -> LogFile:
+    return LogFile(
+        path, max_bytes=max_bytes, max_files=max_files, max_age=timedelta(days=7), clock=clock or SystemClock()
+    )
+
+
 @pytest.fixture
 def wire(tmp_path: Path) -> Iterator[Wire]:
     with Wire(tmp_path / "weir.log") as wire:
@@ -72,7 +82,7 @@ class Wire:
         self.path = path
         self.selector = selectors.DefaultSelector()
         self._reader, self._console = os.pipe()
-        file = LogFile(path, max_bytes=10_000_000, max_files=1)
+        file = log_file(path, max_bytes=10_000_000)
         self.output = Output(self.selector, file, PrefixedLines(6), Console(self._console, coloured=False))
         self.process = self.output.attach("worker")
         os.set_blocking(self.process, False)
@@ -175,7 +185,7 @@ def little_room() -> Iterator[Callable[[int], None]]:
 
 def test_a_full_disk_costs_lines_and_says_how_many(tmp_path: Path, little_room: Callable[[int], None]) -> None:
     path = tmp_path / "weir.log"
-    file = LogFile(path, max_bytes=65_536, max_files=1)
+    file = log_file(path)
     file.write(b"first\n")
 
     little_room(6)
@@ -186,3 +196,45 @@ def test_a_full_disk_costs_lines_and_says_how_many(tmp_path: Path, little_room: 
     file.close()
 
     assert path.read_text() == "first\n(3 lines could not be written)\nfifth\n"
+
+
+@pytest.mark.req("S-16")
+def test_each_day_has_a_log_file_and_old_ones_go(tmp_path: Path) -> None:
+    clock, path = ManualClock(SystemClock().now()), tmp_path / "weir.log"
+    others = [tmp_path / name for name in ("weir.log.note", "weir.logs")]
+    for other in others:
+        other.write_text("not ours")
+        os.utime(other, (0, 0))
+    file = log_file(path, clock=clock, max_files=20)
+
+    for day in range(12):
+        file.write(b"day %d\n" % day)
+        file.write(b"still day %d\n" % day)
+        os.utime(path, ns=(clock.unix_us() * 1000, clock.unix_us() * 1000))
+        clock.advance(timedelta(days=1))
+    file.close()
+
+    left = {each.name: each.read_text() for each in tmp_path.glob("weir.log*") if each not in others}
+    assert left["weir.log"] == "day 11\nstill day 11\n"
+    assert left["weir.log.1"] == "day 10\nstill day 10\n"
+    assert set(left) == {"weir.log", *(f"weir.log.{number}" for number in range(1, 8))}
+    assert all(other.exists() for other in others)
+
+    reopened = log_file(path, clock=clock, max_files=2)
+    reopened.write(b"day 12\n")
+    reopened.close()
+
+    assert (path.read_text(), (tmp_path / "weir.log.1").read_text()) == ("day 12\n", left["weir.log"])
+    assert not (tmp_path / "weir.log.3").exists()
+
+
+@pytest.mark.req("S-16")
+def test_log_files_are_measured(tmp_path: Path) -> None:
+    assert measure(tmp_path / "nowhere").files == 0
+    (tmp_path / "weir.log").write_text("12345")
+    (tmp_path / "weir.log.1").write_text("123")
+    os.utime(tmp_path / "weir.log.1", (1_000_000, 1_000_000))
+
+    found = measure(tmp_path)
+
+    assert (found.files, found.bytes, found.oldest_at) == (2, 8, from_unix_us(1_000_000_000_000))

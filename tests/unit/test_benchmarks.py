@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import pytest
 from benchmarks.__main__ import GROUPS, main
 from benchmarks.figures import FIGURES, NAMES, Measured, document, table, write
 from benchmarks.peers import figures as peers
+from benchmarks.query_results import Answered, Hour, Results, Times, read_before
+from benchmarks.query_results import table as answers_table
+from benchmarks.query_results import write as write_answers
+from benchmarks.questions import Question
 from benchmarks.rounds import interleave, percentile
 
 #: What the project promises to measure.
@@ -114,3 +119,39 @@ def test_what_is_compared_is_written_with_versions_and_ratios(tmp_path: Path) ->
     assert written["versions"] == {"DBOS": "1.2"}
     assert written["figures"]["light_per_s"]["ratios"] == {"DBOS": 8.0, "bare": 0.5}
     assert written["figures"]["idle_ms_p50"]["values"] == {"Weir": 10.0, "DBOS": 40.0}
+
+
+def question(name: str, limit_ms: float | None = None, *, rolls_up: bool = False) -> Question:
+    return Question(name, str, None, limit_ms, 50, rolls_up=rolls_up)
+
+
+@pytest.mark.req("S-15")
+def test_answers_are_held_against_limits_of_time_and_memory(tmp_path: Path) -> None:
+    fast, slow, late = Times(10, 20), Times(60, 70), Times(60, 900)
+    answers = (
+        Answered(question("good", 500), fast, fast, fast, 1 << 20),
+        Answered(question("slow", 500, rolls_up=True), None, slow, fast, 0),
+        Answered(question("late", 500), fast, late, fast, 0),
+        Answered(question("large"), fast, fast, fast, 6 << 20),
+    )
+    assert [each.verdict for each in answers] == [
+        "fine",
+        "over the goal, needs roll-ups",
+        "OVER THE LIMIT",
+        "TOO MUCH MEMORY",
+    ]
+    assert [each.holds_limits for each in answers] == [True, True, False, False]
+    results = [Results(1000, 14, answers[:2], Hour(4320, 20.0, growth << 20, 0)) for growth in (15, 16)]
+    assert [each.holds_limits for each in results] == [True, False]
+
+    file = tmp_path / "query-results.json"
+    assert read_before(file, results[0]) == {}
+    write_answers(results[0], file)
+    before = read_before(file, results[1])
+    assert before["slow"]["cold_p50_ms"] == 60
+    assert read_before(file, replace(results[0], events=2000)) == {}
+    lines = answers_table(results[1], before).splitlines()
+    assert lines[2].split()[:4] == ["slow", "60", "70", "60"]
+    assert lines[-1].endswith(
+        "16.0 MB more than at first, of 15 allowed, and had at the most 0.0 MB more meanwhile: TOO MUCH MEMORY"
+    )

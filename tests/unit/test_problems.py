@@ -34,8 +34,10 @@ KNOWN = {telemetry.errors.__name__, dsl.errors.__name__, workers.errors.__name__
 AT_START = {telemetry.errors.RedisRefused}
 #: Only maintenance, and the command line itself, delete what is old.
 OF_CLEANING = {telemetry.errors.ArchiveFailed, telemetry.errors.CleanupRunning}
+#: Only the command line meets what others have left where it writes.
+OF_WRITING = {telemetry.errors.ExportExists, telemetry.errors.ExportOther, telemetry.errors.ExportInUse}
 REACHABLE = sorted(
-    {error for error in errors_of(WeirError) if error.__module__ in KNOWN} - AT_START - OF_CLEANING,
+    {error for error in errors_of(WeirError) if error.__module__ in KNOWN} - AT_START - OF_CLEANING - OF_WRITING,
     key=lambda error: (error.code, error.__name__),
 )
 

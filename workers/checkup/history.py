@@ -94,6 +94,16 @@ def checks(  # noqa: PLR0913 - one keyword per filter
         return cursor.execute(SQL["checks"], values, prepare=False).fetchall()
 
 
+def newest(connection: Connection[Any]) -> list[Checked]:
+    """What the newest round found; nothing before the first.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    with connection.cursor(row_factory=class_row(Checked)) as cursor:
+        return cursor.execute(SQL["newest"]).fetchall()
+
+
 def snapshots(  # noqa: PLR0913 - one keyword per filter
     connection: Connection[Any],
     *,

@@ -25,3 +25,10 @@ where (%(subject)s::text is null or subject = %(subject)s::text)
     and (%(before)s::uuid is null or id < %(before)s::uuid)
 order by id desc
 limit %(rows)s;
+
+-- name: newest
+-- What the newest round found. index: telemetry_health_checks_once.
+select id, window_at, checked_at, name, component, status, value, unit
+from telemetry_health_checks
+where window_at = (select max(window_at) from telemetry_health_checks)
+order by component, name;

@@ -26,6 +26,7 @@ CHECKS: Final[tuple[Check, ...]] = (
         "append_only", "redis", servers.look_at_durability, in_database=False, fix="redis-cli config set appendonly yes"
     ),
     Check("disk", "disk", machine.look_at_disk, in_database=False, fix="weir doctor"),
+    Check("logs", "disk", machine.look_at_logs, in_database=False),
     Check("clock", "clock", machine.look_at_clock, fix="timedatectl set-ntp true"),
     Check("buffer", "recorder", events.look_at_buffers, fix="weir health sink"),
     Check("spool", "recorder", events.look_at_spool, in_database=False, fix="weir health sink"),

@@ -14,6 +14,8 @@ from psycopg.rows import scalar_row
 from telemetry.clock import Clock, to_unix_us
 from telemetry.sql import queries
 from workers.checkup.finding import Check, Finding, Surroundings, graded
+from workers.home import Home
+from workers.stack.log_file import measure
 
 SQL = queries(__file__)
 
@@ -32,6 +34,15 @@ def look_at_disk(check: Check, at: Surroundings) -> Iterable[Finding]:
         free = shutil.disk_usage(_existing(folder)).free
         status = graded(-free, -limits.disk_warning_bytes, -limits.disk_critical_bytes)
         yield check.found(status, f"{free:,} bytes are free where the {name} is", free, "bytes")
+
+
+def look_at_logs(check: Check, at: Surroundings) -> Iterable[Finding]:
+    """What log files take in the home, and how far back they go. Never bad: they are bounded."""
+    if at.servers.home is None:
+        return
+    found = measure(Home(at.servers.home).logs)
+    until = "" if found.oldest_at is None else f", the oldest of {found.oldest_at:%Y-%m-%d}"
+    yield check.found("healthy", f"{found.files} log files take {found.bytes:,} bytes{until}", found.bytes, "bytes")
 
 
 def look_at_clock(check: Check, at: Surroundings) -> Iterable[Finding]:

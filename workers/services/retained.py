@@ -60,6 +60,7 @@ RETAINED: Final = (
             "event_id",
             "occurred_at",
             stays="exists (select from telemetry_pins as p where p.correlation_id = t.correlation_id)",
+            are_events=True,
         ),
         lambda keep, horizon: Limit(
             min(horizon.after(keep.errors_days), horizon.events), max_bytes=keep.events_max_bytes // 8
@@ -82,6 +83,18 @@ RETAINED: Final = (
     Retained(
         Kind("performance", "telemetry_performance_snapshots", "id", "window_at"),
         lambda keep, horizon: Limit(horizon.after(keep.performance_snapshots_days)),
+    ),
+    # However old they are, while there is an event with that error.
+    Retained(
+        Kind(
+            "error frames",
+            "telemetry_error_frames",
+            "id",
+            "noted_at",
+            stays="exists (select from telemetry_events as e where e.error_fingerprint = t.fingerprint)"
+            " or exists (select from telemetry_events_kept as k where k.error_fingerprint = t.fingerprint)",
+        ),
+        lambda keep, horizon: Limit(horizon.after(keep.errors_days)),
     ),
     Retained(
         Kind("quarantine", "telemetry_quarantine", "id", "quarantined_at"),

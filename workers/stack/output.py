@@ -12,10 +12,10 @@ import select
 import selectors
 from collections import deque
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Protocol
 
 from workers.stack.lines import LineSplitter
+from workers.stack.log_file import LogFile
 
 #: Bytes read from one process at a time: the size of a pipe on Linux.
 READ_BYTES = 65_536
@@ -35,66 +35,6 @@ class LineStyle(Protocol):
 
     def plain(self, process: str, line: bytes) -> bytes: ...
     def coloured(self, process: str, line: bytes) -> bytes: ...
-
-
-class LogFile:
-    """A file that is renamed to `.1`, `.2`, ... when it is full; the oldest goes.
-
-    A disk that takes no more must not stop the supervisor: lines are then counted, and the count is written
-    as soon as writing works again.
-
-    Args:
-        path: The file being written; created with mode 0600.
-        max_bytes: Its size at most.
-        max_files: How many renamed ones are kept.
-    """
-
-    def __init__(self, path: Path, max_bytes: int, max_files: int) -> None:
-        self._path = path
-        self._max_bytes = max_bytes
-        self._max_files = max_files
-        self._lost = 0
-        self._fd, self._size = self._open()
-
-    def write(self, data: bytes) -> None:
-        """Append whole lines; never blocks on anything but the disk, never raises."""
-        notice = b"(%d lines could not be written)\n" % self._lost if self._lost else b""
-        try:
-            self._append(notice + data)
-        except OSError:
-            self._lost += data.count(b"\n")
-        else:
-            self._lost = 0
-
-    def close(self) -> None:
-        """Close the file; what is written afterwards is lost."""
-        os.close(self._fd)
-        self._fd = -1
-
-    def _append(self, data: bytes) -> None:
-        while data:
-            room = self._max_bytes - self._size
-            fitting = len(data) if len(data) <= room else data.rfind(b"\n", 0, max(0, room)) + 1
-            if not fitting and self._size:
-                self._rotate()
-                continue
-            written = os.write(self._fd, data[:fitting] if fitting else data)
-            self._size += written
-            data = data[written:]
-
-    def _open(self) -> tuple[int, int]:
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        return fd, os.fstat(fd).st_size
-
-    def _rotate(self) -> None:
-        for number in range(self._max_files, 0, -1):
-            older = self._path.with_name(f"{self._path.name}.{number}")
-            newer = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
-            if newer.exists():
-                newer.replace(older)
-        full = self._fd
-        self._fd, self._size = self._open()
-        os.close(full)
 
 
 class Console:

@@ -30,8 +30,10 @@ from workers.settings import ServerSettings
 from workers.stack.errors import StartFailed
 from workers.stack.fork import ForkedProcess, Lifeline, fork
 from workers.stack.lines import JsonLines, PrefixedLines
+from workers.stack.log_file import NAME as LOG_NAME
+from workers.stack.log_file import LogFile
 from workers.stack.loop import Loop
-from workers.stack.output import Console, LogFile, Output
+from workers.stack.output import Console, Output
 from workers.stack.process import Supervised
 from workers.stack.service import Service
 from workers.stack.status import ProcessStatus, StackStatus, remove_status, write_status
@@ -154,7 +156,13 @@ class Stack:
         self._loop = Loop()
         self._lifeline = Lifeline()
         with writing(home.logs):
-            file = LogFile(home.logs / "weir.log", settings.log_max_bytes, settings.log_files)
+            file = LogFile(
+                home.logs / LOG_NAME,
+                max_bytes=settings.log_max_bytes,
+                max_files=settings.log_files,
+                max_age=timedelta(days=settings.log_days),
+                clock=clock,
+            )
         style = JsonLines(clock) if self._log_format == "json" else PrefixedLines(NAME_WIDTH)
         self._output = Output(self._loop.selector, file, style, console)
         self._withheld = (*withheld, self._output, self._loop)
@@ -261,7 +269,7 @@ class Stack:
     def _start_failed(self, name: str, detail: str) -> StartFailed:
         lines = self._output.last_lines(name)
         said = "; its last lines:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
-        return StartFailed(detail + said, hint=f"{self._home.logs / 'weir.log'} has everything.", process=name)
+        return StartFailed(detail + said, hint=f"{self._home.logs / LOG_NAME} has everything.", process=name)
 
     def _migrate(self) -> bool:
         """Run the migrations in a child, so that the loop goes on; False when told to stop meanwhile.
