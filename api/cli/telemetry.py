@@ -20,6 +20,7 @@ from api.cli.performance import performance
 from api.cli.pins import pin
 from api.cli.quarantine import quarantine
 from api.cli.remarks import remarks
+from api.cli.rollup import rollup
 from api.cli.samples import test
 from api.cli.stats import stats
 from api.cli.target import open_client
@@ -48,6 +49,7 @@ telemetry.add_command(import_log)
 telemetry.add_command(quarantine)
 telemetry.add_command(test)
 telemetry.add_command(verify)
+telemetry.add_command(rollup)
 telemetry.add_command(health)
 telemetry.add_command(cleanup)
 telemetry.add_command(pin)

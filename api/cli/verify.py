@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from api.cli.compared_rollups import compared, show_compared
 from api.cli.main import EXPECTED
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
 from api.cli.stack import home_option, load_home, running_urls
@@ -26,9 +27,10 @@ from api.cli.times import span
     show_default=True,
     help="As far back as this: 15m, 1h, 7d.",
 )
+@click.option("--rollups", "with_rollups", is_flag=True, help="Also make every roll-up of that time anew, and compare.")
 @item_format
 @home_option
-def verify(last: str, form: str, folder: Path | None) -> None:
+def verify(last: str, with_rollups: bool, form: str, folder: Path | None) -> None:
     """Say whether anything is missing of the events that should be stored, and name it. Exits with 1 if so.
 
     Also if it cannot be known: nothing was heard of any process for two minutes, or one holds back what is older.
@@ -36,6 +38,8 @@ def verify(last: str, form: str, folder: Path | None) -> None:
     Transport: whether every number that a producer gave has arrived, and what it dropped. Ledger: whether the event of
     every execution, step, change and due time is stored. What has a row is given back within a minute or two; what had
     none (requests, refused submissions) cannot be.
+
+    Roll-ups: every one that is made, and whose events are kept, is made anew and compared: counts, sums and bins.
 
     Opens the database of WEIR_DATABASE_URL, or of the running stack, itself, so that it works without the API.
     """
@@ -58,11 +62,15 @@ def verify(last: str, form: str, folder: Path | None) -> None:
         require_current(connection)
         found = look(connection, since, until, silence=settings.telemetry.producer_silence)
         compare_again(connection, found)
+        rolled_up = compared(connection, since, until) if with_rollups else None
     if form == "json":
-        print_json(found.public())
+        print_json(found.public() if rolled_up is None else {**found.public(), "rollups": rolled_up})
     else:
-        show(found.public(), Terminal.of_stdout())
-    if not found.is_complete:
+        terminal = Terminal.of_stdout()
+        show(found.public(), terminal)
+        if rolled_up is not None:
+            show_compared(rolled_up, terminal)
+    if not found.is_complete or (rolled_up is not None and rolled_up["differences_count"]):
         raise click.exceptions.Exit(EXPECTED)
 
 

@@ -94,7 +94,8 @@ class AggregatorResult:
         hours: The same, all of them and those by space and user.
         days: The same.
         buckets: Rows that were written.
-        is_done: Whether nothing was left that is over; false, too, when somebody else was at it.
+        is_done: Whether nothing was left that is over.
+        is_held: Whether somebody else was at it, and nothing was done.
     """
 
     minutes: int = 0
@@ -102,6 +103,7 @@ class AggregatorResult:
     days: int = 0
     buckets: int = 0
     is_done: bool = False
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ class Aggregator:
         deadline = monotonic() + patience.total_seconds()
         result = AggregatorResult()
         with _alone(self._connection) as is_alone:
+            result.is_held = not is_alone
             while is_alone and self._step(None, result) and monotonic() < deadline:
                 pass
         return result

@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from telemetry.clock import from_unix_us
 from telemetry.ids import least_id_at
+from telemetry.rollups.aggregator import SQL as AGGREGATOR
 from telemetry.rollups.coverage import Stretch, aligned, within, without
 from telemetry.rollups.parts import COMMON, FIGURES, MEMBER, MINUTES, Dimension, Width, columns, folded, of_events
 from telemetry.rollups.reading import what_is_known
@@ -81,6 +82,11 @@ class Comparison:
     dimension: Dimension
     minutes: int
     differences: list[Difference]
+
+
+def lock_events(connection: Connection[Any]) -> None:
+    """Let no day be dropped before the end of the transaction; before anything is read in it. As readers do."""
+    connection.execute(AGGREGATOR["lock_events"])
 
 
 def compare(connection: Connection[Any], first: int, end: int) -> Iterator[Comparison]:

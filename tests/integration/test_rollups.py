@@ -288,7 +288,7 @@ def test_one_aggregator_leaves_while_another_is_at_it(
     with psycopg.connect(database_url, autocommit=True) as other:
         other.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
 
-        assert aggregator.run_once() == AggregatorResult()
+        assert aggregator.run_once() == AggregatorResult(is_held=True)
 
     assert aggregator.run_once().minutes == 1
 
