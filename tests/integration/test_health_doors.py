@@ -233,6 +233,7 @@ def test_the_doctor_tells_of_servers_that_do_not_answer(offline_weir: Weir, monk
     states = {each["name"]: each["status"] for each in found.json["findings"]}
     assert found.code == 1
     assert (states["postgres"], states["database"], states["lag"]) == ("critical", "critical", "unknown")
+    assert "weir doctor" not in {each["fix"] for each in found.json["findings"]}
 
 
 def test_limits_that_contradict_each_other_are_refused(offline_weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:
