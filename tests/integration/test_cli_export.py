@@ -178,6 +178,7 @@ def test_the_size_is_kept_and_what_to_do_is_said(stored: Connection[Any], offlin
     [
         (("--format", "parquet"), "DuckDB"),
         (("--output", "x.parquet"), "DuckDB"),
+        (("--output", "-"), "cannot go through a pipe"),
         (("--max-size", "much"), "not a size such as 100MB"),
         (("--component", "kitchen"), "there is no component 'kitchen'"),
         (("--filter", "colour:red"), "colour"),
