@@ -198,6 +198,15 @@ def test_what_cannot_be_is_said(
 
 
 @pytest.mark.req("S-07")
+def test_a_folder_that_is_not_there_is_named(stored: Connection[Any], offline_weir: Weir) -> None:
+    refused = offline_weir(*EXPORT, "--output", "none/a.jsonl")
+
+    assert refused.code == 1
+    assert "there is no folder none" in refused.err
+    assert ".lock" not in refused.err
+
+
+@pytest.mark.req("S-07")
 @pytest.mark.skipif(os.geteuid() != 0 or not Path("/usr/bin/unshare").exists(), reason="no disk of its own to fill")
 def test_a_full_disk_is_said_and_leaves_no_half_file(stored: Connection[Any], offline_weir: Weir) -> None:
     Path("disk").mkdir()
