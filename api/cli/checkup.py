@@ -12,7 +12,7 @@ from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
 from api.cli.target import open_client
-from api.cli.terminal import Terminal
+from api.cli.terminal import Terminal, clean
 from api.client import ApiUnreachable, Client
 
 _PATH = "/api/telemetry/health"
@@ -74,12 +74,19 @@ def health(component: str | None, watch: bool, every_s: float, fail_on: str, for
 
 
 def show_findings(findings: list[Any], terminal: Terminal) -> None:
-    """A table of findings, and below it what to do."""
+    """A table of findings, below it what is wrong where that was cut to fit, and what to do."""
     if not findings:
         terminal.say("Nothing of it ended lately.", "dim")
         return
-    for line in table(findings, _COLUMNS, terminal):
+    heading, *lines = table(findings, _COLUMNS, terminal)
+    terminal.say(heading)
+    for line in lines:
         terminal.say(line)
+    for finding, line in zip(findings, lines, strict=True):
+        detail = clean(finding["detail"])
+        if finding["status"] != "healthy" and detail not in line:
+            terminal.say()
+            terminal.say(f"{finding['name']}: {detail}", tone_of(finding["status"]))
     fixes = dict.fromkeys(finding["fix"] for finding in findings if finding["fix"])
     if fixes:
         terminal.say()
