@@ -57,8 +57,11 @@ def form_of(target: Path | None, form: str | None) -> str:
     """The form that is asked for, or that the file's name tells; JSON lines otherwise.
 
     Raises:
-        UsageError: It is one that is not written here.
+        UsageError: It is one that is not written here, or no file at all.
     """
+    if target is not None and str(target) == "-":
+        hint = "`weir telemetry query` writes to standard output, as --format json or csv"
+        raise click.UsageError(f"an export has files beside it, and cannot go through a pipe; {hint}")
     told = "" if target is None else target.name.lower().removesuffix(".gz").rpartition(".")[2]
     form = form or (told if told in _FORMS else "jsonl")
     if form == "parquet":

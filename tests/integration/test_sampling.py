@@ -200,6 +200,8 @@ def test_the_command_of_the_seeds_works(test_command: Callable[..., Any], connec
     assert count(connection, "step_type = 'tool.call' or component = 'command'") >= 25
     removed = test_command("--remove", "--format", "json")
     assert removed.json == {"removed": 75}
+    refused = test_command("--remove", "--count", "10")
+    assert (refused.code, "takes no --count" in refused.err) == (2, True)
     assert count(connection) == 0
 
 
