@@ -62,7 +62,7 @@ class Exporter:
 
         Raises:
             StoreUnavailable: Postgres did not answer; what was written is gone on with.
-            OSError: Files could not be deleted.
+            OSError: The folder of exports could not be looked into.
         """
         self._tidy()
         claimed = self._exports.claim()
@@ -115,20 +115,26 @@ class Exporter:
         self._exports.fail(claimed, code, detail)
 
     def _tidy(self) -> None:
-        """Delete the files of what is to go, and what belongs to no row."""
+        """Delete the files of what is to go, and what belongs to no row. What cannot be deleted stops nobody."""
         for export_id in self._exports.going():
-            self._delete(export_id)
-            self._exports.forget(export_id)
+            if self._is_deleted(export_id):
+                self._exports.forget(export_id)
         if not self._folder.is_dir():
             return
         there = {found for path in self._folder.iterdir() if (found := _id_of(path.name)) is not None}
         for unknown in there - self._exports.known(list(there)):
-            self._delete(unknown)
+            self._is_deleted(unknown)
 
-    def _delete(self, export_id: UUID) -> None:
+    def _is_deleted(self, export_id: UUID) -> bool:
+        """Whether its files are gone; if not, the next round tries again."""
         folder = self._folder / str(export_id)
-        if folder.is_dir():
-            shutil.rmtree(folder)
+        try:
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        except OSError as error:
+            log.warning("export_not_deleted", export_id=str(export_id), reason=type(error).__name__)
+            return False
+        return True
 
 
 class _Pace:
