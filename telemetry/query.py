@@ -366,7 +366,9 @@ def _restrict_to_stored_after(connection: Connection[Any], wanted: Conditions, s
         low, high = (wanted.parameter(least_id_at(minute * 60_000_000)) for minute in (first, end))
         spans.append(sql.SQL("event_id >= {} and event_id < {}").format(low, high))
     wanted.add(sql.SQL("({})").format(sql.SQL(" or ").join(spans)))
-    wanted.add(sql.SQL("age(xmin) between 0 and age(%(stored_after)s::text::xid8::xid)"), stored_after=str(stored_after))
+    wanted.add(
+        sql.SQL("age(xmin) between 0 and age(%(stored_after)s::text::xid8::xid)"), stored_after=str(stored_after)
+    )
     return True
 
 
@@ -375,7 +377,9 @@ def _restrict_to_stored_before(wanted: Conditions, before: int) -> None:
 
     Rows keep their id when they are frozen, and the age of one that is two billion transactions old is negative.
     """
-    wanted.add(sql.SQL("age(xmin) not between 0 and age(%(stored_before)s::text::xid8::xid)"), stored_before=str(before))
+    wanted.add(
+        sql.SQL("age(xmin) not between 0 and age(%(stored_before)s::text::xid8::xid)"), stored_before=str(before)
+    )
 
 
 def stored(where: sql.Composable, order: sql.Composable) -> sql.Composed:
