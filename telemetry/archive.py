@@ -80,8 +80,8 @@ class Archive:
         """Add rows, JSON as text, to a file that `close` ends. They are on disk when this returns.
 
         Raises:
-            ArchiveFailed: It cannot be written. Its end may be torn: it keeps its temporary name, until the next archive
-                that is opened there ends it.
+            ArchiveFailed: It cannot be written. Its end may be torn, so it keeps its temporary name until the next
+                archive that is opened there ends it.
         """
         partial = self._partial(name)
         with _failing(partial):
