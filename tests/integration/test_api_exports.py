@@ -211,10 +211,13 @@ def test_what_is_kept_is_bounded_and_goes_when_its_time_is_over(
     stored.execute("update export_jobs set finished_at = finished_at - interval '25 hours' where state = 'done'")
     (folder / str(UUID(int=1))).mkdir()
     (folder / "something else").mkdir()
+    somebodys = folder / str(UUID(int=2))
+    somebodys.mkdir()
+    (somebodys / "notes.txt").touch()
     write_exports(api.resources)
 
     assert api.get(PATH).json["items"] == []
-    assert [path.name for path in folder.iterdir()] == ["something else"]
+    assert {path.name for path in folder.iterdir()} == {"something else", somebodys.name}
 
 
 @pytest.mark.req("S-07")

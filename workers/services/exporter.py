@@ -42,6 +42,8 @@ PAGE_TIMEOUT: Final = timedelta(minutes=1)
 #: How often a process may end without having come further.
 _MAX_CLAIMS: Final = 5
 _BEAT_US: Final = 1_000_000
+#: What the names of all files of an export begin with.
+_NAME: Final = "weir-telemetry"
 
 
 class Exporter:
@@ -90,7 +92,7 @@ class Exporter:
         request = request_of(claimed.request)
         folder = self._folder / str(claimed.id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = folder / f"weir-telemetry{request.suffix}"
+        target = folder / f"{_NAME}{request.suffix}"
         limit = Limit(claimed.max_bytes, is_of_all=True)
         export = Export(request, sources_of(request), target, asked=asked_of(claimed), limit=limit, clock=self._clock)
         with export.place.claimed():
@@ -123,7 +125,8 @@ class Exporter:
             return
         there = {found for path in self._folder.iterdir() if (found := _id_of(path.name)) is not None}
         for unknown in there - self._exports.known(list(there)):
-            self._is_deleted(unknown)
+            if _is_ours(self._folder / str(unknown)):
+                self._is_deleted(unknown)
 
     def _is_deleted(self, export_id: UUID) -> bool:
         """Whether its files are gone; if not, the next round tries again."""
@@ -165,6 +168,11 @@ def _whole(place: Place) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(place.manifest.read_bytes())
     return found
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds what exports are made of, and nothing else: somebody may keep other things beside them."""
+    return folder.is_dir() and all(path.name.startswith(_NAME) for path in folder.iterdir())
 
 
 def _id_of(name: str) -> UUID | None:
