@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -356,6 +357,23 @@ def test_an_archive_ends_what_a_killed_process_has_left(tmp_path: Path) -> None:
     with Archive(tmp_path) as again:
         again.append("rows", ['{"a": 5}'])
     assert len(list(tmp_path.iterdir())) == 4  # it says the same as one that is there
+
+
+@pytest.mark.req("S-08")
+def test_what_an_archive_has_no_room_for_is_never_taken_for_whole(tmp_path: Path) -> None:
+    rows = [json.dumps({"noise": os.urandom(50_000).hex()}) for _ in range(5)]
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(ArchiveFailed), Archive(tmp_path) as archive:
+        archive.append("rows", ['{"a": 1}'])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))
+        try:
+            archive.append("rows", rows)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl.gz.part"]
+    Archive(tmp_path)
+    assert gzip.decompress((tmp_path / "rows.jsonl.gz").read_bytes()) == b'{"a": 1}\n'
 
 
 class KillAtLine:
