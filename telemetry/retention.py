@@ -1,9 +1,8 @@
 """How long events stay: days are dropped whole, and what outlives its day is kept apart.
 
-A day goes in one transaction: lock it against late events; copy what is kept to `telemetry_events_kept`; forget what
-was kept for traces that end with this day, and the chains of what is gone; note that the day is sealed; drop it, as the
-last statement. Killed anywhere, nothing of that has happened. So a trace is there as a whole or not at all, but for its
-errors, which stay longer.
+A day goes in one transaction: take it from everybody; copy what is kept to `telemetry_events_kept`; forget what was
+kept for traces that end with this day; note that the day is sealed; drop it, as the last statement. Killed anywhere,
+nothing of that has happened. So a trace is there as a whole or not at all, but for its errors, which stay longer.
 
 What is kept: errors, for as long as they may stay; pinned traces; and the rows of traces that end in a later day, until
 that goes too, at most `WHOLE_FOR` later. Where a day goes because all of them take too many bytes, traces are cut.
@@ -18,18 +17,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 from uuid import UUID
 
-from psycopg import Connection, Rollback, sql
-from psycopg.errors import LockNotAvailable
+from psycopg import Connection, sql
 from psycopg.rows import class_row, scalar_row
 
 from telemetry.archive import Archive
 from telemetry.clock import to_unix_us
 from telemetry.ids import least_id_at
-from telemetry.partitions import SQL as PARTITIONS
-from telemetry.partitions import drop_partition
+from telemetry.partitions import drop_partition, pause
 from telemetry.rows import COLUMNS
 from telemetry.sql import queries
 from telemetry.store import append_batch
@@ -53,10 +50,8 @@ _DAY: Final = timedelta(days=1)
 _MINUTE_US: Final = 60_000_000
 #: Stretches of minutes that one statement names; of more, the whole time from the first to the last is looked at.
 _MOST_SPANS: Final = 100
-_LOCK_TIMEOUT: Final = "500ms"
 
 _COLUMNS: Final = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-_LOCK: Final = sql.SQL("lock table {day} in share row exclusive mode")
 _HAS_FINGERPRINT: Final = sql.SQL("e.error_fingerprint is not null and e.event_id >= %(errors_from)s")
 #: As the index telemetry_events_failed says it.
 _HAS_NONE: Final = sql.SQL("e.level = 'error' and e.error_fingerprint is null and e.event_id >= %(errors_from)s")
@@ -183,9 +178,11 @@ def drop_day(  # noqa: PLR0913 - one keyword each
 ) -> bool:
     """Drop a day, with what is kept of it kept. Whether it is gone; false if somebody held it all the time.
 
-    1. Lock the day: a late event waits, and then has nowhere to go, as any that is too old. 2. Keep what is kept. 3.
-    Forget what was kept only for traces that end here. 4. Forget the chains of traces that are gone, and mark those of
-    which some events are. 5. Write the archive, which is whole before anything is gone. 6. Seal and drop.
+    1. Write the archive, which is whole before anything is gone. 2. In one short transaction, take the day from
+    everybody: a late event waits, and then has nowhere to go, as any that is too old; one that came since the archive
+    has all of this done again. 3. Keep what is kept. 4. Forget what was kept only for traces that end here, and mark
+    the chains of which some events are gone. 5. Seal and drop. 6. Forget the chains of traces that are gone; killed
+    before, those go with the next cleaning.
 
     Args:
         connection: In autocommit mode, without a time limit that a day's events would exceed.
@@ -193,47 +190,66 @@ def drop_day(  # noqa: PLR0913 - one keyword each
         reason: Why it goes; with `bytes` no trace is kept whole.
         errors_from: Errors of this time or later are kept.
         archive: Where all of its events are written before.
-        tries: How often the lock is waited for, 500 ms each time.
+        tries: How often it is tried to take it from everybody, waiting 500 ms each time.
 
     Raises:
         ArchiveFailed: It could not be written; the day is there.
         psycopg.Error: Postgres did not answer, or refused; the day is there.
     """
-    later = _later(connection, day)
     values = {
         "errors_from": _least(errors_from),
         "whole_from": _least(day.ends - WHOLE_FOR),
         "first_id": _least(day.begins),
         "end_id": _least(day.ends),
     }
+
+    def keep() -> bool:
+        if view is not None and _has_changed(connection, day, view):
+            return False
+        _keep(connection, day, reason, values)
+        _seal(connection, day, "")
+        return True
+
+    for number in range(tries):
+        if number:
+            pause()
+        view = None if archive is None else _archived(connection, day, archive)
+        if drop_partition(connection, day.name, tries=1, before=keep):
+            connection.execute(SQL["forget_chains"], values)
+            return True
+    return False
+
+
+def _archived(connection: Connection[Any], day: Day, archive: Archive) -> str:
+    """Write all events of a day; the view of before, which has them all if nothing came since."""
+    view = connection.cursor(row_factory=scalar_row).execute(SQL["view"]).fetchone()
+    rows = _ROWS.format(day=sql.Identifier(day.name), gone=sql.SQL("true"))
+    archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}", connection, rows)
+    return str(view)
+
+
+def _has_changed(connection: Connection[Any], day: Day, view: str) -> bool:
+    """Whether something was stored or removed in a day that is not visible in a view."""
+    first, end = (to_unix_us(instant) // _MINUTE_US for instant in (day.begins, day.ends))
+    told = connection.execute(SQL["has_changed"], {"view": view, "first": first, "end": end}).fetchone()
+    return told == (True,)
+
+
+def _keep(connection: Connection[Any], day: Day, reason: Reason, values: dict[str, Any]) -> None:
+    """Copy what outlives a day, forget what does not any more, and mark chains that are cut by that."""
+    later = _later(connection, day)
     names = {"day": sql.Identifier(day.name), "columns": _COLUMNS, "is_error": _IS_ERROR, "is_pinned": _IS_PINNED}
     names |= {"has_fingerprint": _HAS_FINGERPRINT, "has_none": _HAS_NONE}
-    is_gone = False
-    try:
-        with connection.transaction():
-            connection.execute(PARTITIONS["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
-            connection.execute(SQL["limit_memory"])
-            connection.execute(_LOCK.format(**names))
-            traces = _PINNED if reason == "bytes" else _going_on(connection, day, later)
-            connection.execute(SQL["make_list_of_traces"])
-            connection.execute(_LIST.format(traces=traces), values)
-            connection.execute(SQL["count_list_of_traces"])
-            connection.execute(_KEEP.format(**names), values)
-            connection.execute(_FORGET.format(**names, later=_events_of(later)), values)
-            if reason == "bytes":
-                connection.execute(SQL["cut_chains_that_go_on"], values)
-            connection.execute(SQL["forget_chains"], values)
-            connection.execute(SQL["cut_chains"], values)
-            if archive is not None:
-                rows = _ROWS.format(day=names["day"], gone=sql.SQL("true"))
-                archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}", connection, rows)
-            _seal(connection, day, "")
-            is_gone = drop_partition(connection, day.name, tries=tries)
-            if not is_gone:
-                _undo()
-    except LockNotAvailable:
-        return False
-    return is_gone
+    connection.execute(SQL["limit_memory"])
+    traces = _PINNED if reason == "bytes" else _going_on(connection, day, later)
+    connection.execute(SQL["make_list_of_traces"])
+    connection.execute(_LIST.format(traces=traces), values)
+    connection.execute(SQL["count_list_of_traces"])
+    connection.execute(_KEEP.format(**names), values)
+    connection.execute(_FORGET.format(**names, later=_events_of(later)), values)
+    if reason == "bytes":
+        connection.execute(SQL["cut_chains_that_go_on"], values)
+    connection.execute(SQL["cut_chains"], values)
 
 
 def clear_component(
@@ -291,11 +307,6 @@ def unpin(connection: Connection[Any], correlation_id: UUID) -> bool:
         psycopg.Error: Postgres did not answer.
     """
     return connection.execute(SQL["unpin"], {"correlation_id": correlation_id}).rowcount == 1
-
-
-def _undo() -> NoReturn:
-    """End the transaction around as if it had not been."""
-    raise Rollback
 
 
 def _later(connection: Connection[Any], day: Day) -> list[Day]:
