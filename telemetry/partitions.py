@@ -117,14 +117,14 @@ def _drop(connection: Connection[Any], name: str, before: Callable[[], bool]) ->
     with connection.transaction():
         connection.execute(SQL["limit_waiting"], {"timeout": _DROP_TIMEOUT})
         connection.execute(SQL["lock_partitions"], {"key": _LOCK_KEY})
-        if name not in list_partitions(connection):
-            return True
-        connection.execute(_HOLD.format(sql.Identifier(name)))
-        if before():
+        is_gone = name not in list_partitions(connection)
+        if not is_gone:
+            connection.execute(_HOLD.format(sql.Identifier(name)))
+            is_gone = before()
+            if not is_gone:
+                raise Rollback
             connection.execute(_DROP.format(sql.Identifier(name)))
-            return True
-        raise Rollback
-    return False
+    return is_gone
 
 
 def list_partitions(connection: Connection[Any]) -> list[str]:
