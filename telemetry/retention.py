@@ -181,8 +181,8 @@ def drop_day(  # noqa: PLR0913 - one keyword each
     1. Write the archive, which is whole before anything is gone. 2. In one short transaction, take the day from
     everybody: a late event waits, and then has nowhere to go, as any that is too old; one that came since the archive
     has all of this done again. 3. Keep what is kept. 4. Forget what was kept only for traces that end here, and mark
-    the chains of which some events are gone. 5. Seal and drop. 6. Forget the chains of traces that are gone; killed
-    before, those go with the next cleaning.
+    the chains of which some events are gone. 5. Seal and drop. The chains of traces that are gone are left to
+    `forget_chains`.
 
     Args:
         connection: In autocommit mode, without a time limit that a day's events would exceed.
@@ -215,9 +215,17 @@ def drop_day(  # noqa: PLR0913 - one keyword each
             pause()
         view = None if archive is None else _archived(connection, day, archive)
         if drop_partition(connection, day.name, tries=1, before=keep):
-            connection.execute(SQL["forget_chains"], values)
             return True
     return False
+
+
+def forget_chains(connection: Connection[Any], until: datetime) -> int:
+    """Delete the chains of traces that ended before an instant, if none of their events is kept. Returns how many.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    return connection.execute(SQL["forget_chains"], {"end_id": _least(until)}).rowcount
 
 
 def _archived(connection: Connection[Any], day: Day, archive: Archive) -> str:

@@ -32,7 +32,7 @@ from telemetry.events import (
 from telemetry.foreign import remove
 from telemetry.ids import mint
 from telemetry.partitions import make_partitions
-from telemetry.retention import clear_component, drop_day, list_days, pin
+from telemetry.retention import clear_component, drop_day, forget_chains, list_days, pin
 from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_new_events
 
@@ -366,3 +366,4 @@ def drop_until(connection: Connection, instant: datetime) -> None:
     """Drop days up to that of an instant, which must be the oldest ones; errors are kept."""
     while (oldest := list_days(connection)[0]).begins <= instant:
         assert drop_day(connection, oldest, reason="age", errors_from=oldest.begins)
+        forget_chains(connection, oldest.ends)
