@@ -63,6 +63,8 @@ def form_of(target: Path | None, form: str | None) -> str:
         hint = "`weir telemetry query` writes to standard output, as --format json or csv"
         raise click.UsageError(f"an export has files beside it, and cannot go through a pipe; {hint}")
     told = "" if target is None else target.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if form and told in _FORMS and told != form:
+        raise click.UsageError(f"--format is {form}, and the file's name ends with .{told}")
     form = form or (told if told in _FORMS else "jsonl")
     if form == "parquet":
         from telemetry.export.request import NO_PARQUET

@@ -183,6 +183,7 @@ def test_the_size_is_kept_and_what_to_do_is_said(stored: Connection[Any], offlin
         (("--component", "kitchen"), "there is no component 'kitchen'"),
         (("--filter", "colour:red"), "colour"),
         (("--time-range", "1h", "--start", "2h"), "--last and --start exclude each other"),
+        (("--format", "json", "--output", "x.csv.gz"), "--format is json, and the file's name ends with .csv"),
         (("--resume",), "--resume needs the --output"),
         (("--resume", "--force", "--output", "x"), "exclude each other"),
     ],
