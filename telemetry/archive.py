@@ -13,7 +13,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
@@ -80,15 +80,22 @@ class Archive:
         """Add rows, JSON as text, to a file that `close` ends. They are on disk when this returns.
 
         Raises:
-            ArchiveFailed: It cannot be written.
+            ArchiveFailed: It cannot be written. Its end may be torn, so it keeps its temporary name until the next
+                archive that is opened there ends it.
         """
         partial = self._partial(name)
         with _failing(partial):
             file = self._open.get(name)
             if file is None:
                 file = self._open[name] = create(partial)
-            file.write(gzip.compress("".join(f"{row}\n" for row in rows).encode(), _LEVEL, mtime=0))
-            sync(file)
+            try:
+                file.write(gzip.compress("".join(f"{row}\n" for row in rows).encode(), _LEVEL, mtime=0))
+                sync(file)
+            except OSError:
+                del self._open[name]
+                with suppress(OSError):  # it tries to write what it holds once more
+                    file.close()
+                raise
 
     def close(self) -> None:
         """End the files that were appended to, and give them their names.

@@ -133,6 +133,7 @@ def build_chains(
     """
     deadline = monotonic() + patience.total_seconds()
     result = ChainsResult()
+    connection.execute(SQL["number_anew"])
     limits = {"events": slice_events, "batches": batches, "most": most_events}
     while _step(connection, limits, result) and monotonic() < deadline:
         pass

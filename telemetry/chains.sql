@@ -8,6 +8,28 @@ select lower(minutes) as first_minute,
 from telemetry_chain_progress
 for update skip locked;
 
+-- name: number_anew
+-- Of a database that was restored into a younger server, give batches ids of this server's transactions: theirs are still
+-- to come here, so that whatever is stored now would be before what was read. Those that were read get one that is lower
+-- than all, the others that of this transaction; how far it has come is behind the former. Nothing while nobody has an id
+-- that is still to come. index: telemetry_batches_in_order.
+with place as (
+    select id, read_xid, read_batch
+    from telemetry_chain_progress
+    where read_xid >= pg_snapshot_xmax(pg_current_snapshot())
+        or exists (select from telemetry_batches where written_by >= pg_snapshot_xmax(pg_current_snapshot()))
+    for update skip locked
+), numbered as (
+    update telemetry_batches as b
+    set written_by = case when (b.written_by, b.id) > (place.read_xid, place.read_batch) then pg_current_xact_id() else '2' end
+    from place
+    where b.written_by >= pg_snapshot_xmax(pg_current_snapshot())
+)
+update telemetry_chain_progress as p
+set read_xid = '2', read_batch = 9223372036854775807
+from place
+where p.id = place.id;
+
 -- name: read_batches
 -- The minutes of batches that were not read yet, and of which none can come in before. Only when all others are gone
 -- through: what is added to a stretch that is half gone through would be passed over. params: batches: at most.
@@ -199,8 +221,11 @@ where (known.events, known.first_event_id, known.last_event_id, known.status)
     is distinct from (excluded.events, excluded.first_event_id, excluded.last_event_id, excluded.status);
 
 -- name: is_wanted
--- Whether there is something to build, and it is time for that. params: interval. index: telemetry_batches_in_order.
+-- Whether there is something to build, and it is time for that; or to number anew. params: interval.
+-- index: telemetry_batches_in_order.
 select not isempty(minutes)
+    or read_xid >= pg_snapshot_xmax(pg_current_snapshot())
+    or exists (select from telemetry_batches where written_by >= pg_snapshot_xmax(pg_current_snapshot()))
     or (
         coalesce(finished_at < now() - %(interval)s::interval, true)
         and exists (

@@ -148,6 +148,8 @@ def _empty(connection: Connection[Any], mark: Mark, day: int, minutes: Iterable[
         try:
             with connection.transaction():
                 connection.execute(SQL["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
+                # Who reads holds the parent: what he sees is not gone before he has read it.
+                connection.execute(_LOCK.format(sql.Identifier("telemetry_events")))
                 connection.execute(_LOCK.format(partition))
                 if not _only_marked(connection, mark, day):
                     return False

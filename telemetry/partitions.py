@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from time import sleep
 from typing import Any, Final
 
-from psycopg import Connection, sql
+from psycopg import Connection, Rollback, sql
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from telemetry.clock import from_unix_us, to_unix_us
@@ -32,7 +32,8 @@ _LOCK_TIMEOUT: Final = "2s"
 _DROP_TIMEOUT: Final = "500ms"
 _DROP_PAUSE_S: Final = (0.2, 1.0)
 
-_DROP: Final = sql.SQL("drop table if exists {}")
+_HOLD: Final = sql.SQL("lock table only telemetry_events, {} in access exclusive mode")
+_DROP: Final = sql.SQL("drop table {}")
 _CREATE: Final = sql.SQL("create table {} (like telemetry_events including all)")
 _ATTACH: Final = sql.SQL("alter table telemetry_events attach partition {} for values from ({}) to ({})")
 
@@ -74,16 +75,21 @@ def make_days(connection: Connection[Any], starts: Iterable[datetime]) -> list[s
     return made
 
 
-def drop_partition(connection: Connection[Any], name: str, *, tries: int = 10) -> bool:
+def drop_partition(
+    connection: Connection[Any], name: str, *, tries: int = 10, before: Callable[[], bool] = lambda: True
+) -> bool:
     """Drop a daily partition with all that is in it. Whether it is gone; false if somebody held it all the time.
 
-    Each try waits no longer than 500 ms for a lock, and whoever comes behind it waits no longer than that either. What
-    has to be kept of the day, and whether it may go at all, is the caller's to see to.
+    Each try takes its locks first, and gives all of them back when one is not to be had within 500 ms: who waits for
+    the partition with the table in hand, as a late event does, would wait for a drop that waits for him. Whoever comes
+    meanwhile waits until the try has ended.
 
     Args:
         connection: In autocommit mode, or in a transaction that has used the table in no other way.
         name: As `name_of` makes it.
         tries: How often; between them there is a pause of up to a second.
+        before: Called when nobody else can reach the partition any more, in the same transaction: keeps what is to be
+            kept. False: nothing is dropped, and all it did is undone.
 
     Raises:
         ValueError: That is no name of a daily partition.
@@ -92,16 +98,33 @@ def drop_partition(connection: Connection[Any], name: str, *, tries: int = 10) -
         raise ValueError(f"{name!r} is no daily partition")
     for number in range(tries):
         if number:
-            sleep(random.uniform(*_DROP_PAUSE_S))
+            pause()
         try:
-            with connection.transaction():
-                connection.execute(SQL["limit_waiting"], {"timeout": _DROP_TIMEOUT})
-                connection.execute(SQL["lock_partitions"], {"key": _LOCK_KEY})
-                connection.execute(_DROP.format(sql.Identifier(name)))
+            if _drop(connection, name, before):
+                return True
         except (LockNotAvailable, DeadlockDetected):
             continue
-        return True
     return False
+
+
+def pause() -> None:
+    """Between two tries at what somebody holds."""
+    sleep(random.uniform(*_DROP_PAUSE_S))
+
+
+def _drop(connection: Connection[Any], name: str, before: Callable[[], bool]) -> bool:
+    """One try; whether it is gone."""
+    with connection.transaction():
+        connection.execute(SQL["limit_waiting"], {"timeout": _DROP_TIMEOUT})
+        connection.execute(SQL["lock_partitions"], {"key": _LOCK_KEY})
+        is_gone = name not in list_partitions(connection)
+        if not is_gone:
+            connection.execute(_HOLD.format(sql.Identifier(name)))
+            is_gone = before()
+            if not is_gone:
+                raise Rollback
+            connection.execute(_DROP.format(sql.Identifier(name)))
+    return is_gone
 
 
 def list_partitions(connection: Connection[Any]) -> list[str]:

@@ -366,13 +366,20 @@ def _restrict_to_stored_after(connection: Connection[Any], wanted: Conditions, s
         low, high = (wanted.parameter(least_id_at(minute * 60_000_000)) for minute in (first, end))
         spans.append(sql.SQL("event_id >= {} and event_id < {}").format(low, high))
     wanted.add(sql.SQL("({})").format(sql.SQL(" or ").join(spans)))
-    wanted.add(sql.SQL("age(xmin) <= age(%(stored_after)s::text::xid8::xid)"), stored_after=str(stored_after))
+    wanted.add(
+        sql.SQL("age(xmin) between 0 and age(%(stored_after)s::text::xid8::xid)"), stored_after=str(stored_after)
+    )
     return True
 
 
 def _restrict_to_stored_before(wanted: Conditions, before: int) -> None:
-    """Only events of transactions that had ended then: an id below it is none that anybody still writes under."""
-    wanted.add(sql.SQL("age(xmin) > age(%(stored_before)s::text::xid8::xid)"), stored_before=str(before))
+    """Only events of transactions that had ended then: an id below it is none that anybody still writes under.
+
+    Rows keep their id when they are frozen, and the age of one that is two billion transactions old is negative.
+    """
+    wanted.add(
+        sql.SQL("age(xmin) not between 0 and age(%(stored_before)s::text::xid8::xid)"), stored_before=str(before)
+    )
 
 
 def stored(where: sql.Composable, order: sql.Composable) -> sql.Composed:

@@ -1,9 +1,8 @@
 """How long events stay: days are dropped whole, and what outlives its day is kept apart.
 
-A day goes in one transaction: lock it against late events; copy what is kept to `telemetry_events_kept`; forget what
-was kept for traces that end with this day, and the chains of what is gone; note that the day is sealed; drop it, as the
-last statement. Killed anywhere, nothing of that has happened. So a trace is there as a whole or not at all, but for its
-errors, which stay longer.
+A day goes in one transaction: take it from everybody; copy what is kept to `telemetry_events_kept`; forget what was
+kept for traces that end with this day; note that the day is sealed; drop it, as the last statement. Killed anywhere,
+nothing of that has happened. So a trace is there as a whole or not at all, but for its errors, which stay longer.
 
 What is kept: errors, for as long as they may stay; pinned traces; and the rows of traces that end in a later day, until
 that goes too, at most `WHOLE_FOR` later. Where a day goes because all of them take too many bytes, traces are cut.
@@ -18,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 from uuid import UUID
 
-from psycopg import Connection, Rollback, sql
+from psycopg import Connection, sql
 from psycopg.errors import LockNotAvailable
 from psycopg.rows import class_row, scalar_row
 
@@ -29,7 +28,7 @@ from telemetry.archive import Archive
 from telemetry.clock import SystemClock, to_unix_us
 from telemetry.ids import least_id_at
 from telemetry.partitions import SQL as PARTITIONS
-from telemetry.partitions import drop_partition
+from telemetry.partitions import drop_partition, pause
 from telemetry.rollups.aggregator import Aggregator, is_clean
 from telemetry.rows import COLUMNS
 from telemetry.sql import queries
@@ -54,15 +53,15 @@ _DAY: Final = timedelta(days=1)
 _MINUTE_US: Final = 60_000_000
 #: Stretches of minutes that one statement names; of more, the whole time from the first to the last is looked at.
 _MOST_SPANS: Final = 100
-_LOCK_TIMEOUT: Final = "500ms"
 
 _COLUMNS: Final = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-_LOCK: Final = sql.SQL("lock table {day} in share row exclusive mode")
 _HAS_FINGERPRINT: Final = sql.SQL("e.error_fingerprint is not null and e.event_id >= %(errors_from)s")
 #: As the index telemetry_events_failed says it.
 _HAS_NONE: Final = sql.SQL("e.level = 'error' and e.error_fingerprint is null and e.event_id >= %(errors_from)s")
 _IS_ERROR: Final = sql.SQL("({} or {})").format(_HAS_FINGERPRINT, _HAS_NONE)
 _IS_PINNED: Final = sql.SQL("exists (select from telemetry_pins as p where p.correlation_id = e.correlation_id)")
+_LOCK: Final = sql.SQL("lock table {day} in share row exclusive mode")
+_LOCK_TIMEOUT: Final = "500ms"
 _LIST: Final = sql.SQL("insert into telemetry_traces_kept {traces}")
 # An index for each of the three reasons: what goes is a hundred times what is kept, and is not looked at.
 _KEEP: Final = sql.SQL(
@@ -184,11 +183,11 @@ def drop_day(  # noqa: PLR0913 - one keyword each
 ) -> bool:
     """Drop a day, with what is kept of it kept. Whether it is gone; false if somebody held it all the time.
 
-    1. Make its roll-ups: they are all that will be known of it. 2. Lock the day: a late event waits, and then has
-    nowhere to go, as any that is too old; one that came in between is not in the roll-ups, and the day stays. 3. Keep
-    what is kept. 4. Forget what was kept only for traces that end here. 5. Forget the chains of traces that are gone,
-    and mark those of which some events are. 6. Write the archive, which is whole before anything is gone. 7. Seal and
-    drop.
+    1. Make its roll-ups, which are all that will be known of it, and write the archive. 2. In one short transaction,
+    take the day from everybody: a late event waits, and then has nowhere to go, as any that is too old; one that came
+    since the roll-ups or the archive has all of this done again. 3. Keep what is kept. 4. Forget what was kept only for traces that end here, and mark
+    the chains of which some events are gone. 5. Seal and drop. The chains of traces that are gone are left to
+    `forget_chains`.
 
     Args:
         connection: In autocommit mode, without a time limit that a day's events would exceed.
@@ -196,50 +195,75 @@ def drop_day(  # noqa: PLR0913 - one keyword each
         reason: Why it goes; with `bytes` no trace is kept whole.
         errors_from: Errors of this time or later are kept.
         archive: Where all of its events are written before.
-        tries: How often the lock is waited for, 500 ms each time.
+        tries: How often it is tried to take it from everybody, waiting 500 ms each time.
 
     Raises:
         ArchiveFailed: It could not be written; the day is there.
         psycopg.Error: Postgres did not answer, or refused; the day is there.
     """
-    later = _later(connection, day)
     values = {
         "errors_from": _least(errors_from),
         "whole_from": _least(day.ends - WHOLE_FOR),
         "first_id": _least(day.begins),
         "end_id": _least(day.ends),
     }
+
+    def keep() -> bool:
+        if not _is_rolled_up(connection, day) or (view is not None and _has_changed(connection, day, view)):
+            return False
+        _keep(connection, day, reason, values)
+        _seal(connection, day, "")
+        return True
+
+    for number in range(tries):
+        if number:
+            pause()
+        roll_up(connection, day)
+        view = None if archive is None else _archived(connection, day, archive)
+        if drop_partition(connection, day.name, tries=1, before=keep):
+            return True
+    return False
+
+
+def forget_chains(connection: Connection[Any], until: datetime) -> int:
+    """Delete the chains of traces that ended before an instant, if none of their events is kept. Returns how many.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    return connection.execute(SQL["forget_chains"], {"end_id": _least(until)}).rowcount
+
+
+def _archived(connection: Connection[Any], day: Day, archive: Archive) -> str:
+    """Write all events of a day; the view of before, which has them all if nothing came since."""
+    view = connection.cursor(row_factory=scalar_row).execute(SQL["view"]).fetchone()
+    rows = _ROWS.format(day=sql.Identifier(day.name), gone=sql.SQL("true"))
+    archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}", connection, rows)
+    return str(view)
+
+
+def _has_changed(connection: Connection[Any], day: Day, view: str) -> bool:
+    """Whether something was stored or removed in a day that is not visible in a view."""
+    first, end = (to_unix_us(instant) // _MINUTE_US for instant in (day.begins, day.ends))
+    told = connection.execute(SQL["has_changed"], {"view": view, "first": first, "end": end}).fetchone()
+    return told == (True,)
+
+
+def _keep(connection: Connection[Any], day: Day, reason: Reason, values: dict[str, Any]) -> None:
+    """Copy what outlives a day, forget what does not any more, and mark chains that are cut by that."""
+    later = _later(connection, day)
     names = {"day": sql.Identifier(day.name), "columns": _COLUMNS, "is_error": _IS_ERROR, "is_pinned": _IS_PINNED}
     names |= {"has_fingerprint": _HAS_FINGERPRINT, "has_none": _HAS_NONE}
-    is_gone = False
-    try:
-        roll_up(connection, day)
-        with connection.transaction():
-            connection.execute(PARTITIONS["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
-            connection.execute(SQL["limit_memory"])
-            connection.execute(_LOCK.format(**names))
-            if not _is_rolled_up(connection, day):
-                _undo()
-            traces = _PINNED if reason == "bytes" else _going_on(connection, day, later)
-            connection.execute(SQL["make_list_of_traces"])
-            connection.execute(_LIST.format(traces=traces), values)
-            connection.execute(SQL["count_list_of_traces"])
-            connection.execute(_KEEP.format(**names), values)
-            connection.execute(_FORGET.format(**names, later=_events_of(later)), values)
-            if reason == "bytes":
-                connection.execute(SQL["cut_chains_that_go_on"], values)
-            connection.execute(SQL["forget_chains"], values)
-            connection.execute(SQL["cut_chains"], values)
-            if archive is not None:
-                rows = _ROWS.format(day=names["day"], gone=sql.SQL("true"))
-                archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}", connection, rows)
-            _seal(connection, day, "")
-            is_gone = drop_partition(connection, day.name, tries=tries)
-            if not is_gone:
-                _undo()
-    except LockNotAvailable:
-        return False
-    return is_gone
+    connection.execute(SQL["limit_memory"])
+    traces = _PINNED if reason == "bytes" else _going_on(connection, day, later)
+    connection.execute(SQL["make_list_of_traces"])
+    connection.execute(_LIST.format(traces=traces), values)
+    connection.execute(SQL["count_list_of_traces"])
+    connection.execute(_KEEP.format(**names), values)
+    connection.execute(_FORGET.format(**names, later=_events_of(later)), values)
+    if reason == "bytes":
+        connection.execute(SQL["cut_chains_that_go_on"], values)
+    connection.execute(SQL["cut_chains"], values)
 
 
 def clear_component(
@@ -258,22 +282,25 @@ def clear_component(
     gone = _OF_COMPONENT.format(is_error=_IS_ERROR, is_pinned=_IS_PINNED)
     values = {"component": component, "errors_from": _least(errors_from)}
     roll_up(connection, day)
-    with connection.transaction():
-        # No late event between what roll-ups tell of and what is deleted.
-        connection.execute(PARTITIONS["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
-        connection.execute(_LOCK.format(day=sql.Identifier(day.name)))
-        if not _is_rolled_up(connection, day):
-            return 0
-        _seal(connection, day, component)
-        if archive is not None and component_events(connection, day, component, errors_from):
-            rows = _ROWS.format(day=sql.Identifier(day.name), gone=gone)
-            archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}-{component}", connection, rows, values)
-        count = connection.execute(_DELETE.format(day=sql.Identifier(day.name), gone=gone), values).rowcount
-        if count:
-            # Of the whole day: what is left of a trace may be in other minutes than what is gone.
-            first, end = (to_unix_us(instant) // _MINUTE_US for instant in (day.begins, day.ends))
-            append_batch(connection, events=0, duplicates=0, minutes=range(first, end))
-        return count
+    try:
+        with connection.transaction():
+            # No late event between what roll-ups tell of and what is deleted.
+            connection.execute(PARTITIONS["limit_waiting"], {"timeout": _LOCK_TIMEOUT})
+            connection.execute(_LOCK.format(day=sql.Identifier(day.name)))
+            if not _is_rolled_up(connection, day):
+                return 0
+            _seal(connection, day, component)
+            if archive is not None and component_events(connection, day, component, errors_from):
+                rows = _ROWS.format(day=sql.Identifier(day.name), gone=gone)
+                archive.write(f"telemetry_events-{day.begins:%Y-%m-%d}-{component}", connection, rows, values)
+            count = connection.execute(_DELETE.format(day=sql.Identifier(day.name), gone=gone), values).rowcount
+            if count:
+                # Of the whole day: what is left of a trace may be in other minutes than what is gone.
+                first, end = (to_unix_us(instant) // _MINUTE_US for instant in (day.begins, day.ends))
+                append_batch(connection, events=0, duplicates=0, minutes=range(first, end))
+            return count
+    except LockNotAvailable:  # somebody stores late events; the next round is soon enough
+        return 0
 
 
 def component_events(connection: Connection[Any], day: Day, component: str, errors_from: datetime) -> int:
@@ -318,11 +345,6 @@ def unpin(connection: Connection[Any], correlation_id: UUID) -> bool:
         psycopg.Error: Postgres did not answer.
     """
     return connection.execute(SQL["unpin"], {"correlation_id": correlation_id}).rowcount == 1
-
-
-def _undo() -> NoReturn:
-    """End the transaction around as if it had not been."""
-    raise Rollback
 
 
 def _later(connection: Connection[Any], day: Day) -> list[Day]:

@@ -46,6 +46,20 @@ from (
 ) as unread
 order by span;
 
+-- name: view
+-- What is visible: text of a pg_snapshot.
+select pg_current_snapshot()::text;
+
+-- name: has_changed
+-- Whether a batch touched a stretch of minutes that is not visible in a view. params: view: text; first; end: not included.
+-- Index telemetry_batches_in_order.
+select exists (
+    select from telemetry_batches
+    where written_by >= pg_snapshot_xmin(%(view)s::text::pg_snapshot)
+        and not pg_visible_in_snapshot(written_by, %(view)s::text::pg_snapshot)
+        and minutes && int4range(%(first)s::int, %(end)s::int)
+);
+
 -- name: forget_chains
 -- Chains of traces that ended before an instant, if none of their events is kept. params: end_id: the least id of that
 -- instant. index: telemetry_correlation_chains_by_end, telemetry_events_kept_correlation.

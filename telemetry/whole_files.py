@@ -14,10 +14,13 @@ from typing import IO
 def create(path: Path) -> IO[bytes]:
     """A new file, for its owner only: rows may hold what people wrote.
 
+    What has that name goes: written into, it would keep its mode and its owner, and a link would lead elsewhere.
+
     Raises:
         OSError: It cannot be made.
     """
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def sync(file: IO[bytes]) -> None:

@@ -12,7 +12,8 @@ from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
 from api.cli.output import Column, Item, item_format, local_time, print_json, table
 from api.cli.target import open_client
-from api.cli.terminal import Terminal
+from api.cli.terminal import Terminal, clean
+from api.client import ApiUnreachable, Client
 
 _PATH = "/api/telemetry/health"
 
@@ -64,20 +65,28 @@ def health(component: str | None, watch: bool, every_s: float, fail_on: str, for
             return
         try:
             with tidy():
+                _show_again(client.get(_PATH, query), form)
                 while True:
-                    _show_again(client.get(_PATH, query), form)
                     time.sleep(every_s)
+                    _show_again(_look(client, query), form)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def show_findings(findings: list[Any], terminal: Terminal) -> None:
-    """A table of findings, and below it what to do."""
+    """A table of findings, below it what is wrong where that was cut to fit, and what to do."""
     if not findings:
         terminal.say("Nothing of it ended lately.", "dim")
         return
-    for line in table(findings, _COLUMNS, terminal):
+    heading, *lines = table(findings, _COLUMNS, terminal)
+    terminal.say(heading)
+    for line in lines:
         terminal.say(line)
+    for finding, line in zip(findings, lines, strict=True):
+        detail = clean(finding["detail"])
+        if finding["status"] != "healthy" and detail not in line:
+            terminal.say()
+            terminal.say(f"{finding['name']}: {detail}", tone_of(finding["status"]))
     fixes = dict.fromkeys(finding["fix"] for finding in findings if finding["fix"])
     if fixes:
         terminal.say()
@@ -90,6 +99,25 @@ def show_findings(findings: list[Any], terminal: Terminal) -> None:
 def tone_of(status: str) -> str:
     """Its colour."""
     return _TONES[status]
+
+
+def _look(client: Client, query: Item) -> Item:
+    """What the API finds. That it has gone meanwhile is what somebody who watches wants to see."""
+    from telemetry.clock import SystemClock
+
+    try:
+        found: Item = client.get(_PATH, query)
+    except ApiUnreachable as error:
+        away = {"name": "api", "component": "api", "status": "critical", "detail": error.detail, "fix": "weir status"}
+        return {
+            "status": "degraded",
+            "checks": {},
+            "overall_health": "critical",
+            "looked_at": SystemClock().now().isoformat(),
+            "components": [{"component": "api", "status": "critical"}],
+            "findings": [{**away, "value": None, "unit": None}],
+        }
+    return found
 
 
 def _show(found: Item, form: str) -> None:

@@ -134,7 +134,7 @@ def _lines(found: Item) -> Iterator[str]:
 def _columns(*, dry_run: bool) -> tuple[Column, ...]:
     return (
         Column("KIND", lambda kind: kind["kind"]),
-        Column("TABLE", lambda kind: kind["table"]),
+        Column("TABLE", lambda kind: kind["table"], leaves=1),
         Column("ROWS", lambda kind: str(kind["rows"]), right=True),
         Column("SIZE", lambda kind: sized(kind["bytes"]), right=True),
         Column("OLDER THAN", lambda kind: local_time(kind["before"])),

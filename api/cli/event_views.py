@@ -12,7 +12,7 @@ from api.cli.remarks import failed_fields
 from api.cli.terminal import Terminal, human_duration
 from telemetry.event_fields import EVENT_FIELDS as FIELDS
 
-_EMPTY = "No events here. Run something (weir run todo.add -i body='buy milk'), or look further back (--last 7d)."
+_EMPTY = "No events here. Run something (weir run todo.add -i body='buy milk'), or filter less (a longer --last)."
 
 
 def chosen_columns(text: str | None) -> tuple[str, ...]:

@@ -57,9 +57,14 @@ def form_of(target: Path | None, form: str | None) -> str:
     """The form that is asked for, or that the file's name tells; JSON lines otherwise.
 
     Raises:
-        UsageError: It is one that is not written here.
+        UsageError: It is one that is not written here, or no file at all.
     """
+    if target is not None and str(target) == "-":
+        hint = "`weir telemetry query` writes to standard output, as --format json or csv"
+        raise click.UsageError(f"an export has files beside it, and cannot go through a pipe; {hint}")
     told = "" if target is None else target.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if form and told in _FORMS and told != form:
+        raise click.UsageError(f"--format is {form}, and the file's name ends with .{told}")
     form = form or (told if told in _FORMS else "jsonl")
     if form == "parquet":
         from telemetry.export.request import NO_PARQUET

@@ -128,7 +128,7 @@ def table(items: Sequence[Item], columns: Sequence[Column], terminal: Terminal) 
         kept = _fitting(widths, columns, terminal.width)
         columns, widths = [columns[index] for index in kept], [widths[index] for index in kept]
         rows = [[row[index] for index in kept] for row in rows]
-        _shrink(widths, columns, terminal.width)
+        _shrink(widths, columns, _room(widths, columns, terminal.width))
     heading = [
         pad(clip(column.title, width), width, right=column.right) for column, width in zip(columns, widths, strict=True)
     ]
@@ -159,6 +159,13 @@ def _fitting(widths: Sequence[int], columns: Sequence[Column], width: int) -> li
         if columns[index].leaves:
             kept.remove(index)
     return kept
+
+
+def _room(widths: Sequence[int], columns: Sequence[Column], width: int) -> int:
+    """Width of as many lines of the terminal as a row takes, however much is cut: cutting more would win nothing."""
+    cut = (min(each, column.least) if column.shrinks else each for each, column in zip(widths, columns, strict=True))
+    least = sum(cut) + len(_GAP) * (len(widths) - 1)
+    return max(1, -(-least // width)) * width
 
 
 def _shrink(widths: list[int], columns: Sequence[Column], width: int) -> None:

@@ -19,8 +19,22 @@ _ORDERS = ("total", "count", "failures", "p50", "p95", "p99", "max", "name")
 _TITLES = {"command": "COMMAND", "step": "STEP TYPE", "chat": "COMMAND", "http": "ROUTE"}
 
 
+def _known(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    from telemetry.performance import kind_named
+
+    if text is not None and kind_named(text) is None:
+        raise click.BadParameter(f"there is no type {text!r}; there are {', '.join(_KINDS)}")
+    return text
+
+
 @click.command("performance", short_help="Show how long commands, steps, tools, models and requests took.")
-@click.option("--type", "kind", metavar="TYPE", help=f"Only {', '.join(_KINDS)}. Commands and steps unless given.")
+@click.option(
+    "--type",
+    "kind",
+    metavar="TYPE",
+    callback=_known,
+    help=f"Only {', '.join(_KINDS)}. Commands and steps unless given.",
+)
 @click.option(
     "--sort", type=click.Choice(_ORDERS), default="total", show_default=True, help="What the most of comes first."
 )

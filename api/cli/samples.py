@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from api.cli.interrupt import tidy
 from api.cli.opened_store import opened_store, pseudonyms
@@ -59,6 +60,7 @@ def test(  # noqa: PLR0913 - one argument per option
     Opens the database of WEIR_DATABASE_URL, or of the running stack, itself.
     """
     if remove:
+        _refuse_beside_remove(click.get_current_context())
         _remove(form, folder)
         return
     from telemetry.privacy import Pseudonyms
@@ -98,6 +100,13 @@ def test(  # noqa: PLR0913 - one argument per option
         left_out = ", ".join(day.date().isoformat() for day in filled.days_left_out)
         terminal.say(f"none for days whose own events are not kept: {left_out}", "dim")
     terminal.say("Remove them with: weir telemetry test --remove", "dim")
+
+
+def _refuse_beside_remove(context: click.Context) -> None:
+    """Of which samples cannot be said: `--remove --count 10` that takes all of them would be a surprise."""
+    for name in ("count", "components", "days", "seed", "until"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--remove deletes every sample, and takes no --{name}")
 
 
 def _remove(form: str, folder: Path | None) -> None:

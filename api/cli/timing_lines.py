@@ -42,12 +42,14 @@ def timing_columns(title: str, terminal: Terminal, *, with_type: bool = False) -
 
 
 def shown_percent(value: float | None) -> str:
-    """To one decimal; `100 %` and `0 %` are that exactly."""
+    """To one decimal; `100 %` and `0 %` are that exactly, and nobody adds up what is next to nothing."""
     if value is None:
         return ""
     if value in {0, _WHOLE}:
         return f"{value:.0f} %"
-    return f"{min(max(value, _NEARLY_NOTHING), _NEARLY_WHOLE):.1f} %"
+    if value < _NEARLY_NOTHING:
+        return f"< {_NEARLY_NOTHING} %"
+    return f"{min(value, _NEARLY_WHOLE):.1f} %"
 
 
 def _duration(field: str, unicode: bool, item: Item) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from math import isfinite
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeGuard
 from uuid import UUID
 
 from telemetry.clock import to_unix_us
@@ -136,6 +135,11 @@ def text_of(value: object) -> str:
     return str(value) if isinstance(value, str | int | float) else ""
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number that fits; JSON has integers that are larger than any float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
+
+
 def read_time(value: object, form: str, zone: tzinfo | None) -> int:
     """An instant of a line in microseconds since 1970.
 
@@ -148,7 +152,7 @@ def read_time(value: object, form: str, zone: tzinfo | None) -> int:
         Unfit: It is none.
     """
     if form.startswith("unix_"):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        if not _is_number(value):
             raise Unfit("time: not a number")
         return int(value * UNITS[form.removeprefix("unix_")])
     if not isinstance(value, str):
@@ -202,7 +206,7 @@ def _read_word(source: Source, value: object, *_: object) -> str:
 
 
 def _read_number(source: Source, value: object, *_: object) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or abs(value) > _LARGEST:
+    if not _is_number(value):
         raise Unfit(f"{source.target.name}: not a number")
     return value
 

@@ -20,6 +20,8 @@ from telemetry.ids import mint
 
 #: A longer line is no log line.
 MAX_LINE_BYTES: Final = 1 << 20
+#: Instants of which there is no id: milliseconds have 48 bits there.
+_END_OF_IDS_US: Final = 1000 << 48
 
 _decode = msgspec.json.Decoder().decode
 
@@ -72,6 +74,8 @@ class Lines:
         at_us = read_time(occurred_at, mapping.time_format, mapping.zone)
         if at_us < 0:
             raise Unfit("time: before 1970")
+        if at_us >= _END_OF_IDS_US:
+            raise Unfit("time: in the future")
         digest = sha256(offset.to_bytes(8) + line).digest()
         return self._make(rule, record, mint(at_us, lambda bits: int.from_bytes(digest) >> (256 - bits)), at_us)
 

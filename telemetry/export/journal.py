@@ -213,8 +213,13 @@ class Place:
 
 def _claim(lock: Path) -> int | None:
     """The lock file, open and locked; none if whoever held it has just deleted it."""
-    with writing(lock.parent):
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        with writing(lock.parent):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except ExportUnwritable as error:
+        if lock.parent.is_dir():
+            raise
+        raise ExportUnwritable(f"there is no folder {lock.parent}", hint="Make it, or name another.") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -211,10 +211,33 @@ def test_what_is_kept_is_bounded_and_goes_when_its_time_is_over(
     stored.execute("update export_jobs set finished_at = finished_at - interval '25 hours' where state = 'done'")
     (folder / str(UUID(int=1))).mkdir()
     (folder / "something else").mkdir()
+    somebodys = folder / str(UUID(int=2))
+    somebodys.mkdir()
+    (somebodys / "notes.txt").touch()
     write_exports(api.resources)
 
     assert api.get(PATH).json["items"] == []
-    assert [path.name for path in folder.iterdir()] == ["something else"]
+    assert {path.name for path in folder.iterdir()} == {"something else", somebodys.name}
+
+
+@pytest.mark.req("S-07")
+def test_what_cannot_be_deleted_holds_up_no_other(stored: Connection[Any], api: Api, api_settings: Settings) -> None:
+    folder = Path(str(api_settings.workers.exports.dir))
+    first = asked(api)
+    write_exports(api.resources)
+    stuck = folder / first.split("/")[-1]
+    stuck.rename(folder / "elsewhere")
+    stuck.symlink_to(folder / "elsewhere")  # nobody may delete through a link
+    api.open("DELETE", first)
+
+    second = asked(api)
+    write_exports(api.resources)
+    assert api.get(second).json["state"] == "done"
+
+    stuck.unlink()
+    (folder / "elsewhere").rename(stuck)
+    write_exports(api.resources)
+    assert not stuck.exists()
 
 
 @pytest.mark.req("S-07")

@@ -15,7 +15,8 @@ from redis import Redis
 
 from api.settings import Settings
 from telemetry.clock import SystemClock
-from telemetry.events import Event, StepFailed
+from telemetry.connections import connect
+from telemetry.events import Event, HttpRequestCompleted, StepFailed
 from telemetry.ids import mint
 from telemetry.partitions import drop_partition, list_partitions, make_partitions
 from telemetry.rows import RowEncoder
@@ -179,6 +180,31 @@ def test_few_failures_are_no_error_rate(at: Surroundings, connection: Connection
     store(connection, step_failed(now_us()))
 
     assert find(at, "error_rate").status == "healthy"
+
+
+def test_requests_that_were_refused_are_no_fault_of_ours(at: Surroundings, connection: Connection) -> None:
+    def answered(status: int) -> HttpRequestCompleted:
+        at_us = now_us()
+        return HttpRequestCompleted(mint(at_us), at_us, make_scope(), "unmatched", "GET", status, 200, "failed")
+
+    store(connection, *(answered(404) for _ in range(30)))
+    assert find(at, "error_rate").status == "healthy"
+
+    store(connection, *(answered(503) for _ in range(10)))
+    assert (find(at, "error_rate").status, find(at, "error_rate").value) == ("warning", 25)
+
+
+def test_postgres_that_goes_while_it_is_looked_at_is_critical_and_hides_nothing_else(
+    at: Surroundings, connection: Connection, database_url: str
+) -> None:
+    with connect(database_url, name="weir test", autocommit=True) as ours:
+        connection.execute("select pg_terminate_backend(%s)", (ours.info.backend_pid,))
+        found = {finding.name: finding for finding in look_at_all(replace(at, connection=ours))}
+
+    assert (found["database"].status, found["database"].detail) == ("critical", "Postgres does not answer")
+    assert (found["redis"].status, found["disk"].status, found["lag"].status) == ("healthy", "healthy", "healthy")
+    assert {found[name].detail for name in ("migrations", "leases")} == {"cannot be seen without Postgres"}
+    assert [finding.fix for finding in found.values() if finding.status == "unknown" and finding.fix] == []
 
 
 def test_without_servers_it_still_says_what_is_wrong(at: Surroundings) -> None:

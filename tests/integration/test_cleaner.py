@@ -209,6 +209,17 @@ def test_due_times_and_definitions_go_but_for_those_that_are_still_needed(
 
 
 @pytest.mark.req("S-08")
+def test_a_clock_that_is_ahead_deletes_nothing(connection: Connection[Any], make_cleaner_at: MakeCleaner) -> None:
+    now = SystemClock().now()
+    make_partitions(connection, now, 2)
+    days = list_partitions(connection)
+
+    assert make_cleaner_at(now + 365 * DAY).run_once().is_done
+
+    assert list_partitions(connection) == days
+
+
+@pytest.mark.req("S-08")
 @pytest.mark.parametrize("followers", [("chain", "rollup"), ("chain",), ("rollup",), ()])
 def test_accounts_go_with_the_events_they_are_of(
     bookkeeper: Bookkeeper, connection: Connection[Any], make_cleaner_at: MakeCleaner, followers: tuple[str, ...]

@@ -178,10 +178,12 @@ def test_the_size_is_kept_and_what_to_do_is_said(stored: Connection[Any], offlin
     [
         (("--format", "parquet"), "DuckDB"),
         (("--output", "x.parquet"), "DuckDB"),
+        (("--output", "-"), "cannot go through a pipe"),
         (("--max-size", "much"), "not a size such as 100MB"),
         (("--component", "kitchen"), "there is no component 'kitchen'"),
         (("--filter", "colour:red"), "colour"),
         (("--time-range", "1h", "--start", "2h"), "--last and --start exclude each other"),
+        (("--format", "json", "--output", "x.csv.gz"), "--format is json, and the file's name ends with .csv"),
         (("--resume",), "--resume needs the --output"),
         (("--resume", "--force", "--output", "x"), "exclude each other"),
     ],
@@ -194,6 +196,15 @@ def test_what_cannot_be_is_said(
     assert (refused.code, refused.out) == (2, "")
     assert said in refused.err
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.req("S-07")
+def test_a_folder_that_is_not_there_is_named(stored: Connection[Any], offline_weir: Weir) -> None:
+    refused = offline_weir(*EXPORT, "--output", "none/a.jsonl")
+
+    assert refused.code == 1
+    assert "there is no folder none" in refused.err
+    assert ".lock" not in refused.err
 
 
 @pytest.mark.req("S-07")

@@ -323,6 +323,22 @@ def test_nothing_is_overwritten_unless_asked_and_nobody_writes_beside_another(
         whole(reader, target, request)
 
 
+def test_nothing_is_written_into_what_somebody_else_has_put_there(
+    stored: Connection[Any], reader: Connection[Any], tmp_path: Path
+) -> None:
+    target, other = tmp_path / "events.jsonl", tmp_path / "other"
+    other.write_text("not ours")
+    target.with_name(f"{target.name}.partial").symlink_to(other)
+    target.with_name(f"{target.name}.manifest.json.new").touch(mode=0o666)
+
+    whole(reader, target, ExportRequest())
+
+    assert other.read_text() == "not ours"
+    files = [path for path in tmp_path.iterdir() if path != other]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert not any(path.is_symlink() for path in files)
+
+
 def test_no_word_leads_out_of_the_folder(tmp_path: Path) -> None:
     request = ExportRequest(split_by="event_type")
 

@@ -13,6 +13,7 @@ from fixtures.samples import make_scope, make_step, now_us
 from psycopg import Connection
 
 from api.app import close_app
+from api.client import ApiUnreachable
 from api.settings import Settings
 from workers.boot import snapshots_of
 from workers.rounds import chain_traces, check_up
@@ -173,6 +174,27 @@ def test_watching_goes_on_until_somebody_ends_it(weir: Weir, monkeypatch: pytest
     assert all(look["overall_health"] == "healthy" for look in looks)
 
 
+def test_watching_outlives_what_is_watched(weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 1:
+            monkeypatch.setattr("api.client.Client.get", gone)
+        if len(waited) == 2:
+            raise KeyboardInterrupt
+
+    def gone(*_args: object, **_options: object) -> None:
+        raise ApiUnreachable("nothing answers")
+
+    monkeypatch.setattr("api.cli.checkup.time.sleep", wait)
+    watched = weir("telemetry", "health", "--watch", "--format", "json", "--component", "disk")
+
+    looks = [json.loads(line) for line in watched.out.splitlines()]
+    assert (watched.code, [look["overall_health"] for look in looks]) == (130, ["healthy", "critical"])
+    assert looks[1]["findings"][0]["detail"] == "nothing answers"
+
+
 def test_the_doctor_works_when_nothing_runs(offline_weir: Weir, tmp_path: Path) -> None:
     found = offline_weir("doctor", "--format", "json")
 
@@ -233,6 +255,7 @@ def test_the_doctor_tells_of_servers_that_do_not_answer(offline_weir: Weir, monk
     states = {each["name"]: each["status"] for each in found.json["findings"]}
     assert found.code == 1
     assert (states["postgres"], states["database"], states["lag"]) == ("critical", "critical", "unknown")
+    assert "weir doctor" not in {each["fix"] for each in found.json["findings"]}
 
 
 def test_limits_that_contradict_each_other_are_refused(offline_weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from uuid import UUID
 import pytest
 from fixtures.ledgers import Bookkeeper
 from fixtures.samples import ERROR, make_scope, make_step
+from fixtures.stacks import eventually
 from psycopg import Connection
 
 from telemetry.archive import Archive
@@ -235,6 +238,58 @@ def test_a_day_that_somebody_holds_stays_as_it_is(
     assert drop_oldest(connection)
 
 
+def test_a_late_event_and_the_drop_of_its_day_do_not_wait_for_each_other(
+    connection: Connection[Any], database_url: str
+) -> None:
+    """A sink has the table in hand when the drop begins, and then comes to the day that goes."""
+    make_days(connection, 2)
+    store(connection, a_trace(2))
+    late, other = a_trace(2)[1][0], a_trace(1)[1][0]
+    with (
+        connect(database_url, name="test") as sink,
+        connect(database_url, name="test", autocommit=True) as watch,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        insert_events(sink, [RowEncoder().encode(other)])  # of a later day
+        dropping = thread.submit(drop_oldest, connection)
+        waits = "select from pg_stat_activity where wait_event_type = 'Lock' and query like 'lock table only%'"
+        eventually(lambda: watch.execute(waits).fetchone() is not None)
+
+        insert_events(sink, [RowEncoder().encode(late)])
+        append_batch(sink, events=2, duplicates=0, minutes=[late.occurred_at_us // 60_000_000])
+        sink.commit()
+
+        assert dropping.result(timeout=30)
+    assert everything(connection) == ids([other])
+
+
+def test_an_event_that_comes_after_the_archive_is_archived_too(
+    connection: Connection[Any], database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_days(connection, 2)
+    store(connection, a_trace(2))
+    late = a_trace(2)
+    write = Archive.write
+
+    def write_slowly(archive: Archive, *arguments: Any) -> Path:  # noqa: ANN401 - as Archive.write
+        written = write(archive, *arguments)
+        with connect(database_url, name="test", autocommit=True) as sink:
+            store(sink, late)
+        monkeypatch.setattr(Archive, "write", write)
+        return written
+
+    monkeypatch.setattr(Archive, "write", write_slowly)
+    with Archive(tmp_path) as archive:
+        assert drop_oldest(connection, archive=archive)
+
+    archived = [
+        json.loads(line)["event_id"]
+        for file in tmp_path.glob("*.gz")
+        for line in gzip.decompress(file.read_bytes()).splitlines()
+    ]
+    assert ids(late[1]) <= {UUID(event_id) for event_id in archived}
+
+
 @pytest.mark.req("S-08")
 def test_a_component_loses_its_days_whole(connection: Connection[Any]) -> None:
     make_days(connection, 2)
@@ -357,6 +412,23 @@ def test_an_archive_ends_what_a_killed_process_has_left(tmp_path: Path) -> None:
     with Archive(tmp_path) as again:
         again.append("rows", ['{"a": 5}'])
     assert len(list(tmp_path.iterdir())) == 4  # it says the same as one that is there
+
+
+@pytest.mark.req("S-08")
+def test_what_an_archive_has_no_room_for_is_never_taken_for_whole(tmp_path: Path) -> None:
+    rows = [json.dumps({"noise": os.urandom(50_000).hex()}) for _ in range(5)]
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(ArchiveFailed), Archive(tmp_path) as archive:
+        archive.append("rows", ['{"a": 1}'])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))
+        try:
+            archive.append("rows", rows)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl.gz.part"]
+    Archive(tmp_path)
+    assert gzip.decompress((tmp_path / "rows.jsonl.gz").read_bytes()) == b'{"a": 1}\n'
 
 
 class KillAtLine:

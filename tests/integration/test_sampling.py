@@ -17,10 +17,11 @@ from psycopg.errors import CheckViolation
 from telemetry.chains import build_chains
 from telemetry.clock import SystemClock, to_unix_us
 from telemetry.completeness import verify
-from telemetry.connections import connect
+from telemetry.connections import connect, open_pool
 from telemetry.errors import StoreUnavailable
 from telemetry.foreign import open_days, remove, store_batch
 from telemetry.partitions import drop_partition, list_partitions, make_partitions, name_of
+from telemetry.reading import reading
 from telemetry.rows import RowEncoder
 from telemetry.samples.generator import COMPONENTS, Samples
 from telemetry.sampling import Filled, fill
@@ -168,6 +169,16 @@ def test_a_partition_that_somebody_holds_is_emptied_without_stopping_them(
         assert remove(connection, "sample") == 400
 
 
+def test_who_reads_sees_samples_until_he_has_read_them(connection: Connection[Any], database_url: str) -> None:
+    fill_some(connection)
+
+    with open_pool(database_url, name="reader", max_size=1, autocommit=True) as pool, reading(pool, DAY) as reader:
+        reader.execute("select count(*) from telemetry_batches")  # from here on, what he sees is fixed
+        remove(connection, "sample")
+        assert count(connection) == 0
+        assert count(reader) == 400
+
+
 def test_a_partition_that_goes_meanwhile_is_an_error_to_be_tried_again(connection: Connection[Any]) -> None:
     make_partitions(connection, NOON, 0)
     old = make_step(make_scope(), at_us=to_unix_us(NOON - DAY * 30))
@@ -200,6 +211,8 @@ def test_the_command_of_the_seeds_works(test_command: Callable[..., Any], connec
     assert count(connection, "step_type = 'tool.call' or component = 'command'") >= 25
     removed = test_command("--remove", "--format", "json")
     assert removed.json == {"removed": 75}
+    refused = test_command("--remove", "--count", "10")
+    assert (refused.code, "takes no --count" in refused.err) == (2, True)
     assert count(connection) == 0
 
 

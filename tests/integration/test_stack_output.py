@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -196,6 +197,28 @@ def test_a_full_disk_costs_lines_and_says_how_many(tmp_path: Path, little_room: 
     file.close()
 
     assert path.read_text() == "first\n(3 lines could not be written)\nfifth\n"
+
+
+def test_while_no_file_can_be_made_older_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weir.log"
+    file = log_file(path, max_bytes=10, max_files=5)
+    for number in range(4):
+        file.write(b"line %d...\n" % number)
+    before = {each.name: each.read_text() for each in tmp_path.iterdir()}
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.stack.log_file.os.open", refuse)
+        for _ in range(10):
+            file.write(b"lost\n")
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == before
+
+    file.write(b"line 4...\n")
+    file.close()
+    kept = [(tmp_path / f"weir.log.{number}").read_text() for number in range(4, 0, -1)]
+    assert [kept[0], path.read_text().splitlines()[-1]] == ["line 0...\n", "line 4..."]
 
 
 @pytest.mark.req("S-16")

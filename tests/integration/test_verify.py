@@ -17,7 +17,7 @@ from psycopg import Connection
 from structlog.testing import capture_logs
 
 from api.settings import Settings
-from workers.actors import RECONCILE, declare_maintenance
+from workers.actors import RECONCILE, ROUNDS, declare_maintenance
 from workers.broker import MAINTENANCE_QUEUE
 from workers.resources import Resources, open_resources
 from workers.rounds import ask_for_reconciliation, make_reconciler, reconcile
@@ -179,12 +179,12 @@ def test_the_scheduler_asks_and_the_maintenance_worker_gives_back(bookkeeper: Bo
     declare_maintenance(resources.broker, {RECONCILE: go_round})
     worker = dramatiq.Worker(resources.broker, worker_timeout=100, worker_threads=1)
 
-    for _ in range(7):
+    for _ in range(len(ROUNDS) + 2):
         ask_for_reconciliation(resources)
-    assert resources.broker.depth(MAINTENANCE_QUEUE) == 5, "no more than a worker that is away would find"
+    assert resources.broker.depth(MAINTENANCE_QUEUE) == len(ROUNDS), "no more than a worker that is away would find"
     worker.start()
     try:
-        eventually(lambda: len(rounds) == 5)
+        eventually(lambda: len(rounds) == len(ROUNDS))
     finally:
         worker.stop()
     assert len(bookkeeper.stored()) == len(bookkeeper.events)

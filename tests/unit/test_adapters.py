@@ -120,6 +120,7 @@ EVENT = Event(b"", 0, None)  # type: ignore[arg-type]  # stands for nothing
         ({"ms": True}, "duration_us: not a number"),
         ({"ms": -1}, "duration_us: out of range"),
         ({"ms": 1e300}, "duration_us: not a number"),
+        ({"ms": 10**400}, "duration_us: not a number"),
         ({"ms": None}, "duration_us: missing"),
         ({"step": 7}, "step_path: not a text"),
         ({"step": None}, "step_path: missing"),
@@ -134,6 +135,17 @@ EVENT = Event(b"", 0, None)  # type: ignore[arg-type]  # stands for nothing
 def test_what_does_not_fit_has_a_reason(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(Unfit, match=f"^{re.escape(reason)}$"):
         make(mapping_of(), **changes)
+
+
+@pytest.mark.req("S-04")
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [(10**400, "time: not a number"), (1e308, "time: not a number"), (1e14, "time: in the future")],
+    ids=["more than a float", "a large float", "more than an id"],
+)
+def test_no_number_is_too_large_to_be_refused(at: float, reason: str) -> None:
+    with pytest.raises(Unfit, match=reason):
+        make(mapping_of(time={"field": "at", "format": "unix_s"}), at=at)
 
 
 @pytest.mark.req("S-04")

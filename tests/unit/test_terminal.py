@@ -137,6 +137,16 @@ def test_columns_are_left_out_in_their_order_where_there_is_no_room_for_all() ->
     assert len(table(items, columns, Terminal(width=43))[0].split()) == 4
 
 
+def test_what_takes_two_lines_anyway_is_not_cut_as_if_it_were_one() -> None:
+    columns = (Column("COMMAND", "command", shrinks=True), Column("ID", "id"))
+    items = [{"command": "c" * 20, "id": "i" * 36}, {"command": "d" * 60, "id": "i" * 36}]
+
+    short, long = table(items, columns, Terminal(width=40, interactive=True))[1:]
+
+    assert short.startswith("c" * 20 + " ")
+    assert len(long) == 80
+
+
 VIEW = View(COLUMNS, ("name", "count", "tags"), "nothing here")
 
 

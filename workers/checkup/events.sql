@@ -16,11 +16,15 @@ from (
 select count(*) from (select from telemetry_quarantine where id >= %(first_id)s limit 1000) as recent;
 
 -- name: failures
--- Of the newest events that end something, by component: how many there are, and how many failed.
+-- Of the newest events that end something, by component: how many there are, and how many failed. A request that was
+-- refused is the client's failure, however many there are: only answers from 500 on are ours.
 -- params: first_id; events: at most. Primary key.
-select component, count(*) as ended, count(*) filter (where outcome in ('failed', 'expired', 'dead')) as failures
+select component, count(*) as ended, count(*) filter (
+    where outcome in ('failed', 'expired', 'dead')
+    and (component <> 'http' or (measures ->> 'status')::integer >= 500)
+) as failures
 from (
-    select component, outcome from telemetry_events
+    select component, outcome, measures from telemetry_events
     where event_id >= %(first_id)s
     order by event_id desc
     limit %(events)s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -48,15 +49,20 @@ def look_at_all(at: Surroundings, checks: Sequence[Check] = CHECKS, patience: ti
     Args:
         at: What there is to look at; without a connection, what is in the database is unknown.
         checks: What to look at.
-        patience: After which no look is begun: what is left is unknown. A look takes no longer than its servers may.
+        patience: After which no look is begun: what is left is unknown. A look takes no longer than its servers may. It
+            begins anew once, when Postgres went away meanwhile: the rest does without.
     """
-    deadline_us = at.clock.monotonic_us() + patience // timedelta(microseconds=1)
+    patience_us = patience // timedelta(microseconds=1)
+    deadline_us = at.clock.monotonic_us() + patience_us
     findings: list[Finding] = []
     for check in checks:
         if at.clock.monotonic_us() > deadline_us:
-            findings.append(check.found("unknown", "not looked at, for the looks before it took too long"))
+            findings.append(_unseen(check, "not looked at, for the looks before it took too long"))
         else:
             findings += _look(check, at)
+        if at.connection is not None and at.connection.closed:
+            at = replace(at, connection=None)
+            deadline_us = at.clock.monotonic_us() + patience_us
     return findings
 
 
@@ -67,8 +73,13 @@ def about(findings: Iterable[Finding], component: str | None) -> list[Finding]:
 
 def _look(check: Check, at: Surroundings) -> list[Finding]:
     if check.in_database and at.connection is None:
-        return [check.found("unknown", "cannot be seen without Postgres")]
+        return [_unseen(check, "cannot be seen without Postgres")]
     try:
         return list(check.look(check, at))
     except (psycopg.Error, redis.RedisError, WeirError, OSError) as error:
-        return [check.found("unknown", f"cannot be seen ({type(error).__name__})")]
+        return [_unseen(check, f"cannot be seen ({type(error).__name__})")]
+
+
+def _unseen(check: Check, detail: str) -> Finding:
+    """Nothing to mend here: what keeps it from being seen is a finding of its own, with its own fix."""
+    return replace(check.found("unknown", detail), fix=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import psycopg
 import redis
 from psycopg.rows import dict_row
 
@@ -26,8 +27,14 @@ def look_at_database(check: Check, at: Surroundings) -> Iterable[Finding]:
     if at.connection is None:
         yield check.found("critical", "Postgres does not answer")
         return
-    with at.connection.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(SQL["database"]).fetchone()
+    try:
+        with at.connection.cursor(row_factory=dict_row) as cursor:
+            found = cursor.execute(SQL["database"]).fetchone()
+    except psycopg.OperationalError:
+        if not at.connection.closed:  # it answers: that it is too slow is for the caller to tell
+            raise
+        yield check.found("critical", "Postgres does not answer")
+        return
     assert found is not None  # noqa: S101 - it has a row
     percent = 100 * found["taken"] / found["most"]
     detail = f"{found['taken']} of {found['most']} connections are taken; the database has {found['size']:,} bytes"

@@ -10,6 +10,7 @@ could not be made again otherwise. It goes after those that it started.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from telemetry.retention import (
     component_events,
     days_to_drop,
     drop_day,
+    forget_chains,
     list_days,
 )
 from telemetry.settings import RetentionSettings
@@ -177,15 +179,20 @@ class Cleaner:
         """
         with reaching_store(), closing(self._connect()) as connection:
             if request.dry_run:
-                round_ = _Round(connection, self._keep, self._clock.now(), request, None, patience, say)
+                round_ = _Round(connection, self._keep, self._now(connection), request, None, patience, say)
                 return round_.run()
             if not connection.execute(SQL["take_turn"], {"key": _LOCK_KEY}).fetchone() == (True,):
                 raise CleanupRunning("another cleanup is at it", hint="Wait until it has ended.")
             with nullcontext() if request.archive is None else Archive(request.archive) as archive:
-                result = _Round(connection, self._keep, self._clock.now(), request, archive, patience, say).run()
+                result = _Round(connection, self._keep, self._now(connection), request, archive, patience, say).run()
             if result.is_done and not request.is_partial:
                 connection.execute(SQL["finish"])
         return result
+
+    def _now(self, connection: Connection[Any]) -> datetime:
+        """The earlier of this clock and the server's: one that was set ahead by mistake must not delete everything."""
+        row = connection.execute(SQL["server_time"]).fetchone()
+        return min(self._clock.now(), row[0] if row else self._clock.now())
 
 
 def is_wanted(connection: Connection[Any], keep: RetentionSettings) -> bool:
@@ -219,6 +226,8 @@ class _Round:
         self._deadline = None if patience is None else monotonic() + patience.total_seconds()
         self._say = say
         self._result = CleanResult()
+        #: Rows that went with days of events, by table.
+        self._along: Counter[str] = Counter()
         self._stamp = f"{now:%Y%m%dT%H%M%SZ}"
 
     def run(self) -> CleanResult:
@@ -254,6 +263,8 @@ class _Round:
                     self._result.is_done = False
                     # Those after it stay too: what is kept for a trace goes with its last day.
                     break
+                # Killed before this, they go with all others that are too old.
+                self._along["telemetry_correlation_chains"] += forget_chains(self._connection, day.ends)
                 self._say(f"events of {day.begins:%Y-%m-%d}: {day.events}, {day.bytes} bytes")
             left.remove(day)
             _add_day(removal, day, None, reason, day.events)
@@ -299,7 +310,7 @@ class _Round:
         size = size_of(self._connection, kind.table)
         if size is None:
             return
-        removal = Removal(kind.name, kind.table, size.rows, size.bytes, limit.before)
+        removal = Removal(kind.name, kind.table, size.rows, size.bytes, limit.before, self._along[kind.table])
         self._result.removals.append(removal)
         if self._request.dry_run:
             removal.going = count_going(self._connection, kind, limit)
@@ -380,11 +391,12 @@ class _Round:
         return int(gone)
 
     def _count(self, removal: Removal, slices: Iterable[int], *tables: str) -> None:
+        along = removal.going
         for gone in slices:
             removal.going += gone
             if gone:
                 self._say(f"{removal.kind}: {removal.going}")
-        if removal.going:
+        if removal.going > along:
             for table in tables:
                 self._vacuum(table)
 

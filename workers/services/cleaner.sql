@@ -1,5 +1,9 @@
 -- Statements of workers/services/cleaner.py.
 
+-- name: server_time
+-- The server's clock.
+select clock_timestamp();
+
 -- name: take_turn
 -- Whether this session may clean, until it ends. params: key: bigint.
 select pg_try_advisory_lock(%(key)s);

@@ -42,6 +42,8 @@ PAGE_TIMEOUT: Final = timedelta(minutes=1)
 #: How often a process may end without having come further.
 _MAX_CLAIMS: Final = 5
 _BEAT_US: Final = 1_000_000
+#: What the names of all files of an export begin with.
+_NAME: Final = "weir-telemetry"
 
 
 class Exporter:
@@ -62,7 +64,7 @@ class Exporter:
 
         Raises:
             StoreUnavailable: Postgres did not answer; what was written is gone on with.
-            OSError: Files could not be deleted.
+            OSError: The folder of exports could not be looked into.
         """
         self._tidy()
         claimed = self._exports.claim()
@@ -90,7 +92,7 @@ class Exporter:
         request = request_of(claimed.request)
         folder = self._folder / str(claimed.id)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = folder / f"weir-telemetry{request.suffix}"
+        target = folder / f"{_NAME}{request.suffix}"
         limit = Limit(claimed.max_bytes, is_of_all=True)
         export = Export(request, sources_of(request), target, asked=asked_of(claimed), limit=limit, clock=self._clock)
         with export.place.claimed():
@@ -115,20 +117,27 @@ class Exporter:
         self._exports.fail(claimed, code, detail)
 
     def _tidy(self) -> None:
-        """Delete the files of what is to go, and what belongs to no row."""
+        """Delete the files of what is to go, and what belongs to no row. What cannot be deleted stops nobody."""
         for export_id in self._exports.going():
-            self._delete(export_id)
-            self._exports.forget(export_id)
+            if self._is_deleted(export_id):
+                self._exports.forget(export_id)
         if not self._folder.is_dir():
             return
         there = {found for path in self._folder.iterdir() if (found := _id_of(path.name)) is not None}
         for unknown in there - self._exports.known(list(there)):
-            self._delete(unknown)
+            if _is_ours(self._folder / str(unknown)):
+                self._is_deleted(unknown)
 
-    def _delete(self, export_id: UUID) -> None:
+    def _is_deleted(self, export_id: UUID) -> bool:
+        """Whether its files are gone; if not, the next round tries again."""
         folder = self._folder / str(export_id)
-        if folder.is_dir():
-            shutil.rmtree(folder)
+        try:
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        except OSError as error:
+            log.warning("export_not_deleted", export_id=str(export_id), reason=type(error).__name__)
+            return False
+        return True
 
 
 class _Pace:
@@ -159,6 +168,11 @@ def _whole(place: Place) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(place.manifest.read_bytes())
     return found
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds what exports are made of, and nothing else: somebody may keep other things beside them."""
+    return folder.is_dir() and all(path.name.startswith(_NAME) for path in folder.iterdir())
 
 
 def _id_of(name: str) -> UUID | None:

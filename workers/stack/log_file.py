@@ -15,6 +15,7 @@ from telemetry.clock import Clock, from_unix_us
 NAME: Final = "weir.log"
 
 _DAY_US: Final = 86_400_000_000
+_FOR_LINES: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class LogFile:
@@ -74,19 +75,26 @@ class LogFile:
 
     def _open(self) -> tuple[int, int, int]:
         """The file, its size, and the day of its last line; of an empty one, today."""
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(self._path, _FOR_LINES, 0o600)
         found = os.fstat(fd)
         return fd, found.st_size, found.st_mtime_ns // 1000 // _DAY_US if found.st_size else self._today()
 
     def _rotate(self) -> None:
-        for number in range(self._max_files, 0, -1):
-            older = self._path.with_name(f"{self._path.name}.{number}")
-            newer = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
-            if newer.exists():
-                newer.replace(older)
-        full = self._fd
-        self._fd, self._size, self._day = self._open()
-        os.close(full)
+        """Begin a new file, which is made first: if each try that fails renamed all, every older one would be lost."""
+        beside = self._path.with_name(f"{self._path.name}.new")
+        empty = os.open(beside, _FOR_LINES | os.O_TRUNC, 0o600)
+        try:
+            for number in range(self._max_files, 0, -1):
+                older = self._path.with_name(f"{self._path.name}.{number}")
+                newer = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
+                if newer.exists():
+                    newer.replace(older)
+            beside.replace(self._path)
+        except OSError:
+            os.close(empty)
+            raise
+        os.close(self._fd)
+        self._fd, self._size, self._day = empty, 0, self._today()
         self._forget_old()
 
     def _forget_old(self) -> None:
