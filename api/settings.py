@@ -15,7 +15,7 @@ from dsl.command import DEFAULT_LANE
 from dsl.declarations import TableSettings, declare
 from dsl.settings import DslSettings
 from telemetry.errors import SettingsInvalid
-from telemetry.settings import RetentionSettings, SettingsReader, TelemetrySettings, setting
+from telemetry.settings import LiveSettings, RetentionSettings, SettingsReader, TelemetrySettings, setting
 from workers.settings import CheckupSettings, ServerSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Settings:
     client: ClientSettings = field(default_factory=ClientSettings)
     servers: ServerSettings = field(default_factory=ServerSettings)
     workers: WorkerSettings = field(default_factory=WorkerSettings)
+    live: LiveSettings = field(default_factory=LiveSettings)
 
     @property
     def dsl(self) -> DslSettings:
@@ -113,6 +114,7 @@ SECTIONS: tuple[type[Any], ...] = (
     CheckupSettings,
     DslSettings,
     TelemetrySettings,
+    LiveSettings,
     RetentionSettings,
 )
 
@@ -133,6 +135,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         api=reader.read(ApiSettings),
         client=reader.read(ClientSettings),
         servers=reader.read(ServerSettings),
+        live=reader.read(LiveSettings),
         workers=replace(
             reader.read(WorkerSettings),
             dsl=dsl,
