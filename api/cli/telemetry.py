@@ -11,6 +11,7 @@ from api.cli.checkup import health
 from api.cli.cleanup import cleanup
 from api.cli.error_groups import errors
 from api.cli.event_query import query
+from api.cli.live import live
 from api.cli.log_import import import_log
 from api.cli.output import Item, print_json
 from api.cli.pins import pin
@@ -41,6 +42,7 @@ telemetry.add_command(quarantine)
 telemetry.add_command(test)
 telemetry.add_command(verify)
 telemetry.add_command(health)
+telemetry.add_command(live)
 telemetry.add_command(cleanup)
 telemetry.add_command(pin)
 telemetry.add_command(query)

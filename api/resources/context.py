@@ -13,6 +13,7 @@ from psycopg import Connection
 
 from api.settings import Settings
 from api.streaming import Streams
+from telemetry.live.feed import LiveFeed
 from telemetry.query_cache import QueryCache
 from telemetry.reading import reading as read_only
 from workers.admission import Admission
@@ -35,6 +36,7 @@ class Context:
         progress: News of executions, for streams.
         admission: Says whether a lane takes a submission.
         answers: Keeps answers to costly queries.
+        live: Tells of requests as they end.
     """
 
     settings: Settings
@@ -44,6 +46,7 @@ class Context:
     progress: Progress
     admission: Admission
     answers: QueryCache
+    live: LiveFeed
 
 
 def give(app: Flask, context: Context) -> None:
@@ -89,9 +92,16 @@ def progress() -> Progress:
     return cast("Context", current_app.extensions[_KEY]).progress
 
 
+def live() -> LiveFeed:
+    """Figures of requests as they end, as long as the process serves."""
+    return cast("Context", current_app.extensions[_KEY]).live
+
+
 def end_streams(app: Flask) -> None:
     """Have every stream of the application end at once."""
-    cast("Context", app.extensions[_KEY]).progress.end()
+    held = cast("Context", app.extensions[_KEY])
+    held.progress.end()
+    held.live.end()
 
 
 def waiters() -> Semaphore:
