@@ -202,7 +202,7 @@ class StreamReader:
                 return 0
             pending: dict[str, Any] = self._commands.xpending(self._key, self._group)
             keep = pending["min"] if pending["pending"] else _after(delivered)
-            if _order(keep) > _order(_after(delivered)):
+            if order(keep) > order(_after(delivered)):
                 keep = _after(delivered)
             return int(self._commands.xtrim(self._key, minid=keep, approximate=False))
 
@@ -317,17 +317,18 @@ def oldest_waiting_us(redis: Redis, key: str, group: str = GROUP) -> int:
 
 def appended_us(entry_id: bytes) -> int:
     """When an entry was appended, by the clock of Redis: microseconds since 1970, to the millisecond."""
-    return _order(entry_id)[0] * 1000
+    return order(entry_id)[0] * 1000
 
 
-def _order(entry_id: bytes) -> tuple[int, int]:
+def order(entry_id: bytes) -> tuple[int, int]:
+    """By which entries come one after the other."""
     millis, _, sequence = entry_id.partition(b"-")
     return int(millis), int(sequence)
 
 
 def _after(entry_id: bytes) -> bytes:
     """The id right after one."""
-    millis, sequence = _order(entry_id)
+    millis, sequence = order(entry_id)
     return b"%d-%d" % (millis, sequence + 1)
 
 

@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 #: How long a reading of the stream waits: also how long an order to end may.
 _BLOCK: Final = timedelta(milliseconds=250)
 #: Between two tellings: no shorter, and no less than so many times what the last one took.
-_LEAST_PAUSE_S, _PAUSE_PER_COST = 0.02, 9.0
+_LEAST_PAUSE_S, _PAUSE_PER_COST, _MOST_PAUSE_S = 0.02, 9.0, 1.0
 #: How often something is told, although nothing has happened: windows move on.
 _TICK_S: Final = 5.0
 #: How often it is made sure that nothing was missed, and memory is tidied up.
@@ -239,9 +239,7 @@ class LiveFeed:
             while not self._is_over():
                 try:
                     if follower is None:
-                        follower = _Follower(
-                            self._settings, self._open_tail(), self._reading, self._clock, self._throttle, self._counts
-                        )
+                        follower = self._follower()
                     follower.turn(self._views())
                     self._publish(follower)
                     away_s = _LEAST_AWAY_S
@@ -254,12 +252,28 @@ class LiveFeed:
                     log.exception("live_figures_stale")
                 self._give_up(follower)
                 follower = None
-                with self._changed:
-                    self._changed.wait_for(lambda: self._is_closed, away_s * random.uniform(0.5, 1.0))
+                self._pause(away_s * random.uniform(0.5, 1.0))
                 away_s = min(2 * away_s, _MOST_AWAY_S)
         finally:
             if follower is not None:
                 follower.close()
+
+    def _follower(self) -> _Follower:
+        return _Follower(
+            self._settings,
+            self._open_tail(),
+            self._reading,
+            clock=self._clock,
+            throttle=self._throttle,
+            counts=self._counts,
+            pause=self._pause,
+        )
+
+    def _pause(self, seconds: float) -> None:
+        """Wait; not any longer when closed."""
+        if seconds > 0:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed, seconds)
 
     def _is_over(self) -> bool:
         """Whether nobody has looked on for a while; then all is forgotten."""
@@ -328,16 +342,19 @@ class _Follower:
         self,
         settings: LiveSettings,
         tail: StreamTail,
-        read: Callable[[], Any],
+        read: Callable[[], AbstractContextManager[Connection[Any]]],
+        *,
         clock: Clock,
         throttle: Throttle,
         counts: Counter[str],
+        pause: Callable[[float], None],
     ) -> None:
         self._settings = settings
         self._tail = tail
         self._read = read
         self._clock = clock
         self._throttle = throttle
+        self._pause = pause
         self.store = self._new_store(())
         self._seen = Seen()
         self._reasons: set[str] = {"starting"}
@@ -346,6 +363,7 @@ class _Follower:
         self._reread_at: int | None = None
         self._reread_due = self._reread_least = self._audit_due = self._told_due = self._tick_due = 0.0
         self._has_news = True
+        self._is_again = False
 
     def turn(self, views: Sequence[View]) -> None:
         """Read what comes, and begin again if that is due.
@@ -366,8 +384,12 @@ class _Follower:
                 self._reread_least = 0.0
             self.store.cleanup(self._clock.unix_us() // _MINUTE_US)
             self._audit_due = now + _AUDIT_S
+        elif self._has_news:
+            # Redis is not asked to wait for as short as this: it would be late.
+            self._pause(self._told_due - now)
+            self._count(self._tail.read())
         else:
-            until = min(self._audit_due, self._told_due if self._has_news else self._tick_due)
+            until = min(self._audit_due, self._tick_due)
             self._count(self._tail.read(min(_BLOCK, timedelta(seconds=max(0.001, until - now)))))
 
     def is_due(self, *, is_awaited: bool) -> bool:
@@ -380,7 +402,7 @@ class _Follower:
     def told(self, cost_s: float) -> None:
         """It was, and took so long."""
         now = time.monotonic()
-        self._told_due = now + max(_LEAST_PAUSE_S, _PAUSE_PER_COST * cost_s)
+        self._told_due = now + min(max(_LEAST_PAUSE_S, _PAUSE_PER_COST * cost_s), _MOST_PAUSE_S)
         self._tick_due = now + _TICK_S
         self._has_news = False
 
@@ -407,12 +429,12 @@ class _Follower:
 
     def _begin_again(self, wanted: set[By]) -> None:
         begun = time.monotonic()
-        entries = self._tail.whole()
-        if entries is None and self._is_whole():
+        found = self._tail.whole()
+        if found is None and self._is_whole():
             # There is more than can be read at once, and nothing of it was missed: go on.
             self._due_again(begun)
             return
-        if entries is None:
+        if found is None:
             self._tail.skip()
         store, seen = self._new_store(wanted), None
         now_minute = self._clock.unix_us() // _MINUTE_US
@@ -428,9 +450,13 @@ class _Follower:
             self._reasons = (self._reasons - {"starting"}) | {"store_away"}
         else:
             self.store, self._seen = store, seen
-            self._reasons = set() if entries is not None else {"sink_behind"}
+            self._reasons = set() if found is not None else {"sink_behind"}
             self._reread_at = self._clock.unix_us()
-        self._count(entries or ())
+        known, new = found or ((), ())
+        self._is_again = True
+        self._count(known)
+        self._is_again = False
+        self._count(new)
         self._has_news = True
         self._due_again(begun)
 
@@ -485,5 +511,6 @@ class _Follower:
             self._newest_us = max(self._newest_us, request.at_us)
 
     def _note(self, what: str, count: int = 1) -> None:
-        self._counts[what] += count
+        if not self._is_again:
+            self._counts[what] += count
         self._has_news = True

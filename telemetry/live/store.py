@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from telemetry.live.buffer import TimeSeriesBuffer
@@ -23,8 +22,7 @@ _ALL: Final = "all"
 _BESIDE_BYTES: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(NamedTuple):
     """What is told apart.
 
     Attributes:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from telemetry.stream import FIELD, Entry, redis_errors
+from telemetry.stream import FIELD, Entry, order, redis_errors
 
 #: Entries that are read at a time.
 PAGE: Final = 500
@@ -37,10 +37,13 @@ class StreamTail:
         self._last = _BEGINNING
         self._read_count = 0
 
-    def whole(self) -> list[Entry] | None:
+    def whole(self) -> tuple[list[Entry], list[Entry]] | None:
         """All that the stream holds, and go on after it; none, and stay, if that is more than a page.
 
         What it does not hold any more was stored before this call.
+
+        Returns:
+            What was read before, and what was not.
 
         Raises:
             StreamUnavailable: Redis did not answer.
@@ -48,8 +51,9 @@ class StreamTail:
         entries, added, length, last = self._look(_BEGINNING)
         if length > len(entries):
             return None
+        known = sum(order(entry.id) <= order(self._last) for entry in entries)
         self._last, self._read_count = last, added
-        return entries
+        return entries[:known], entries[known:]
 
     def skip(self) -> None:
         """Go on after what the stream holds.
@@ -59,13 +63,15 @@ class StreamTail:
         """
         _, self._read_count, _, self._last = self._look(_BEGINNING, 1)
 
-    def read(self, block: timedelta) -> list[Entry]:
-        """At most a page of what comes next; waits up to `block` for the first.
+    def read(self, block: timedelta | None = None) -> list[Entry]:
+        """At most a page of what comes next; waits up to `block` for the first, or not at all.
+
+        If nothing comes it may take a tenth of a second longer: Redis looks only so often who has waited long enough.
 
         Raises:
             StreamUnavailable: Redis did not answer.
         """
-        block_ms = max(1, block // timedelta(milliseconds=1))
+        block_ms = None if block is None else max(1, block // timedelta(milliseconds=1))
         with redis_errors():
             found: Any = self._blocking.xread({self._key: self._last}, count=PAGE, block=block_ms)
         return self._taken(_entries(found))

@@ -20,7 +20,7 @@ from psycopg_pool import ConnectionPool
 from redis import Redis
 
 from telemetry.clock import SystemClock, from_unix_us
-from telemetry.collector import Cache
+from telemetry.collector import Cache, Collector
 from telemetry.connections import open_pool
 from telemetry.events import (
     ChatRequestCompleted,
@@ -35,7 +35,8 @@ from telemetry.live.deltas import applied
 from telemetry.live.feed import KEPT, Channel, LiveFeed
 from telemetry.live.view import View
 from telemetry.partitions import make_days
-from telemetry.pipeline import open_sink, open_tail
+from telemetry.pipeline import open_recorder, open_sink, open_tail
+from telemetry.privacy import Pseudonyms
 from telemetry.reading import reading
 from telemetry.rollups.metrics import METRICS, Asked, total
 from telemetry.settings import LiveSettings, TelemetrySettings
@@ -375,3 +376,41 @@ def test_with_postgres_away_what_comes_is_told_and_what_is_not_certain(
         writer.append(make_entry(some_request(random.Random(8), now_us())))
         reader.until(lambda said: requests(said) == 1)
         assert (reader.said["state"], reader.said["reasons"]) == ("live", ["store_away"])
+
+
+@pytest.mark.req("A-04", "A-14")
+def test_requests_that_a_program_reports_are_told_and_stored_and_none_is_lost(
+    make_feed: MakeFeed, sink: Sink, redis_url: str, database_url: str, live_pool: ConnectionPool
+) -> None:
+    recorder = open_recorder(SETTINGS, name="test", database_url=database_url, redis_url=redis_url, clock=SystemClock())
+    collector = Collector(recorder, SystemClock(), Pseudonyms(b"a key"), ["small"])
+    with look_on(make_feed(), View(5)) as reader:
+        reader.until(lambda said: said)
+        for number in range(2000):
+            request = collector.start_request(user=f"user {number % 30}")
+            if number % 10:
+                collector.complete_request(request, model="small", prompt_tokens=3, completion_tokens=2)
+            else:
+                collector.record_error(request, TimeoutError())
+        recorder.close()
+        said = reader.until(lambda said: requests(said) == 2000)
+        assert said["metrics"]["error_rate"]["metadata"]["count_by_type"]["timeout"] == 200
+        store_all(sink)
+        assert is_equal(live_pool, reader.said)
+    assert (collector.faults, recorder.stats().dropped) == ({}, {})
+
+
+@pytest.mark.req("S-15")
+def test_nothing_waits_for_a_next_look(make_feed: MakeFeed, sink: Sink, writer: StreamWriter) -> None:
+    """The quickest of several: what others on the machine do is not what is asked here."""
+    chance = random.Random(9)
+    feed, lags_ms = make_feed(), []
+    with look_on(feed, View(5)) as reader:
+        reader.until(lambda said: said)
+        for count in range(1, 11):
+            event = some_request(chance, now_us())
+            writer.append(make_entry(event))
+            while not has(count, reader.read()):
+                assert now_us() - event.occurred_at_us < MINUTE_US
+            lags_ms.append((now_us() - event.occurred_at_us) / 1000)
+    assert min(lags_ms) < 50
