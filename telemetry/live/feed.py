@@ -77,12 +77,14 @@ class Channel:
     Attributes:
         view: What they see.
         number: Of the last telling; 0 before the first.
+        is_awaited: Whether its figures are of a time when nobody looked on, or there are none yet.
     """
 
     def __init__(self, view: View, name: str, kept: int) -> None:
         self.view = view
         self.number = 0
         self.viewers = 0
+        self.is_awaited = True
         self._name = name
         self._deltas: deque[Telling] = deque(maxlen=kept)
         self._figures: Figures | None = None
@@ -94,6 +96,7 @@ class Channel:
         before, self._figures = self._figures, found
         self._about = about
         self.number += 1
+        self.is_awaited = False
         self._snapshot = None
         if before is not None:
             delta = Telling("delta", self._id(), _encode({**about, **changes(before, found)}))
@@ -179,6 +182,7 @@ class LiveFeed:
             channel = self._channels.get(view)
             if channel is None:
                 channel = self._channels[view] = Channel(view, mint(self._clock.unix_us())[4:].hex(), self._kept)
+            channel.is_awaited = channel.is_awaited or not channel.viewers
             channel.viewers += 1
             if self._thread is None and not self._is_closed:
                 self._thread = threading.Thread(target=self._run, name="live", daemon=True)
@@ -195,9 +199,9 @@ class LiveFeed:
         """What there is to tell to somebody who knows everything up to a number; waits for it, at once when closed."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._is_closed or (channel.number > 0 and channel.number != number), timeout_s
+                lambda: self._is_closed or not (channel.is_awaited or channel.number == number), timeout_s
             )
-            if channel.number in {0, number}:
+            if channel.is_awaited or channel.number == number:
                 return (), number
             return channel.since(number)
 
@@ -277,7 +281,8 @@ class LiveFeed:
         """Tell each channel that has something new, or that was told nothing for a while."""
         with self._changed:
             channels = [channel for channel in self._channels.values() if channel.viewers]
-        if not follower.is_due(is_awaited=any(channel.number == 0 for channel in channels)):
+        channels = [channel for channel in channels if follower.knows(channel.view)]
+        if not follower.is_due(is_awaited=any(channel.is_awaited for channel in channels)):
             return
         begun = time.monotonic()
         now_us = self._clock.unix_us()

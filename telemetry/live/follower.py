@@ -152,9 +152,7 @@ class Follower:
         wanted = {view.by for view in views if view.by is not None} | set(self.store.told_apart)
         if self._rereading is not None and self._rereading.has_ended():
             self._take_over(self._rereading)
-        elif self._rereading is None and (
-            now >= self._reread_due or (now >= self._reread_least and self._is_unsure(wanted))
-        ):
+        elif self._rereading is None and self._is_reread_due(now, wanted):
             self._begin_again(wanted)
         elif "starting" in self._reasons:
             self._pause(_STARTING_S)
@@ -210,8 +208,15 @@ class Follower:
         """Close the connections; what reads the store ends by itself, at the end of its statement."""
         self._tail.close()
 
-    def _is_unsure(self, wanted: set[By]) -> bool:
-        return bool(self._reasons) or self._seen.is_full or not wanted <= self.store.told_apart
+    def knows(self, view: View) -> bool:
+        """Whether there is something to tell of a view, as far as can be known."""
+        return view.by is None or view.by in self.store.told_apart or "store_away" in self._reasons
+
+    def _is_reread_due(self, now: float, wanted: set[By]) -> bool:
+        is_lacking = not wanted <= self.store.told_apart
+        if now >= self._reread_due or (is_lacking and "store_away" not in self._reasons):
+            return True
+        return now >= self._reread_least and (is_lacking or bool(self._reasons) or self._seen.is_full)
 
     def _begin_again(self, wanted: set[By]) -> None:
         found = self._tail.whole()

@@ -33,6 +33,8 @@ from telemetry.events import (
 from telemetry.ids import mint
 from telemetry.live.deltas import applied
 from telemetry.live.feed import KEPT, Channel, LiveFeed
+from telemetry.live.store import By
+from telemetry.live.tail import PAGE
 from telemetry.live.view import View
 from telemetry.partitions import make_days
 from telemetry.pipeline import open_recorder, open_sink, open_tail
@@ -414,3 +416,68 @@ def test_nothing_waits_for_a_next_look(make_feed: MakeFeed, sink: Sink, writer: 
                 assert now_us() - event.occurred_at_us < MINUTE_US
             lags_ms.append((now_us() - event.occurred_at_us) / 1000)
     assert min(lags_ms) < 50
+
+
+def test_more_than_is_read_at_once_is_waited_for_until_it_is_stored(
+    make_feed: MakeFeed, sink: Sink, redis: Redis, live_pool: ConnectionPool
+) -> None:
+    chance = random.Random(10)
+    pipeline = redis.pipeline()
+    for _ in range(PAGE + 1):
+        pipeline.xadd(SETTINGS.stream, {FIELD: make_entry(some_request(chance, now_us()))})
+    pipeline.execute()
+    with look_on(make_feed(), View(5)) as reader:
+        first = reader.until(lambda said: said)
+        assert (requests(first), first["reasons"]) == (0, ["sink_behind"])
+        # What comes is told all the same.
+        redis.xadd(SETTINGS.stream, {FIELD: make_entry(some_request(chance, now_us()))})
+        reader.until(lambda said: requests(said) == 1)
+
+        store_all(sink)
+        reader.until(lambda said: said["reasons"] == [])
+        assert requests(reader.said) == PAGE + 2
+        assert is_equal(live_pool, reader.said)
+
+
+@pytest.mark.parametrize("by", ["user", "command"])
+def test_of_more_than_may_be_told_apart_the_rest_is_told_together(
+    by: By, make_feed: MakeFeed, sink: Sink, writer: StreamWriter
+) -> None:
+    chance = random.Random(11)
+    past = [some_request(chance, now_us() - chance.randrange(2 * MINUTE_US)) for _ in range(100)]
+    writer.append(make_entry(*past))
+    store_all(sink)
+    with look_on(make_feed(series=2), View(10, "command", by)) as reader:
+        first = reader.until(lambda said: said)
+        ended = [event for event in past if event.component == "command"]
+        named = Counter(
+            event.scope.command_slug if by == "command" else (event.scope.user_id or b"").hex() for event in ended
+        )
+        named.pop("", None)
+        told = by_user(first)
+        others = told.pop("other")
+        assert len(told) == 2
+        assert others + sum(told.values()) == len(ended)
+        assert {name: named[name] for name in told} == told
+        # And of all that comes, nobody is left out.
+        writer.append(make_entry(*(some_request(chance, now_us()) for _ in range(50))))
+        reader.until(lambda said: requests(said) > len(ended) and said["counts"]["requests"] == 50)
+        assert sum(by_user(reader.said).values()) == requests(reader.said)
+
+
+def test_who_comes_later_and_asks_for_something_else_is_told_right_from_the_first_snapshot_on(
+    make_feed: MakeFeed, sink: Sink, writer: StreamWriter
+) -> None:
+    chance = random.Random(12)
+    feed = make_feed(linger=timedelta(seconds=30))
+    events = [some_request(chance, now_us()) for _ in range(30)]
+    with look_on(feed, View(5)) as reader:
+        writer.append(make_entry(*events[:20]))
+        reader.until(partial(has, 20))
+        with look_on(feed, View(5, None, "user")) as other:
+            assert by_user(other.until(lambda said: said)) == counted(events[:20])
+        writer.append(make_entry(*events[20:]))
+        reader.until(partial(has, 30))
+        # Nobody looked at this meanwhile.
+        with look_on(feed, View(5, None, "user")) as again:
+            assert by_user(again.until(lambda said: said)) == counted(events)
