@@ -134,7 +134,8 @@ class Follower:
         self._counts = counts
         self._newest_us = 0
         self._reread_at: int | None = None
-        self._reread_due = self._reread_least = self._audit_due = self._told_due = self._tick_due = 0.0
+        self._reread_due = self._reread_least = self._put_off_until = 0.0
+        self._audit_due = self._told_due = self._tick_due = 0.0
         self._has_news = True
         self._is_again = False
         self._rereading: Rereading | None = None
@@ -214,6 +215,8 @@ class Follower:
 
     def _is_reread_due(self, now: float, wanted: set[By]) -> bool:
         is_lacking = not wanted <= self.store.told_apart
+        if now < self._put_off_until:
+            return False
         if now >= self._reread_due or (is_lacking and "store_away" not in self._reasons):
             return True
         return now >= self._reread_least and (is_lacking or bool(self._reasons) or self._seen.is_full)
@@ -222,7 +225,7 @@ class Follower:
         found = self._tail.whole()
         if found is None and self._is_whole():
             # There is more than can be read at once, and nothing of it was missed: go on.
-            self._due_again(0.0)
+            self._put_off_until = time.monotonic() + _LEAST_REREAD_S
             return
         if found is None:
             self._tail.skip()
