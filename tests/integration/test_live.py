@@ -209,8 +209,9 @@ def test_what_was_stored_and_what_comes_are_told_together_each_once(
 ) -> None:
     chance = random.Random(1)
     past = [some_request(chance, now_us() - chance.randrange(5 * MINUTE_US)) for _ in range(300)]
-    writer.append(make_entry(*past))
+    writer.append(before := make_entry(*past, epoch=mint(now_us())))
     store_all(sink)
+    writer.append(before)  # stored, and in the stream all the same
     with look_on(make_feed(), View(10, None, "user")) as reader:
         first = reader.until(lambda said: said)
         # The first snapshot is right.
