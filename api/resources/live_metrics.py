@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 from flask import Response, request
@@ -24,7 +23,6 @@ blueprint = Blueprint("live", __name__, url_prefix="/api/metrics", description="
 
 #: Seconds between two looks whether the reader is still there.
 _LOOK_S = 1.0
-_MINUTE = timedelta(minutes=1)
 
 _LAST_EVENT_HEADER = {
     "name": "Last-Event-ID",
@@ -63,12 +61,16 @@ class LiveMetrics(MethodView):
         return response
 
 
-def _minutes(window: timedelta) -> int:
-    most = settings().live.minutes
-    minutes = window // _MINUTE
-    if window % _MINUTE or not 1 <= minutes <= most:
-        message = f"window: expected whole minutes, 1m to {most}m"
-        raise RequestInvalid([Fault("request.invalid_value", message, path="window")])
+def _minutes(window: str) -> int:
+    """Of a window such as `5m`.
+
+    Raises:
+        RequestInvalid: So many are not kept.
+    """
+    minutes, most = int(window.removesuffix("m")), settings().live.minutes
+    if minutes > most:
+        message = f"window: no more than {most} minutes are kept (WEIR_LIVE_MINUTES)"
+        raise RequestInvalid([Fault("request.limit", message, path="window")])
     return minutes
 
 
