@@ -12,6 +12,8 @@ from fixtures.samples import encoded, make_scope, make_step, now_us, one_of_each
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.cli.live import _Picture
+from api.cli.terminal import Terminal
 from telemetry.ids import mint
 from telemetry.live.buffer import TimeSeriesBuffer
 from telemetry.live.deltas import applied, changes
@@ -212,3 +214,20 @@ def test_an_event_whose_id_is_of_another_time_is_malformed_for_it_is_never_store
     wrong = msgspec.structs.replace(event, event_id=mint(event.occurred_at_us + 5_000_000))
     with pytest.raises(EventMalformed, match=r"^command\.execution\.cancelled: event_id$"):
         request_of(encoded(wrong)[0])
+
+
+@pytest.mark.req("S-11")
+def test_on_a_terminal_the_figures_are_one_picture_with_the_busiest_first(capsys: pytest.CaptureFixture[str]) -> None:
+    chance = random.Random(4)
+    store = MetricsStore(10, 2, 1 << 20, ["user"])
+    for user in (1, 2, 2, 3):
+        store.add(some_request(chance, user))
+    said = figures(store, View(5, None, "user"), (NOON + 1) * MINUTE_US)
+    about = {"as_of": "2026-11-21T12:00:00Z", "state": "live", "reasons": ["sink_behind"]}
+
+    _Picture(Terminal(width=120, interactive=True), "user").show("snapshot", {}, {**about, **said})
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "live (sink behind)" in lines[0]
+    told = [line.split()[:2] for line in lines[3:7]]
+    assert told == [["all", "4"], [(2).to_bytes(16).hex(), "2"], [(1).to_bytes(16).hex(), "1"], ["(others)", "1"]]
