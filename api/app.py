@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 from contextlib import ExitStack
+from functools import partial
 from http import HTTPStatus
 from threading import Semaphore
 from typing import Any
@@ -29,6 +30,7 @@ from api.resources import (
     exports,
     fragments,
     health,
+    live_metrics,
     metrics,
     overview,
     performance,
@@ -45,6 +47,8 @@ from api.settings import Settings
 from api.streaming import Streams
 from telemetry.connections import is_connection_loss
 from telemetry.errors import StoreUnavailable, WeirError
+from telemetry.live.feed import LiveFeed
+from telemetry.pipeline import open_tail
 from telemetry.query_cache import QueryCache
 from workers.admission import Admission
 from workers.boot import snapshots_of
@@ -79,6 +83,7 @@ _BLUEPRINTS = tuple(
             completeness,
             checkup,
             metrics,
+            live_metrics,
             health,
         )
     )
@@ -110,11 +115,14 @@ def create_app(settings: Settings, resources: Resources | None = None) -> Flask:
     )
     progress = Progress(resources.pool)
     stack.callback(progress.close)
+    live = _live_feed(settings, resources)
+    stack.callback(live.close)
     waiters, streams = Semaphore(settings.api.threads // 2), Streams(settings.api.streams)
     answers = QueryCache(settings.telemetry.query_cache_bytes, settings.telemetry.query_cache_ttl, resources.clock)
     # The other half of the connections, and of the threads, is for whoever works.
     readers = Semaphore(min(settings.servers.database_pool, settings.api.threads) // 2)
-    context.give(app, context.Context(settings, resources, waiters, streams, progress, admission, answers, readers))
+    held = context.Context(settings, resources, waiters, streams, progress, admission, answers, readers, live)
+    context.give(app, held)
     tracing.install(app, resources.clock, resources.recorder)
     access.install(app, settings.api.allowed_hosts)
     parsing.install(app)
@@ -133,6 +141,13 @@ def tell_of_itself(app: Flask) -> None:
     snapshots.start()
     stack: ExitStack = app.extensions[_CLOSE]
     stack.callback(snapshots.stop)
+
+
+def _live_feed(settings: Settings, resources: Resources) -> LiveFeed:
+    """Opens nothing before somebody looks on."""
+    open_stream = partial(open_tail, settings.telemetry, str(settings.servers.redis_url))
+    timeout = min(settings.telemetry.query_timeout, settings.api.statement_timeout)
+    return LiveFeed(settings.live, open_stream, resources.pool, timeout, resources.clock)
 
 
 def describe() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dsl.command import DEFAULT_LANE
 from dsl.declarations import TableSettings, declare
 from dsl.settings import DslSettings
 from telemetry.errors import SettingsInvalid
-from telemetry.settings import RetentionSettings, SettingsReader, TelemetrySettings, setting
+from telemetry.settings import LiveSettings, RetentionSettings, SettingsReader, TelemetrySettings, setting
 from workers.settings import CheckupSettings, ExportSettings, ServerSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Settings:
     client: ClientSettings = field(default_factory=ClientSettings)
     servers: ServerSettings = field(default_factory=ServerSettings)
     workers: WorkerSettings = field(default_factory=WorkerSettings)
+    live: LiveSettings = field(default_factory=LiveSettings)
 
     @property
     def dsl(self) -> DslSettings:
@@ -117,6 +118,7 @@ SECTIONS: tuple[type[Any], ...] = (
     CheckupSettings,
     DslSettings,
     TelemetrySettings,
+    LiveSettings,
     RetentionSettings,
     ExportSettings,
 )
@@ -138,6 +140,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
         api=reader.read(ApiSettings),
         client=reader.read(ClientSettings),
         servers=reader.read(ServerSettings),
+        live=reader.read(LiveSettings),
         workers=replace(
             reader.read(WorkerSettings),
             dsl=dsl,

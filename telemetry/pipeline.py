@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from functools import partial
 
 from telemetry.clock import Clock
 from telemetry.connections import connect, open_blocking_redis, open_redis
 from telemetry.events import MEASURES, Measures
 from telemetry.ids import mint
+from telemetry.live.tail import StreamTail
 from telemetry.recorder import BufferedRecorder, NullRecorder, Recorder
 from telemetry.settings import TelemetrySettings
 from telemetry.sink import Sink
@@ -55,6 +57,14 @@ def open_reader(settings: TelemetrySettings, redis_url: str, *, clock: Clock) ->
     block = max(settings.sink_idle_block, settings.sink_flush_interval)
     consumer = f"sink-{os.getpid()}-{mint(clock.unix_us()).hex()}"
     return StreamReader(open_redis(url), open_blocking_redis(url, block=block), settings.stream, consumer=consumer)
+
+
+def open_tail(settings: TelemetrySettings, redis_url: str) -> StreamTail:
+    """The stream for somebody who only looks on; waits for at most a second at a time."""
+    url = settings.redis_url or redis_url
+    block = timedelta(seconds=1)
+    commands = open_redis(url, timeout=block, retries=0)
+    return StreamTail(commands, open_blocking_redis(url, block=block, patience=block), settings.stream)
 
 
 def open_sink(

@@ -185,9 +185,9 @@ def drop_day(  # noqa: PLR0913 - one keyword each
 
     1. Make its roll-ups, which are all that will be known of it, and write the archive. 2. In one short transaction,
     take the day from everybody: a late event waits, and then has nowhere to go, as any that is too old; one that came
-    since the roll-ups or the archive has all of this done again. 3. Keep what is kept. 4. Forget what was kept only for traces that end here, and mark
-    the chains of which some events are gone. 5. Seal and drop. The chains of traces that are gone are left to
-    `forget_chains`.
+    since the roll-ups or the archive has all of this done again. 3. Keep what is kept. 4. Forget what was kept only for
+    traces that end here, and mark the chains of which some events are gone. 5. Seal and drop. The chains of traces that
+    are gone are left to `forget_chains`.
 
     Args:
         connection: In autocommit mode, without a time limit that a day's events would exceed.

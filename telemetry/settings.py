@@ -170,6 +170,33 @@ class TelemetrySettings:
 
 
 @dataclass(frozen=True)
+class LiveSettings:
+    """Figures of requests as they come, in each API process while somebody looks on."""
+
+    section: ClassVar[str] = "live"
+
+    minutes: int = setting(60, "Whole minutes that are kept, so the longest window there is.", minimum=1, maximum=240)
+    memory_bytes: int = setting(
+        10_485_760,
+        "Bytes that they may take in a process. With more, the smallest series are counted with the others, and then"
+        " the oldest minutes are left out.",
+        minimum=1_048_576,
+        maximum=52_428_800,
+    )
+    series: int = setting(
+        20, "Commands, users and spaces that are told apart, of each at most.", minimum=0, maximum=500
+    )
+    linger: timedelta = setting(
+        timedelta(seconds=30), "How long the stream is followed after the last one looked on.", minimum=timedelta(0)
+    )
+    reread: timedelta = setting(
+        timedelta(minutes=1),
+        "How often stored figures take the place of those that were counted, although nothing was missed.",
+        minimum=timedelta(seconds=1),
+    )
+
+
+@dataclass(frozen=True)
 class RetentionSettings:
     """How long everything stays, and how much of it: by age, by number and by bytes, whichever comes first."""
 

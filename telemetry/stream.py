@@ -18,7 +18,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from telemetry.errors import StreamUnavailable
 
 #: The one field of an entry.
-_FIELD = b"b"
+FIELD = b"b"
 #: The one group whose reading decides what may be trimmed; a stream that is only tailed has none.
 GROUP = "sink"
 
@@ -73,8 +73,8 @@ class StreamWriter:
             StreamUnavailable: Redis did not say that it has it. It may have: the sink stores an event once however
                 often it arrives.
         """
-        with _redis_errors():
-            self._redis.xadd(self._key, {_FIELD: data})
+        with redis_errors():
+            self._redis.xadd(self._key, {FIELD: data})
 
     def length(self) -> int:
         """Entries of the stream, read ones that are not trimmed yet included.
@@ -82,7 +82,7 @@ class StreamWriter:
         Raises:
             StreamUnavailable: Redis did not answer.
         """
-        with _redis_errors():
+        with redis_errors():
             return int(self._redis.xlen(self._key))
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class StreamReader:
         Raises:
             StreamUnavailable: Redis did not answer.
         """
-        with _redis_errors():
+        with redis_errors():
             try:
                 self._commands.xgroup_create(self._key, self._group, id="0", mkstream=True)
             except ResponseError as error:
@@ -131,7 +131,7 @@ class StreamReader:
         """
         if block <= timedelta(0):
             return self._read(self._commands, ">", count)
-        with _redis_errors():
+        with redis_errors():
             if self._blocking is None:
                 # One connection of its own, so that its id means something; connects at once, hence only here.
                 self._blocking = Redis(
@@ -161,7 +161,7 @@ class StreamReader:
             StreamUnavailable: Redis did not answer.
         """
         idle_ms = idle // timedelta(milliseconds=1)
-        with _redis_errors():
+        with redis_errors():
             try:
                 claimed = self._commands.xautoclaim(
                     self._key, self._group, self._consumer, idle_ms, "0-0", count=count, justid=True
@@ -180,7 +180,7 @@ class StreamReader:
         """
         if not ids:
             return 0
-        with _redis_errors():
+        with redis_errors():
             return int(self._commands.xack(self._key, self._group, *ids))
 
     def trim(self) -> int:
@@ -196,13 +196,13 @@ class StreamReader:
         Raises:
             StreamUnavailable: Redis did not answer.
         """
-        with _redis_errors():
+        with redis_errors():
             delivered = self._last_delivered()
             if delivered is None:
                 return 0
             pending: dict[str, Any] = self._commands.xpending(self._key, self._group)
             keep = pending["min"] if pending["pending"] else _after(delivered)
-            if _order(keep) > _order(_after(delivered)):
+            if order(keep) > order(_after(delivered)):
                 keep = _after(delivered)
             return int(self._commands.xtrim(self._key, minid=keep, approximate=False))
 
@@ -212,7 +212,7 @@ class StreamReader:
         Raises:
             StreamUnavailable: Redis did not answer.
         """
-        with _redis_errors():
+        with redis_errors():
             return int(self._commands.xlen(self._key))
 
     def backlog(self) -> Backlog:
@@ -221,7 +221,7 @@ class StreamReader:
         Raises:
             StreamUnavailable: Redis did not answer.
         """
-        with _redis_errors():
+        with redis_errors():
             entries = int(self._commands.xlen(self._key))
             size_bytes, group = self._size_bytes(), self._group_facts()
         # Without a group nothing was delivered; and Redis cannot tell the lag after entries were deleted by hand.
@@ -247,7 +247,7 @@ class StreamReader:
             StreamUnavailable: Redis did not answer.
         """
         if not self.read_pending(1):
-            with _redis_errors():
+            with redis_errors():
                 self._commands.xgroup_delconsumer(self._key, self._group, self._consumer)
 
     def close(self) -> None:
@@ -258,7 +258,7 @@ class StreamReader:
         self._commands.close()
 
     def _read(self, redis: Redis, start: str, count: int, block_ms: int | None = None) -> list[Entry]:
-        with _redis_errors():
+        with redis_errors():
             try:
                 found: Any = redis.xreadgroup(
                     self._group, self._consumer, {self._key: start}, count=count, block=block_ms
@@ -270,7 +270,7 @@ class StreamReader:
                 self.create_group()
                 return []
         entries = found[0][1] if found else []
-        return [Entry(entry_id, fields.get(_FIELD) if fields else None) for entry_id, fields in entries]
+        return [Entry(entry_id, fields.get(FIELD) if fields else None) for entry_id, fields in entries]
 
     def _size_bytes(self) -> int:
         """Memory of the stream; 0 where Redis keeps that from us."""
@@ -317,22 +317,24 @@ def oldest_waiting_us(redis: Redis, key: str, group: str = GROUP) -> int:
 
 def appended_us(entry_id: bytes) -> int:
     """When an entry was appended, by the clock of Redis: microseconds since 1970, to the millisecond."""
-    return _order(entry_id)[0] * 1000
+    return order(entry_id)[0] * 1000
 
 
-def _order(entry_id: bytes) -> tuple[int, int]:
+def order(entry_id: bytes) -> tuple[int, int]:
+    """By which entries come one after the other."""
     millis, _, sequence = entry_id.partition(b"-")
     return int(millis), int(sequence)
 
 
 def _after(entry_id: bytes) -> bytes:
     """The id right after one."""
-    millis, sequence = _order(entry_id)
+    millis, sequence = order(entry_id)
     return b"%d-%d" % (millis, sequence + 1)
 
 
 @contextmanager
-def _redis_errors() -> Iterator[None]:
+def redis_errors() -> Iterator[None]:
+    """Has what Redis could not do raised as `StreamUnavailable`."""
     try:
         yield
     except RedisError as error:

@@ -15,6 +15,7 @@ from psycopg import Connection
 from api.problems import TooManyQuestions
 from api.settings import Settings
 from api.streaming import Streams
+from telemetry.live.feed import LiveFeed
 from telemetry.query_cache import QueryCache
 from telemetry.reading import reading as read_only
 from workers.admission import Admission
@@ -41,6 +42,7 @@ class Context:
         admission: Says whether a lane takes a submission.
         answers: Keeps answers to costly queries.
         readers: One for each question to telemetry that is answered at a time.
+        live: Tells of requests as they end.
     """
 
     settings: Settings
@@ -51,6 +53,7 @@ class Context:
     admission: Admission
     answers: QueryCache
     readers: Semaphore
+    live: LiveFeed
 
 
 def give(app: Flask, context: Context) -> None:
@@ -112,9 +115,16 @@ def progress() -> Progress:
     return cast("Context", current_app.extensions[_KEY]).progress
 
 
+def live() -> LiveFeed:
+    """Figures of requests as they end, as long as the process serves."""
+    return cast("Context", current_app.extensions[_KEY]).live
+
+
 def end_streams(app: Flask) -> None:
     """Have every stream of the application end at once."""
-    cast("Context", app.extensions[_KEY]).progress.end()
+    held = cast("Context", app.extensions[_KEY])
+    held.progress.end()
+    held.live.end()
 
 
 def waiters() -> Semaphore:

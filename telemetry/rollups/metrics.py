@@ -30,7 +30,7 @@ MAX_MEMBERS: Final = 100
 CATEGORIES: Final = ("network", "timeout", "rate_limit", "server", "validation", "internal")
 
 #: Categories of what failed without an error: nothing went wrong but time.
-_WITHOUT_ERROR: Final[Mapping[Any, str]] = {"expired": "timeout"}
+WITHOUT_ERROR: Final[Mapping[Any, str]] = {"expired": "timeout"}
 
 _BY: Final = ("error_category", "outcome", "measure")
 _UTC: Final = ZoneInfo("UTC")
@@ -64,7 +64,7 @@ class Tally:
         self.total += figure.total
         self.histogram = self.histogram.merged(figure.histogram)
         if figure.errors:
-            category = figure.key.get("error_category") or _WITHOUT_ERROR.get(figure.key.get("outcome"), "internal")
+            category = figure.key.get("error_category") or WITHOUT_ERROR.get(figure.key.get("outcome"), "internal")
             self.categories[category] = self.categories.get(category, 0) + figure.errors
 
 

@@ -19,6 +19,9 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 #: Cases of one operation and phase; more are asked for by the environment.
 EXAMPLES = "15"
 
+#: Operations that schemathesis.toml leaves out: streams that never end.
+ENDLESS = 1
+
 #: Seconds a long look may take.
 PATIENCE = 3600
 
@@ -52,5 +55,5 @@ def test_the_api_is_as_its_description_says(empty_installation: Installation, tm
     assert looked.returncode == 0, looked.stdout + looked.stderr
     paths = empty_installation.get("/api/openapi.json")["paths"].values()
     operations = sum(name != "parameters" for path in paths for name in path)
-    assert f"{operations} selected / {operations} total" in looked.stdout
+    assert f"{operations - ENDLESS} selected / {operations} total" in looked.stdout
     assert "request_crashed" not in empty_installation.log()

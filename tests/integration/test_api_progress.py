@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 import pytest
-from fixtures.apis import Api, Quiet, Weir
+from fixtures.apis import Api, Weir
 from fixtures.installations import awaited
-from flask import Flask
+from fixtures.streams import Reader, Said, parse, serving
 from psycopg import Connection
-from werkzeug.serving import make_server
 
 from api import streaming
 from api.app import close_app
@@ -26,23 +21,6 @@ from api.client import ApiRefused, Client
 from api.resources import context, execution_events
 from api.schemas.answers import ExecutionDetailShape, StepShape
 from api.settings import ApiSettings, Settings
-
-
-class Said(NamedTuple):
-    """One event."""
-
-    name: str
-    id: str
-    data: Any
-
-
-def parse(text: str) -> list[Said]:
-    found = []
-    for block in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-        if "data" in fields:
-            found.append(Said(fields["event"], fields["id"], json.loads(fields["data"])))
-    return found
 
 
 def told(api: Api, execution_id: str, **headers: str) -> list[Said]:
@@ -141,52 +119,6 @@ def test_an_attempt_that_begins_a_step_again_leaves_nobody_waiting_for_the_one_b
         ("last", 2, "7!2"),
     ]
     assert said[-1].id == "7~succeeded.1"
-
-
-class Reader:
-    """Somebody who reads a stream of a running server, and may go away."""
-
-    def __init__(self, address: tuple[str, int], path: str, **headers: str) -> None:
-        self.peer = socket.create_connection(address, timeout=20)
-        lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        self.peer.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        self._file = self.peer.makefile("rb")
-        self.status = int(self._file.readline().split()[1])
-        while self._file.readline().strip():
-            pass
-
-    def events(self) -> Iterator[Said]:
-        """As they come, to the end."""
-        block: list[str] = []
-        for raw in self._file:
-            line = raw.decode().rstrip("\r\n")
-            if line.startswith(("event", "id", "data", "retry", ":")):
-                block.append(line)
-            elif not line and block:
-                yield from parse("\n".join(block) + "\n\n")
-                block = []
-
-    def rest(self) -> bytes:
-        return self._file.read()
-
-    def close(self) -> None:
-        self._file.close()
-        self.peer.close()
-
-
-@contextmanager
-def serving(app: Flask) -> Iterator[tuple[str, int]]:
-    """The application on an address, with a thread for each connection."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="API of a test")
-    thread.start()
-    try:
-        yield "127.0.0.1", server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_an_execution_is_told_while_it_goes_on(api: Api) -> None:
