@@ -14,6 +14,7 @@ from dsl.checking.shape import LANE
 from dsl.command import DEFAULT_LANE
 from dsl.declarations import TableSettings, declare
 from dsl.settings import DslSettings
+from telemetry.alerts.settings import AlertSettings, check_rules
 from telemetry.errors import SettingsInvalid
 from telemetry.settings import RetentionSettings, SettingsReader, TelemetrySettings, setting
 from workers.settings import CheckupSettings, ServerSettings, WorkerSettings
@@ -114,6 +115,7 @@ SECTIONS: tuple[type[Any], ...] = (
     DslSettings,
     TelemetrySettings,
     RetentionSettings,
+    AlertSettings,
 )
 
 
@@ -138,6 +140,9 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
             dsl=dsl,
             checkup=reader.read(CheckupSettings),
             retention=reader.read(RetentionSettings),
+            alerts=replace(
+                reader.read(AlertSettings), rules=check_rules(reader.read_tables("alerts", "rules"), reader.faults)
+            ),
         ),
     )
     reader.finish()

@@ -15,6 +15,7 @@ pytest_plugins = [
     "fixtures.traps",
     "fixtures.ledgers",
     "fixtures.apis",
+    "fixtures.alerting",
     "fixtures.installations",
     "fixtures.containers",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dsl.settings import DslSettings
+from telemetry.alerts.settings import AlertSettings
 from telemetry.settings import RetentionSettings, setting
 
 
@@ -60,6 +61,7 @@ class WorkerSettings:
     dsl: DslSettings = field(default_factory=DslSettings)
     checkup: CheckupSettings = field(default_factory=CheckupSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
 
     threads: int = setting(4, "Executions one worker process runs at a time.", minimum=1, maximum=256)
     lane: str = setting("default", "Lane the worker takes executions from.")

@@ -10,10 +10,13 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 import msgspec
 
 from telemetry.adapters.fields import Target
-from telemetry.events import CATALOGUE, MEASURES, Category, Event, RecorderState, event_type
+from telemetry.events import CATALOGUE, MEASURES, AlertFired, AlertResolved, Category, Event, RecorderState, event_type
+
+#: What telemetry says of itself.
+_OWN: Final = frozenset({AlertFired, AlertResolved, RecorderState})
 
 #: Event types that a line may become: all but telemetry's word on itself.
-TYPES: Final[Mapping[str, type[Event]]] = {event_type(cls): cls for cls in CATALOGUE if cls is not RecorderState}
+TYPES: Final[Mapping[str, type[Event]]] = {event_type(cls): cls for cls in CATALOGUE if cls not in _OWN}
 
 #: Who caused it, of any event.
 SCOPE: Final[Mapping[str, Target]] = {

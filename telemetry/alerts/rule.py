@@ -12,8 +12,7 @@ from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args
 
 from telemetry.alerts.errors import RuleInvalid
-from telemetry.alerts.subjects import SUBJECTS, Subject
-from telemetry.rollups.metrics import REQUESTS
+from telemetry.alerts.subjects import COMPONENTS, SUBJECTS, Subject
 from telemetry.settings import format_duration, parse_duration
 
 Operator = Literal[">", ">=", "<", "<="]
@@ -222,8 +221,8 @@ def _faulty_filters(rule: Rule) -> Iterator[str]:
     filters = (rule.component, rule.command, rule.user, rule.space)
     if rule.subject.kind == "system" and (any(filters) or rule.least_requests):
         yield f"{rule.metric} is of the system: it has no component, command, user, space or least_requests"
-    if rule.component is not None and rule.component not in REQUESTS:
-        yield f"component: expected one of {', '.join(REQUESTS)}"
+    if rule.component is not None and rule.component not in COMPONENTS:
+        yield f"component: expected one of {', '.join(COMPONENTS)}"
     if sum(each is not None for each in (rule.command, rule.user, rule.space)) > 1:
         yield "command, user and space exclude each other"
     if rule.user is not None and not _USER.fullmatch(rule.user):

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from telemetry.rollups.metrics import METRICS
+#: Components whose events end requests, as `telemetry.rollups.metrics.REQUESTS` has them. Not imported from there, as
+#: names of metrics are not: settings are read before anything of a database is.
+COMPONENTS: Final = ("chat", "command")
 
 Kind = Literal["requests", "system"]
 
@@ -28,6 +30,10 @@ class Subject:
     usual: str
 
 
+_REQUESTS: Final = (
+    *("request_rate", "total_latency", "context_latency", "llm_latency"),
+    *("prompt_tokens", "completion_tokens", "total_tokens", "error_rate", "cache_hit_rate"),
+)
 _LATENCY: Final = {
     name: "requests" if name == "count" else "ms" for name in ("average", "median", "p95", "p99", "min", "max", "count")
 }
@@ -54,7 +60,7 @@ def _of_system(name: str, unit: str) -> Subject:
 SUBJECTS: Final[Mapping[str, Subject]] = {
     subject.name: subject
     for subject in (
-        *map(_of_requests, METRICS),
+        *map(_of_requests, _REQUESTS),
         _of_system("sink_lag", "seconds"),
         _of_system("spooling", "recorders"),
         _of_system("new_errors", "fingerprints"),

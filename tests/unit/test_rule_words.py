@@ -10,6 +10,8 @@ import pytest
 from telemetry.alerts.errors import RuleInvalid
 from telemetry.alerts.policy import Decision, Pace, Quiet, Standing, decide, held_back
 from telemetry.alerts.rule import Rule, make_rule
+from telemetry.alerts.subjects import COMPONENTS, SUBJECTS
+from telemetry.rollups.metrics import METRICS, REQUESTS, Bucket
 from telemetry.testing import NOON
 
 pytestmark = pytest.mark.req("A-07")
@@ -46,6 +48,15 @@ SLOW = Rule(name="slow", metric="total_latency", threshold=5000, parents=("sink"
 def test_what_cannot_be_meant_is_said(words: dict[str, Any], fault: str) -> None:
     with pytest.raises(RuleInvalid, match=fault):
         make_rule("slow", {"metric": "total_latency", "threshold": 1, **words})
+
+
+def test_every_metric_of_requests_can_be_watched_by_everything_it_tells() -> None:
+    assert {name for name, subject in SUBJECTS.items() if subject.kind == "requests"} == set(METRICS)
+    assert set(COMPONENTS) == set(REQUESTS)
+    bucket = Bucket(NOON, 1.0, {})
+    for name, metric in METRICS.items():
+        told = metric.point(bucket)[1]
+        assert set(SUBJECTS[name].units) - {SUBJECTS[name].usual} <= set(told)
 
 
 def test_a_message_has_numbers_and_registered_names_only() -> None:
