@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dsl.checking.shape import LANE
 from dsl.command import DEFAULT_LANE
 from dsl.declarations import TableSettings, declare
-from dsl.settings import DslSettings
+from dsl.settings import ChannelSettings, DslSettings
 from telemetry.alerts.settings import AlertSettings, check_rules
 from telemetry.errors import SettingsInvalid
 from telemetry.settings import RetentionSettings, SettingsReader, TelemetrySettings, setting
@@ -116,6 +116,7 @@ SECTIONS: tuple[type[Any], ...] = (
     TelemetrySettings,
     RetentionSettings,
     AlertSettings,
+    ChannelSettings,
 )
 
 
@@ -130,7 +131,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
     reader = SettingsReader(environ, document, faults)
     telemetry = reader.read(TelemetrySettings)
     tables = declare(reader.read_each(TableSettings), reader.faults)
-    dsl = replace(reader.read(DslSettings), telemetry=telemetry, tables=tables)
+    dsl = replace(reader.read(DslSettings), telemetry=telemetry, tables=tables, channels=reader.read(ChannelSettings))
     settings = Settings(
         api=reader.read(ApiSettings),
         client=reader.read(ClientSettings),

@@ -16,6 +16,7 @@ pytest_plugins = [
     "fixtures.ledgers",
     "fixtures.apis",
     "fixtures.alerting",
+    "fixtures.receivers",
     "fixtures.installations",
     "fixtures.containers",
 ]

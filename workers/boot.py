@@ -16,6 +16,7 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from dsl.channels import make_channels
 from dsl.tables import Tables
 from migrations.runner import require_current
 from telemetry.clock import SystemClock
@@ -36,6 +37,7 @@ from workers.actors import (
 from workers.alarm import Alarm
 from workers.alerting.declarer import RuleDeclarer
 from workers.alerting.evaluator import Evaluator
+from workers.alerting.post import Post, posting
 from workers.alerting.probes import probes
 from workers.broker import BELL_WAIT, BellBroker
 from workers.checkup.snapshots import Snapshots, telling
@@ -136,6 +138,12 @@ def make_evaluator(resources: Resources) -> Evaluator:
         query_timeout=telemetry.query_timeout,
         silence=telemetry.producer_silence,
     )
+
+
+def make_post(resources: Resources) -> Post:
+    """What carries messages of alerts to their channels."""
+    channels = make_channels(resources.workers.dsl.channels)
+    return Post(resources.pool, resources.clock, channels, resources.workers.alerts)
 
 
 def make_rule_declarer(resources: Resources) -> RuleDeclarer:
@@ -343,7 +351,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
         scheduler = Scheduler(Leadership(database_url), work, resources.clock)
         with _health(resources, "scheduler", scheduler.pulse, wait=workers.sweep_interval):
             await_schema(database_url, stop)
-            with telling(snapshots_of(resources, "scheduler")):
+            with telling(snapshots_of(resources, "scheduler")), posting(make_post(resources)):
                 scheduler.run(stop)
 
 
