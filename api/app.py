@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import access, parsing, problems, tracing
 from api.resources import (
+    alerts,
     bulk,
     checkup,
     commands,
@@ -52,8 +53,8 @@ log = structlog.get_logger(__name__)
 _CLOSE = "weir.close"
 
 #: Each once: several modules add their operations to those of executions and of telemetry.
-_BLUEPRINTS = tuple(
-    dict.fromkeys(
+_BLUEPRINTS = (
+    *dict.fromkeys(
         module.blueprint
         for module in (
             commands,
@@ -71,9 +72,11 @@ _BLUEPRINTS = tuple(
             quarantine,
             completeness,
             checkup,
+            alerts,
             health,
         )
-    )
+    ),
+    alerts.metrics,
 )
 
 

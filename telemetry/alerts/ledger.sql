@@ -81,7 +81,7 @@ select d.id, d.channel, d.kind, d.alert_ids, d.rules, d.attempts, d.created_at, 
     d.finished_at, d.latency_us, d.summary_id
 from telemetry_alert_deliveries as d
 where d.channel = any(%(channels)s) and d.created_at >= %(since)s and %(id)s = any(d.alert_ids)
-order by d.id
+order by d.created_at, d.channel, d.id
 limit 1000;
 
 -- name: attempts
