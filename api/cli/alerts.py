@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from api.cli.main import EXPECTED
 from api.cli.options import together
 from api.cli.output import Column, Item, View, item_format, list_format, local_time, print_json, show_page
 from api.cli.target import open_client
@@ -185,7 +186,7 @@ def test_rule(rule: str, form: str) -> None:
             reason = f" ({clean(told['reason'])})" if told["reason"] else ""
             print(f"{told['channel']}: {told['status']}{reason}")
     if any(told["status"] == "failed" for told in found["channels"]):
-        raise SystemExit(1)
+        raise click.exceptions.Exit(EXPECTED)
 
 
 @alerts.group("rules", short_help="See what fires when; add, switch and remove rules.")

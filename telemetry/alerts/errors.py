@@ -36,13 +36,13 @@ class RuleNotFound(AlertError):
 
 
 class RuleInvalid(AlertError):
-    """The words of a rule cannot be meant; `faults` has a sentence for each."""
+    """The words of a rule cannot be meant; `sentences` has one for each."""
 
     code = "alert.rule_invalid"
 
     def __init__(self, name: str, faults: Sequence[str]) -> None:
-        super().__init__(f"rule {name}: {'; '.join(faults)}", faults=list(faults))
-        self.faults = tuple(faults)
+        super().__init__(f"rule {name}: {'; '.join(faults)}")
+        self.sentences = tuple(faults)
 
 
 class RuleDeclared(AlertError):

@@ -80,7 +80,7 @@ def check_rules(tables: Mapping[str, Mapping[str, Any]], faults: list[str]) -> M
         try:
             make_rule(name, {**words, "user": _SOMEBODY} if "user" in words else words)
         except RuleInvalid as error:
-            faults.extend(f"weir.toml [alerts.rules.{name}]: {fault}" for fault in error.faults)
+            faults.extend(f"weir.toml [alerts.rules.{name}]: {fault}" for fault in error.sentences)
         else:
             fine[name] = words
     return fine

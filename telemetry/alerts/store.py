@@ -357,7 +357,7 @@ def _stored(row: dict[str, Any]) -> StoredRule | None:
     try:
         rule = make_rule(row["name"], row["words"])
     except RuleInvalid as error:
-        log.warning("alert_rule_unreadable", rule=row["name"], faults=len(error.faults))
+        log.warning("alert_rule_unreadable", rule=row["name"], faults=len(error.sentences))
         return None
     if row["is_enabled"] is not None:
         rule = replace(rule, enabled=row["is_enabled"])
