@@ -145,7 +145,7 @@ def silence(form: str, *, preview: bool, **words: str | None) -> None:
     if form == "json":
         print_json(found)
         return
-    verb = "would be" if preview else "are"
+    verb = "would be" if preview else "is" if len(found["rules"]) == 1 else "are"
     print(f"{plural(len(found['rules']), 'rule')} {verb} quiet until {local_time(found['ends_at'])}:")
     print(f"  {', '.join(map(clean, found['rules'])) or 'none'}")
     print(f"{plural(len(found['firing']), 'alert')} of these {'is' if len(found['firing']) == 1 else 'are'} open")
