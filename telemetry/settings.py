@@ -187,6 +187,9 @@ class RetentionSettings:
     aggregated_metrics_days: int = setting(90, "Days that metrics stay.", minimum=1, maximum=3650)
     health_checks_days: int = setting(30, "Days that health checks stay.", minimum=1, maximum=3650)
     performance_snapshots_days: int = setting(30, "Days that performance snapshots stay.", minimum=1, maximum=3650)
+    alerts_days: int = setting(
+        90, "Days that alerts stay after they fired, with what became of their messages.", minimum=1, maximum=3650
+    )
     quarantine_days: int = setting(
         30, "Days that events in quarantine stay, whether they could be replayed or not.", minimum=1, maximum=3650
     )

@@ -8,7 +8,10 @@ import pytest
 from fixtures.alerting import MINUTE, Alerting
 
 from telemetry.alerts import store
+from telemetry.connections import connect
+from telemetry.settings import RetentionSettings
 from workers.alerting.evaluator import Evaluator
+from workers.services.cleaner import Cleaner
 
 pytestmark = pytest.mark.req("A-07", "S-01", "S-13")
 
@@ -75,17 +78,17 @@ def test_flapping_is_told_of_once_in_half_an_hour(alerting: Alerting) -> None:
 
     alerting.clock.advance(30 * MINUTE)
     alerting.minute(SLOW)
-    assert alerting.told[-1] == ("fire", "due", None)
+    assert alerting.told[-1:] == [("fire", "due", None)]
 
 
 def test_one_that_lasts_is_told_of_when_it_is_no_duplicate_any_more(alerting: Alerting) -> None:
     alerting.add(no_data="keep")
     for latency in (SLOW, FAST, SLOW):
         alerting.minute(latency)
-    assert alerting.told[-1] == ("fire", "withheld", "duplicate")
+    assert alerting.told[-1:] == [("fire", "withheld", "duplicate")]
     alerting.clock.advance(28 * MINUTE)
     alerting.minute()
-    assert alerting.told[-1] == ("fire", "due", None)
+    assert alerting.told[-1:] == [("fire", "due", None)]
     assert len(alerting.told) == 4
 
 
@@ -297,3 +300,24 @@ def test_a_sink_that_is_behind_fires_by_the_wall_clock(alerting: Alerting) -> No
     alerting.minute()
     alerting.minute()
     assert alerting.state("lag") == "firing"
+
+
+def test_what_is_old_goes_and_what_has_not_ended_stays(alerting: Alerting, database_url: str) -> None:
+    alerting.add("ends")
+    alerting.add("lasts", operator=">=")
+    alerting.minute(SLOW)
+    alerting.minute(FAST)
+    silence(alerting, MINUTE)
+    with alerting.pool.connection() as connection:
+        connection.execute("update telemetry_alerts set state = 'firing', resolved_at = null where rule = 'lasts'")
+        connection.execute(
+            "update telemetry_alert_deliveries set status = 'delivered', due_at = null where kind = 'resolve'"
+        )
+    alerting.clock.advance(timedelta(days=89))
+    cleaner = Cleaner(lambda: connect(database_url, name="test", autocommit=True), RetentionSettings(), alerting.clock)
+    cleaner.run_once()
+    assert len(alerting.alerts) == 2
+    alerting.clock.advance(timedelta(days=2))
+    cleaner.run_once()
+    assert [alert.rule for alert in alerting.alerts] == ["lasts"]
+    assert [each.status for each in alerting.deliveries] == ["due"]
