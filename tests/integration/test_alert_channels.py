@@ -21,6 +21,8 @@ from dsl.channels.channel import Message
 from dsl.channels.errors import ChannelFailed, ChannelRefused
 from dsl.channels.webhook import Webhook
 from dsl.settings import ChannelSettings
+from dsl.steps.notify import Notify
+from dsl.testing import PlainTools, make_execution, run_step
 from telemetry.alerts import ledger
 from telemetry.testing import NOON
 from workers.alerting.post import LEASE, Post
@@ -237,6 +239,24 @@ def test_a_mail_server_that_refuses_is_not_asked_again(mailbox: Mailbox) -> None
 def test_without_an_address_they_say_so(name: str) -> None:
     with pytest.raises(ChannelRefused, match="not_configured"):
         make_channels(ChannelSettings())[name].deliver(MESSAGE, None)
+
+
+def test_a_notify_step_tells_under_one_id_however_often_it_is_tried(hook: Hook) -> None:
+    execution = make_execution()
+    params = {"channel": "webhook", "level": "warning", "message": "Milk is out"}
+    tools = PlainTools(channels=hook.settings)
+    hook.status = 503
+    with pytest.raises(ChannelFailed) as raised:
+        run_step(Notify(), params, execution=execution, tools=tools)
+    assert raised.value.retryable
+    hook.status = 204
+    assert run_step(Notify(), params, execution=execution, tools=tools).output["sent"]
+    run_step(Notify(), params, execution=replace(execution, id=UUID(int=7)), tools=tools)
+
+    first, second, other = (headers["webhook-id"] for headers, _ in hook.posts)
+    assert first == second != other
+    assert hook.bodies[0]["type"] == "notification"
+    assert hook.bodies[0]["data"]["message"] == "Milk is out"
 
 
 def test_what_nobody_foresaw_counts_as_an_attempt(alerting: Alerting, monkeypatch: pytest.MonkeyPatch) -> None:
