@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from fixtures.alerting import Alerting
 from fixtures.apis import Api, Weir
+from fixtures.stacks import eventually
 
 from telemetry.clock import SystemClock
+from telemetry.connections import connect
 from telemetry.testing import ManualClock
+from workers.alerting.post import posting
+from workers.boot import make_evaluator, make_post, make_rule_declarer
 
 pytestmark = pytest.mark.req("A-07", "S-01")
 
@@ -138,3 +142,15 @@ def test_the_command_line_does_all_of_it(busy_api: Api, weir: Weir) -> None:
     assert "slow: total_latency average is 8000 ms over 1m (> 5000)" in shown
     assert "webhook  fire  due" in shown
     assert weir("alerts", "test", "slow").code == 1
+
+
+def test_what_the_scheduler_is_made_of_declares_evaluates_and_tells(api: Api) -> None:
+    held = api.resources
+    assert make_rule_declarer(held).run_once() == 6
+    api.post(
+        "/api/alerts/rules", {**RULE, "metric": "disk_free", "operator": "<", "threshold": 1e18, "channels": ["inbox"]}
+    )
+    told = make_evaluator(held).run_once()
+    assert [alert.rule for alert in told.fired] == ["slow"]
+    with posting(make_post(held)), connect(str(held.servers.database_url), name="test", autocommit=True) as connection:
+        eventually(lambda: connection.execute("select from notifications").rowcount == 1)
