@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api import access, parsing, problems, tracing
 from api.resources import (
+    alerts,
     bulk,
     checkup,
     commands,
@@ -60,8 +61,8 @@ log = structlog.get_logger(__name__)
 _CLOSE = "weir.close"
 
 #: Each once: several modules add their operations to those of executions and of telemetry.
-_BLUEPRINTS = tuple(
-    dict.fromkeys(
+_BLUEPRINTS = (
+    *dict.fromkeys(
         module.blueprint
         for module in (
             commands,
@@ -84,9 +85,11 @@ _BLUEPRINTS = tuple(
             checkup,
             metrics,
             live_metrics,
+            alerts,
             health,
         )
-    )
+    ),
+    alerts.metrics,
 )
 
 

@@ -246,6 +246,23 @@ KINDS: tuple[Kind, ...] = (
          " or dropped, or never was there.", "`weir telemetry quarantine list` shows what is."),
     Kind("telemetry.quarantine_changed", 409, "Quarantine has changed", "By now it would be another number than was"
          " confirmed. Nothing was done.", "Preview it again."),
+    Kind("alert.not_found", 404, "No such alert", "No alert has this id.", "`weir alerts list` shows them."),
+    Kind("alert.rule_not_found", 404, "No such rule", "No rule of alerts has this name.",
+         "`weir alerts rules list` shows them all."),
+    Kind("alert.rule_invalid", 422, "Rule cannot be meant", "The words of a rule do not go together; `detail` has each"
+         " that is wrong.", "Correct what `detail` names."),
+    Kind("alert.rule_declared", 409, "Rule is declared", "`weir.toml` declares the rule, or it is Weir's own; that"
+         " alone changes or removes it.", "Edit the file and restart; enabling, disabling and silencing work here."),
+    Kind("alert.rule_exists", 409, "Name of a rule is taken", "Another rule has this name.", "Take another name."),
+    Kind("alert.silence_not_found", 404, "No such silence", "No silence that holds or will hold has this id.",
+         "`weir alerts silences` shows them."),
+    Kind("alert.silence_invalid", 422, "Silence cannot be meant", "A silence ends later than it begins and later than"
+         " now, and within 31 days.", "Give another end."),
+    Kind("alert", 409, "Alerts cannot do this", "Alerts do not allow this.", "Read `detail`."),
+    Kind("channel.failed", 502, "Channel did not take it", _RUN_ONLY + "A channel that leaves this machine did not take"
+         " the message; it may later.", "Give the step a `retry`; `detail` says how it failed."),
+    Kind("channel.refused", 502, "Channel will not take it", _RUN_ONLY + "A channel has no address, one that posts may"
+         " not go to, or whoever is there refuses.", "Correct the `WEIR_CHANNEL_...` settings; `detail` says why."),
     Kind("telemetry", 500, "Telemetry failed", "Events could not be kept or read.", "See the log."),
     Kind("telemetry.stream_unavailable", 503, "Telemetry stream is away", "Redis did not answer.", _LATER),
     Kind("store.unavailable", 503, "Postgres is away", "Postgres did not answer. Nothing was accepted.", _LATER),

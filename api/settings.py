@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dsl.checking.shape import LANE
 from dsl.command import DEFAULT_LANE
 from dsl.declarations import TableSettings, declare
-from dsl.settings import DslSettings
+from dsl.settings import ChannelSettings, DslSettings
+from telemetry.alerts.settings import AlertSettings, check_rules
 from telemetry.errors import SettingsInvalid
 from telemetry.settings import LiveSettings, RetentionSettings, SettingsReader, TelemetrySettings, setting
 from workers.settings import CheckupSettings, ExportSettings, ServerSettings, WorkerSettings
@@ -121,6 +122,8 @@ SECTIONS: tuple[type[Any], ...] = (
     LiveSettings,
     RetentionSettings,
     ExportSettings,
+    AlertSettings,
+    ChannelSettings,
 )
 
 
@@ -135,7 +138,7 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
     reader = SettingsReader(environ, document, faults)
     telemetry = reader.read(TelemetrySettings)
     tables = declare(reader.read_each(TableSettings), reader.faults)
-    dsl = replace(reader.read(DslSettings), telemetry=telemetry, tables=tables)
+    dsl = replace(reader.read(DslSettings), telemetry=telemetry, tables=tables, channels=reader.read(ChannelSettings))
     settings = Settings(
         api=reader.read(ApiSettings),
         client=reader.read(ClientSettings),
@@ -147,6 +150,9 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path | No
             checkup=reader.read(CheckupSettings),
             retention=reader.read(RetentionSettings),
             exports=reader.read(ExportSettings),
+            alerts=replace(
+                reader.read(AlertSettings), rules=check_rules(reader.read_tables("alerts", "rules"), reader.faults)
+            ),
         ),
     )
     reader.finish()

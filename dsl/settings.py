@@ -12,12 +12,52 @@ from telemetry.settings import TelemetrySettings, setting
 
 
 @dataclass(frozen=True)
+class ChannelSettings:
+    """Where the channels `webhook` and `email` lead; without an address they fail, and say so."""
+
+    section: ClassVar[str] = "channel"
+
+    webhook_url: str | None = setting(
+        None, "Address that the channel `webhook` posts to, with its secrets if it has any.", secret=True
+    )
+    webhook_secret: str | None = setting(
+        None,
+        "Secret that posts are signed with, by HMAC-SHA-256 as Standard Webhooks has it: `whsec_` and base64, or any"
+        " text.",
+        secret=True,
+    )
+    webhook_timeout: timedelta = setting(
+        timedelta(seconds=5),
+        "How long one post may take.",
+        minimum=timedelta(milliseconds=100),
+        maximum=timedelta(minutes=1),
+    )
+    webhook_private: bool = setting(
+        False, "Whether posts may go to loopback, private and other addresses that are not public."
+    )
+    smtp_host: str | None = setting(None, "Server that the channel `email` hands messages to.")
+    smtp_port: int = setting(587, "Its port.", minimum=1, maximum=65_535)
+    smtp_starttls: bool = setting(True, "Whether the connection must be encrypted before anything is said.")
+    smtp_user: str | None = setting(None, "Name to log in with; without one nobody logs in.")
+    smtp_password: str | None = setting(None, "Its password.", secret=True)
+    smtp_timeout: timedelta = setting(
+        timedelta(seconds=10),
+        "How long the server may take for an answer.",
+        minimum=timedelta(milliseconds=100),
+        maximum=timedelta(minutes=1),
+    )
+    email_from: str = setting("weir@localhost", "Sender of messages.")
+    email_to: tuple[str, ...] = setting((), "Who gets them.")
+
+
+@dataclass(frozen=True)
 class DslSettings:
     """What a command file may ask for, and what a running command may use."""
 
     section: ClassVar[str] = "dsl"
 
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    channels: ChannelSettings = field(default_factory=ChannelSettings)
     #: Declared under `[tables.NAME]`.
     tables: tuple[Table, ...] = ()
 

@@ -315,6 +315,8 @@ class StepTools(Protocol):
     max_map_items: int
     tables: Tables
     submitter: Submitter
+    #: By name; each a `dsl.channels.channel.Channel`.
+    channels: Mapping[str, Any]
 
     def now(self) -> datetime:
         """The wall clock, aware UTC (not the execution's fixed `now`)."""

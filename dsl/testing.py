@@ -18,9 +18,11 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from dsl.channels import make_channels
 from dsl.command import Command, Position, StepSpec
 from dsl.declarations import Table
 from dsl.errors import StepFailed
+from dsl.settings import ChannelSettings
 from dsl.step import BlockResult, Child, Effect, ExecutionInfo, Link, Step, StepContext, StepResult, Submitter
 from dsl.steps import REGISTRY
 from dsl.tables import Tables
@@ -99,7 +101,7 @@ class PlainSubmitter:
 class PlainTools:
     """The `dsl.step.StepTools` of a test, with limits that tests may lower, tables and commands."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword per thing a test may want otherwise
         self,
         clock: Clock | None = None,
         *,
@@ -107,12 +109,14 @@ class PlainTools:
         max_map_items: int = 10_000,
         tables: Sequence[Table] = (),
         commands: Sequence[Command] = (),
+        channels: ChannelSettings = ChannelSettings(),  # noqa: B008 - it is frozen
     ) -> None:
         self.clock = clock or ManualClock()
         self.query_max_rows = query_max_rows
         self.max_map_items = max_map_items
         self.tables = Tables(tables)
         self.submitter: Submitter = PlainSubmitter(commands)
+        self.channels = make_channels(channels)
         self._pseudonyms = Pseudonyms(b"a key for tests")
 
     def now(self) -> datetime:

@@ -553,6 +553,43 @@ class ScheduleSkipped(Event, frozen=True, tag="schedule.skipped"):
     ]
 
 
+class AlertFired(Event, frozen=True, tag="alert.fired"):
+    """What a rule watches has been out of its bounds for long enough: an alert begins.
+
+    Attributes:
+        rule: Name of the rule.
+        metric: What it watches.
+        severity: How bad that is.
+        value: What was measured; none where no data is what is wrong.
+        threshold: What it was compared with.
+    """
+
+    component: ClassVar[str] = "alert"
+    level: ClassVar[Level] = "warning"
+
+    rule: str
+    metric: str
+    severity: Literal["info", "warning", "critical"]
+    value: float | None
+    threshold: float
+
+
+class AlertResolved(Event, frozen=True, tag="alert.resolved"):
+    """What a rule watches is within its bounds again: its alert ends. Fields as in `alert.fired`.
+
+    Attributes:
+        value: What was measured when it began.
+    """
+
+    component: ClassVar[str] = "alert"
+
+    rule: str
+    metric: str
+    severity: Literal["info", "warning", "critical"]
+    value: float | None
+    threshold: float
+
+
 class RecorderState(Event, frozen=True, tag="telemetry.recorder.state"):
     """How hard a recorder is pressed: told when its rung changes, and once a minute while that is not normal.
 
@@ -645,6 +682,8 @@ CATALOGUE: tuple[type[Event], ...] = (
     ScheduleTriggered,
     ScheduleMissed,
     ScheduleSkipped,
+    AlertFired,
+    AlertResolved,
     RecorderState,
     SinkState,
 )

@@ -50,7 +50,7 @@ COLUMNS: Final = (
 _RENAMED: Final = {"total_duration_us": "duration_us"}
 #: Fields of events that are not measures of their class.
 _NOT_MEASURES: Final = frozenset(
-    {*COLUMNS, *_RENAMED, "occurred_at_us", "scope", "error", "measures", "route", "model"}
+    {*COLUMNS, *_RENAMED, "occurred_at_us", "scope", "error", "measures", "route", "model", "rule"}
 )
 
 #: Microseconds from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
@@ -178,6 +178,8 @@ def _operation(cls: type[Event]) -> tuple[str, Encode]:
         return "step_type", _name
     if cls.component == "http":
         return "route", _name
+    if cls.component == "alert":
+        return "rule", _name
     if "model" in cls.__struct_fields__:
         return "model", _name
     return "component", _always(_name(event_type(cls).rpartition(".")[2]))

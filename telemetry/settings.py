@@ -221,6 +221,9 @@ class RetentionSettings:
     daily_metrics_days: int = setting(400, "Days that metrics of each day stay.", minimum=1, maximum=36_500)
     health_checks_days: int = setting(30, "Days that health checks stay.", minimum=1, maximum=3650)
     performance_snapshots_days: int = setting(30, "Days that performance snapshots stay.", minimum=1, maximum=3650)
+    alerts_days: int = setting(
+        90, "Days that alerts stay after they fired, with what became of their messages.", minimum=1, maximum=3650
+    )
     quarantine_days: int = setting(
         30, "Days that events in quarantine stay, whether they could be replayed or not.", minimum=1, maximum=3650
     )
@@ -293,6 +296,7 @@ class SettingsReader:
     faults: list[str] = dataclasses.field(default_factory=list)
     _known: dict[str, set[str]] = dataclasses.field(default_factory=dict)
     _groups: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    _inner: dict[str, set[str]] = dataclasses.field(default_factory=dict)
 
     def read(self, section: type[S]) -> S:
         """One section; a faulty value is noted and its default taken, so that all faults show at once."""
@@ -313,6 +317,16 @@ class SettingsReader:
             return {}
         finders = {each: _finder(f"weir.toml [{name}.{each}]", table) for each, table in group.items()}
         return {each: self._read(section, find) for each, find in finders.items()}
+
+    def read_tables(self, section: str, key: str) -> dict[str, Mapping[str, Any]]:
+        """The tables `[section.key.NAME]` of the file as they are, by name; the environment has no say in them."""
+        self._inner.setdefault(section, set()).add(key)
+        outer = self.document.get(section, {})
+        tables = outer.get(key, {}) if isinstance(outer, dict) else {}
+        if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+            self.faults.append(f"[{section}.{key}] in weir.toml holds tables only, such as [{section}.{key}.NAME]")
+            return {}
+        return tables
 
     def _read(self, section: type[S], find: Callable[[str], tuple[str, Any] | None]) -> S:
         hints = get_type_hints(section)
@@ -339,7 +353,7 @@ class SettingsReader:
         sections = {name for name in self._known if name}
         for key, value in self.document.items():
             if key in sections and isinstance(value, dict):
-                self._refuse_unknown(key, value, self._known[key])
+                self._refuse_unknown(key, value, self._known[key] | self._inner.get(key, set()))
             elif key in self._groups and isinstance(value, dict):
                 for name, table in value.items():
                     if isinstance(table, dict):

@@ -15,6 +15,8 @@ pytest_plugins = [
     "fixtures.traps",
     "fixtures.ledgers",
     "fixtures.apis",
+    "fixtures.alerting",
+    "fixtures.receivers",
     "fixtures.installations",
     "fixtures.containers",
 ]

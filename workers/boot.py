@@ -16,6 +16,7 @@ import psycopg
 import structlog
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from dsl.channels import make_channels
 from dsl.tables import Tables
 from migrations.runner import require_current
 from telemetry.clock import SystemClock
@@ -36,6 +37,10 @@ from workers.actors import (
     declare_maintenance,
 )
 from workers.alarm import Alarm
+from workers.alerting.declarer import RuleDeclarer
+from workers.alerting.evaluator import Evaluator
+from workers.alerting.post import Post, posting
+from workers.alerting.probes import probes
 from workers.broker import BELL_WAIT, BellBroker
 from workers.checkup.snapshots import Snapshots, telling
 from workers.flusher import Flusher
@@ -125,6 +130,31 @@ def make_alarm(resources: Resources) -> Alarm:
             resources.hints.wake(lane)
 
     return Alarm(ring, resources.clock, resources.workers.sweep_interval)
+
+
+def make_evaluator(resources: Resources) -> Evaluator:
+    """What evaluates the rules of alerts."""
+    telemetry = resources.workers.dsl.telemetry
+    return Evaluator(
+        resources.pool,
+        resources.clock,
+        resources.recorder,
+        resources.workers.alerts,
+        probes(resources.servers.home, telemetry.producer_silence),
+        query_timeout=telemetry.query_timeout,
+        silence=telemetry.producer_silence,
+    )
+
+
+def make_post(resources: Resources) -> Post:
+    """What carries messages of alerts to their channels."""
+    channels = make_channels(resources.workers.dsl.channels)
+    return Post(resources.pool, resources.clock, channels, resources.workers.alerts)
+
+
+def make_rule_declarer(resources: Resources) -> RuleDeclarer:
+    """What brings the rules that are declared in line with what is stored."""
+    return RuleDeclarer(resources.pool, resources.clock, resources.workers.alerts, resources.pseudonyms)
 
 
 def make_lease(resources: Resources) -> Lease:
@@ -325,11 +355,13 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("checkup", GAPS_INTERVAL, partial(ask_for_checkup, resources)),
             Periodic("exports", GAPS_INTERVAL, partial(ask_for_exports, resources)),
             Periodic("cleanup", workers.maintenance_interval, partial(ask_for_cleaning, resources)),
+            Periodic("alert_rules", workers.alerts.interval, make_rule_declarer(resources).run_once),
+            Periodic("alerts", workers.alerts.interval, make_evaluator(resources).run_once),
         ]
         scheduler = Scheduler(Leadership(database_url), work, resources.clock)
         with _health(resources, "scheduler", scheduler.pulse, wait=workers.sweep_interval):
             await_schema(database_url, stop)
-            with telling(snapshots_of(resources, "scheduler")):
+            with telling(snapshots_of(resources, "scheduler")), posting(make_post(resources)):
                 scheduler.run(stop)
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from dsl.settings import DslSettings
+from telemetry.alerts.settings import AlertSettings
 from telemetry.settings import RetentionSettings, setting
 
 
@@ -90,6 +91,7 @@ class WorkerSettings:
     checkup: CheckupSettings = field(default_factory=CheckupSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     exports: ExportSettings = field(default_factory=ExportSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
 
     threads: int = setting(4, "Executions one worker process runs at a time.", minimum=1, maximum=256)
     lane: str = setting("default", "Lane the worker takes executions from.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from dsl.channels import make_channels
 from dsl.library import Library
 from dsl.settings import DslSettings
 from dsl.step import Submitter
@@ -31,6 +32,7 @@ class WorkerTools:
         self.query_max_rows = settings.query_max_rows
         self.max_map_items = settings.max_map_items
         self.tables = Tables(settings.tables)
+        self.channels = make_channels(settings.channels)
         self.submitter: Submitter = ChildSubmitter(library, self.new_id)
 
     def now(self) -> datetime:

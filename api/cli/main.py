@@ -54,6 +54,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Telemetry": {
         "telemetry": Entry("api.cli.telemetry:telemetry", "Look at traces and events."),
+        "alerts": Entry("api.cli.alerts:alerts", "See what fired, and say what should."),
     },
     "Your shell": {
         "completion": Entry("api.cli.completion:completion", "Print what makes a shell complete `weir`."),

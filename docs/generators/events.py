@@ -109,6 +109,8 @@ _OWN_SAMPLES: dict[str, dict[str, Any]] = {
         "failed_fields": (FieldFault("rules[0]", "pattern"),),
     },
     "telemetry.recorder.state": {"rung": "spooling"},
+    "alert.fired": {"rule": "latency", "metric": "total_latency", "severity": "warning", "value": 6123.5},
+    "alert.resolved": {"rule": "latency", "metric": "total_latency", "severity": "warning", "value": 6123.5},
     "command.execution.failed": {
         "total_duration_us": 6_120_400,
         "elapsed_us": 6_123_900,
@@ -243,7 +245,14 @@ def _kind(kind: Any) -> str:  # noqa: ANN401 - any annotation
         return "`error_type`, `error_category`, `error_fingerprint`"
     if get_origin(kind) is tuple:
         return "list of `field` and `rule`"
-    names = {int: "whole number", str: "registered name", bytes: "bytes", bool: "boolean", type(None): "null"}
+    names = {
+        int: "whole number",
+        float: "number",
+        str: "registered name",
+        bytes: "bytes",
+        bool: "boolean",
+        type(None): "null",
+    }
     return names.get(kind, "map of measures")
 
 
@@ -253,7 +262,7 @@ def _sample(kind: Any, name: str) -> Any:  # noqa: ANN401 - from and to any type
         return get_args(kind)[0]
     if get_origin(kind) in (Union, types.UnionType):
         return _sample(get_args(kind)[0], name)
-    samples = {int: 2, str: "name", bytes: _sample_id(name), bool: False}
+    samples = {int: 2, float: 5000.0, str: "name", bytes: _sample_id(name), bool: False}
     if kind is ErrorFacts:
         return ErrorFacts("StepFailed", "validation", bytes.fromhex("5be1f0c27a94d3e8"))
     return samples[kind]

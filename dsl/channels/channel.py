@@ -1,8 +1,9 @@
-"""The contract of a channel: a way to tell someone something. `notify` steps use it, and later alerts."""
+"""The contract of a channel: a way to tell someone something. `notify` steps and alerts use it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
@@ -24,6 +25,9 @@ class Message:
         execution_id: The execution that tells; none for an alert.
         origin: Registered address of what tells, such as a step path.
         at: When; aware UTC.
+        key: The same however often this is told, by which a receiver knows it.
+        kind: What it is, for programs: `notification`, `alert.fire`.
+        facts: The same as the text, for programs.
     """
 
     level: MessageLevel
@@ -33,6 +37,9 @@ class Message:
     execution_id: UUID | None
     origin: str
     at: datetime
+    key: UUID
+    kind: str = "notification"
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Channel(Protocol):
@@ -49,5 +56,6 @@ class Channel(Protocol):
 
         Raises:
             RecordInvalid: The message cannot be kept.
+            ChannelFailed: It was not taken; if it is retryable, it may be later.
         """
         ...

@@ -17,6 +17,7 @@ import msgspec
 import pydantic
 from psycopg import Connection
 
+from dsl.channels import make_channels
 from dsl.command import Command
 from dsl.errors import Fault, InputsInvalid, LedgerError, StepFailed
 from dsl.executor import Executor
@@ -25,7 +26,7 @@ from dsl.instrumentation import StepMeter
 from dsl.plan import Plan
 from dsl.rehearsal.fixtures import NOW, Case, Given, Outcome, instant_of
 from dsl.rehearsal.paths import of_every_item
-from dsl.settings import DslSettings
+from dsl.settings import ChannelSettings, DslSettings
 from dsl.step import (
     Child,
     Effect,
@@ -289,6 +290,8 @@ class _Tools:
         self.max_map_items = settings.max_map_items
         self.tables = Tables(settings.tables)
         self.submitter: Submitter = _NoSubmitter()
+        # Without addresses: a rehearsal leaves nothing anywhere.
+        self.channels = make_channels(ChannelSettings())
 
     def now(self) -> datetime:
         return self._clock.now()

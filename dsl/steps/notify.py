@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Literal
+from uuid import UUID, uuid5
 
 from pydantic import Field
 
-from dsl.channels import CHANNELS
+from dsl.channels import EFFECTS
 from dsl.channels.channel import Message
 from dsl.notifications import MAX_MESSAGE, MAX_USER, MessageLevel
 from dsl.step import Effect, Mutation, Step, StepContext, StepParams, StepResult
@@ -15,9 +16,10 @@ from dsl.step import Effect, Mutation, Step, StepContext, StepParams, StepResult
 class NotifyParams(StepParams):
     """Parameters of `notify`."""
 
-    channel: Literal["inbox", "log"] = Field(
+    channel: Literal["inbox", "log", "webhook", "email"] = Field(
         description="`inbox` stores the message for a person; `log` writes a log line that says a message was sent, "
-        "by which step and how long it is, but never its text."
+        "by which step and how long it is, but never its text; `webhook` posts it to the address of the settings, and "
+        "`email` mails it to theirs."
     )
     level: MessageLevel = Field(default="info", description="How loud.")
     message: str = Field(max_length=MAX_MESSAGE, description="What is said.")
@@ -31,7 +33,8 @@ class Notify(Step):
 
     Effect:
         That of the channel. The inbox is in the database: the message is there exactly when the step's result is. The
-        log is outside of it: at least once, and a dry run says what would have been sent.
+        others are outside of it: at least once, a webhook always with the same `webhook-id` and a mail with the same
+        `Message-ID`, and a dry run says what would have been sent.
 
     Output:
         {"channel", "level", "user", "message", "sent": false in a dry run, "notification_id": id of the row in the
@@ -39,6 +42,7 @@ class Notify(Step):
 
     Raises:
         RecordInvalid: The message holds what Postgres cannot keep (a NUL character).
+        ChannelFailed: The channel did not take it; `retry` tries it again where that may help.
 
     Measures:
         channel: Which it went through.
@@ -54,7 +58,7 @@ class Notify(Step):
     Params = NotifyParams
 
     def effect_of(self, params: NotifyParams) -> Effect:
-        return CHANNELS[params.channel].effect
+        return EFFECTS[params.channel]
 
     def run(self, params: NotifyParams, context: StepContext) -> StepResult:
         context.measures.update(_measures(params))
@@ -66,8 +70,9 @@ class Notify(Step):
             execution_id=context.execution.id,
             origin=context.path,
             at=context.tools.now(),
+            key=_key(context),
         )
-        notification_id = CHANNELS[params.channel].deliver(message, context.connection)
+        notification_id = context.tools.channels[params.channel].deliver(message, context.connection)
         output = _output(params, context)
         if notification_id is None:
             return StepResult(output, measures=_measures(params))
@@ -90,6 +95,11 @@ def _output(params: NotifyParams, context: StepContext) -> dict[str, object]:
         "sent": not context.execution.dry_run,
         "notification_id": None,
     }
+
+
+def _key(context: StepContext) -> UUID:
+    """The same at every try of a step of an execution, and no other step's."""
+    return uuid5(context.execution.id, context.path)
 
 
 def _measures(params: NotifyParams) -> dict[str, str]:

@@ -13,7 +13,9 @@ from telemetry.adapters.fields import Target
 from telemetry.events import CATALOGUE, MEASURES, Category, Event, event_type
 
 #: Event types that a line may become: all but telemetry's word on itself.
-TYPES: Final[Mapping[str, type[Event]]] = {event_type(cls): cls for cls in CATALOGUE if cls.component != "telemetry"}
+TYPES: Final[Mapping[str, type[Event]]] = {
+    event_type(cls): cls for cls in CATALOGUE if cls.component not in ("alert", "telemetry")
+}
 
 #: Who caused it, of any event.
 SCOPE: Final[Mapping[str, Target]] = {

@@ -238,6 +238,7 @@ class Asked:
         components: Of `REQUESTS`.
         user_id: Only of this user; a pseudonym.
         space_id: Only in this space; not together with `user_id`.
+        operation: Only of this command or model; alone.
     """
 
     since: datetime
@@ -245,6 +246,7 @@ class Asked:
     components: Sequence[str] = tuple(REQUESTS)
     user_id: bytes | None = None
     space_id: UUID | None = None
+    operation: str | None = None
 
 
 def buckets(connection: Connection[Any], asked: Asked, aggregation: Aggregation, zone: ZoneInfo = _UTC) -> list[Bucket]:
@@ -323,6 +325,8 @@ def question(asked: Asked, width: Width | None, by: tuple[str, ...]) -> Question
         dimension, only["user_id"] = "user", [asked.user_id]
     elif asked.space_id is not None:
         dimension, only["space_id"] = "space", [asked.space_id]
+    elif asked.operation is not None:
+        only["operation"] = [asked.operation]
     return Question(asked.since, asked.until, width, dimension, by, only)
 
 

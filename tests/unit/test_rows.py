@@ -79,6 +79,8 @@ def test_the_operation_is_the_registered_name_of_what_was_done() -> None:
         "ScheduleTriggered": b"triggered",
         "ScheduleMissed": b"missed",
         "ScheduleSkipped": b"skipped",
+        "AlertFired": b"latency",
+        "AlertResolved": b"latency",
         "RecorderState": b"state",
         "SinkState": b"state",
         "ExecutionCompleted": b"todo.add",
@@ -97,6 +99,7 @@ def test_what_has_no_column_is_a_measure() -> None:
     }
     due = {"schedule_id": some_id, "due_at_us": at_us}
 
+    alert = {"metric": "total_latency", "severity": "warning", "value": 6123.5, "threshold": 5000.0}
     counts = {
         "queue_wait_us": 3000,
         "elapsed_us": 130_000,
@@ -142,6 +145,8 @@ def test_what_has_no_column_is_a_measure() -> None:
         "ScheduleTriggered": due | {"lateness_us": 4000, "punctuality": "fired", "origin": "calendar"},
         "ScheduleMissed": due | {"last_due_at_us": at_us + 60_000_000, "due_times": 2, "reason": "window"},
         "ScheduleSkipped": due | {"last_due_at_us": at_us, "due_times": 1, "reason": "overlap"},
+        "AlertFired": alert,
+        "AlertResolved": alert,
         "RecorderState": {
             "rung": "spooling",
             "handed_over_count": 1200,

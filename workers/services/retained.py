@@ -96,6 +96,19 @@ RETAINED: Final = (
         ),
         lambda keep, horizon: Limit(horizon.after(keep.errors_days)),
     ),
+    # One that has not ended stays, and so does a message that is still to be told.
+    Retained(
+        Kind("alerts", "telemetry_alerts", "id", "fired_at", stays="t.state = 'firing'"),
+        lambda keep, horizon: Limit(horizon.after(keep.alerts_days)),
+    ),
+    Retained(
+        Kind("messages of alerts", "telemetry_alert_deliveries", "id", "created_at", stays="t.status = 'due'"),
+        lambda keep, horizon: Limit(horizon.after(keep.alerts_days)),
+    ),
+    Retained(
+        Kind("silences", "telemetry_alert_silences", "id", "ends_at"),
+        lambda keep, horizon: Limit(horizon.after(keep.alerts_days)),
+    ),
     Retained(
         Kind("quarantine", "telemetry_quarantine", "id", "quarantined_at"),
         lambda keep, horizon: Limit(
