@@ -63,9 +63,10 @@ check: $(STAMP)  ## format, lint, types, imports, generated documentation: all t
 	$(BIN)/python -m docs.generate --check
 
 # Files stay whole (loadfile): the servers and stacks that a module starts are started once. In their own order, which
-# has the longest first (tests/fixtures/ordering.py), not by how many tests they have.
+# has the longest first (tests/fixtures/ordering.py), not by how many tests they have. One process more than the two cores
+# that are there at least: whole stacks are waited for most of the time.
 test: $(STAMP)  ## every test, on real servers; ARGS='...' goes to pytest
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-unit: $(STAMP)  ## the tests without servers or processes, in seconds
 	@$(BIN)/pytest tests/unit $(ARGS)

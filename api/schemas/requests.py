@@ -16,7 +16,7 @@ from api.schemas.shape import Shape
 from dsl.errors import RecordInvalid
 from dsl.records import MAX_CONTENT, MAX_TAG, MAX_TAGS, MAX_TITLE, NAME, checked_tags, json_text
 from telemetry.components import COMPONENTS, component_name, nearest
-from telemetry.event_types import is_event_type, nearest_event_type
+from telemetry.event_types import NAMES, is_event_type, nearest_event_type
 from telemetry.filters.kinds import LEVELS, OUTCOMES
 from telemetry.filters.parsing import MAX_TEXT
 from workers.executions import STATES
@@ -399,7 +399,8 @@ class EventFilterQuery(QueryShape):
         metadata={"enum": list(COMPONENTS), "description": "`tool_telemetry` and other names are understood."},
     )
     event_type = fields.String(
-        validate=_is_event_type, metadata={"description": "Full name, or its first words: `dsl.step`, `tool`."}
+        validate=_is_event_type,
+        metadata={"description": "Full name, or its first words: `dsl.step`, `tool`.", "enum": sorted(NAMES)},
     )
     level = fields.String(validate=validate.OneOf(LEVELS), metadata={"description": "Exactly this one."})
     correlation_id = AnyId()

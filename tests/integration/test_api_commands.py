@@ -202,6 +202,12 @@ def test_the_api_describes_itself(api: Api) -> None:
         *(f"/api/telemetry/quarantine/{part}" for part in ("drop", "preview", "replay")),
         "/api/telemetry/quarantine/{row_id}",
         "/api/telemetry/errors",
+        *(
+            f"/api/telemetry/exports{part}"
+            for part in ("", "/{export_id}", "/{export_id}/file", "/{export_id}/files/{name}")
+        ),
+        "/api/telemetry/overview",
+        "/api/telemetry/performance",
         "/api/telemetry/stats",
         "/api/telemetry/traces/{trace_id}",
         "/healthz",
