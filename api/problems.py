@@ -10,10 +10,10 @@ WeirError
    |- IdMalformed              an address has something else where an id belongs
    |- Stale                    the thing is no longer what the caller says it is
    |- TooManyStreams           as many are open as may be
-|- TooManyQuestions       as many are read the answers to as may be
+   `- TooManyQuestions         as many are answered as may be at a time
 `- NotReady(checks)         something this process needs is away
 
-`docs/reference/problems.md` is `reference()`; a test keeps them together.
+`docs/reference/problems.md` is `reference()`; a test keeps them together. One long file, because it is one table.
 """
 
 from __future__ import annotations

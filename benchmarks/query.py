@@ -22,9 +22,6 @@ What came out is written to a file, and beside each figure is what the run befor
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,10 +36,11 @@ from psycopg import Connection
 
 from benchmarks.__main__ import OtherPrograms, quiet
 from benchmarks.asked_api import AskedApi, ask, running_api
+from benchmarks.filling import fill
 from benchmarks.query_results import Answered, Hour, Results, Times, read_before, table, write
 from benchmarks.questions import REFRESH, Question, questions, size_of
 from benchmarks.rounds import percentile
-from benchmarks.servers import CHECKOUT, BenchmarkFailed, Servers, running_servers
+from benchmarks.servers import BenchmarkFailed, running_servers
 from telemetry.chains import build_chains
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
@@ -69,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     others = OtherPrograms()
     try:
         with quiet(), running_servers() as servers:
-            _fill(servers, options.events, options.days)
+            fill(servers, options.events, options.days, SystemClock().now())
             with connect(servers.database_url, name="weir benchmarks", autocommit=True) as connection:
                 _settle(connection)
                 with running_api(servers) as api:
@@ -83,24 +81,6 @@ def main(arguments: Sequence[str]) -> int:
         f"\nOther programs used {others.cores():.1f} cores meanwhile. Limits are for a machine that does nothing else."
     )
     return int(not results.holds_limits)
-
-
-def _fill(servers: Servers, events: int, days: int) -> None:
-    """Store samples, in a process of its own: what it needs of memory is not counted here."""
-    samples = ("telemetry", "test", "--count", str(events), "--days", str(days), "--format", "json")
-    environment = {"WEIR_HOME": str(servers.home.root), "WEIR_DATABASE_URL": servers.database_url}
-    begun = perf_counter()
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "api.cli", *samples],
-        cwd=CHECKOUT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        check=False,
-    )
-    if done.returncode or json.loads(done.stdout)["stored"] != events:
-        raise BenchmarkFailed(f"weir telemetry test --count {events} did not store as many")
-    seconds = perf_counter() - begun
-    print(f"{events:,} events over {days} days stored in {seconds:.0f} s: {events / seconds:,.0f} a second", flush=True)
 
 
 def _settle(connection: Connection[Any]) -> None:

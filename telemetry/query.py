@@ -1,4 +1,7 @@
-"""The read side: one trace, pages of events, and the one JSON shape of an event."""
+"""The read side: one trace, pages of events, and the one JSON shape of an event.
+
+Whatever reads events goes through here, from one query over the days and what outlived them, so it is one file.
+"""
 
 from __future__ import annotations
 

@@ -225,13 +225,15 @@ def drop_day(  # noqa: PLR0913 - one keyword each
     return False
 
 
-def forget_chains(connection: Connection[Any], until: datetime) -> int:
-    """Delete the chains of traces that ended before an instant, if none of their events is kept. Returns how many.
+def forget_chains(connection: Connection[Any], day: Day) -> int:
+    """Delete the chains of traces that ended in a day, if none of their events is kept. Returns how many.
+
+    Those that ended earlier, whose events were kept until now, are left to the cleaner, for each call would go over them.
 
     Raises:
         psycopg.Error: Postgres did not answer.
     """
-    return connection.execute(SQL["forget_chains"], {"end_id": _least(until)}).rowcount
+    return connection.execute(SQL["forget_chains"], {"first_id": _least(day.begins), "end_id": _least(day.ends)}).rowcount
 
 
 def _archived(connection: Connection[Any], day: Day, archive: Archive) -> str:

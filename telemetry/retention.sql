@@ -61,10 +61,10 @@ select exists (
 );
 
 -- name: forget_chains
--- Chains of traces that ended before an instant, if none of their events is kept. params: end_id: the least id of that
--- instant. index: telemetry_correlation_chains_by_end, telemetry_events_kept_correlation.
+-- Chains of traces that ended in a stretch of time, if none of their events is kept. params: first_id; end_id: not
+-- included. index: telemetry_correlation_chains_by_end, telemetry_events_kept_correlation.
 delete from telemetry_correlation_chains as c
-where c.last_event_id < %(end_id)s
+where c.last_event_id >= %(first_id)s and c.last_event_id < %(end_id)s
     and not exists (select from telemetry_events_kept as k where k.correlation_id = c.correlation_id);
 
 -- name: cut_chains

@@ -3,7 +3,8 @@
 A field `batch_size` of the section `telemetry` is read from `WEIR_TELEMETRY_BATCH_SIZE`, else from the file that
 `WEIR_TELEMETRY_BATCH_SIZE_FILE` names, else from `batch_size` under `[telemetry]` in `weir.toml`, else it has its
 default. Fields of the section with an empty name have no middle part (`WEIR_HOME`; top level of the file).
-Nothing is read at import: a process calls `api.settings.load_settings` once, at its entry.
+Nothing is read at import: a process calls `api.settings.load_settings` once, at its entry. The sections of telemetry
+and retention are lists, and make the file long.
 """
 
 from __future__ import annotations

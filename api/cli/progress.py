@@ -60,8 +60,9 @@ class Progress:
         self._look()
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Show how far it came, and take the bar away."""
         if self._drawn:
+            self._draw(self._bar(self._clock() - self._began))
             self._draw("")
 
     def _look(self) -> None:

@@ -1,4 +1,4 @@
-"""What requests may hold; every request is checked by one of these."""
+"""What requests may hold; every request is checked by one of these. Long, for there is one for each."""
 
 from __future__ import annotations
 

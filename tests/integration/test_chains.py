@@ -366,4 +366,4 @@ def drop_until(connection: Connection, instant: datetime) -> None:
     """Drop days up to that of an instant, which must be the oldest ones; errors are kept."""
     while (oldest := list_days(connection)[0]).begins <= instant:
         assert drop_day(connection, oldest, reason="age", errors_from=oldest.begins)
-        forget_chains(connection, oldest.ends)
+        forget_chains(connection, oldest)

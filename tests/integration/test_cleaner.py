@@ -1,4 +1,7 @@
-"""Everything that is stored has an end: executions with what is theirs, accounts, notifications; nothing too early."""
+"""Everything that is stored has an end: executions with what is theirs, accounts, notifications; nothing too early.
+
+Long, for there are many kinds of rows, and one cleaner in which they meet.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Exports of events: the same rows in every form, the same bytes however often they were broken off."""
+"""Exports of events: the same rows in every form, the same bytes however often they were broken off.
+
+One file, for all of them are of the same stored rows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Days of events go whole, what outlives them is kept, and nobody looks for what is gone."""
+"""Days of events go whole, what outlives them is kept, and nobody looks for what is gone.
+
+Long, for the program that is killed at each of its lines is here too, beside what it must not leave behind.
+"""
 
 from __future__ import annotations
 

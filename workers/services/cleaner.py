@@ -5,7 +5,7 @@ another, each slice a transaction of its own (telemetry.slices). Killed anywhere
 whoever comes next goes on with the rest. One process cleans at a time, by an advisory lock of its session.
 
 An execution stays for as long as its events do, and until the ledger was compared up to its end: what is lost of it
-could not be made again otherwise. It goes after those that it started.
+could not be made again otherwise. It goes after those that it started. A round is one file, so that its order is seen.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ class _Round:
                     # Those after it stay too: what is kept for a trace goes with its last day.
                     break
                 # Killed before this, they go with all others that are too old.
-                self._along["telemetry_correlation_chains"] += forget_chains(self._connection, day.ends)
+                self._along["telemetry_correlation_chains"] += forget_chains(self._connection, day)
                 self._say(f"events of {day.begins:%Y-%m-%d}: {day.events}, {day.bytes} bytes")
             left.remove(day)
             _add_day(removal, day, None, reason, day.events)
