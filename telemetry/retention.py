@@ -227,7 +227,9 @@ def forget_chains(connection: Connection[Any], day: Day) -> int:
     Raises:
         psycopg.Error: Postgres did not answer.
     """
-    return connection.execute(SQL["forget_chains"], {"first_id": _least(day.begins), "end_id": _least(day.ends)}).rowcount
+    return connection.execute(
+        SQL["forget_chains"], {"first_id": _least(day.begins), "end_id": _least(day.ends)}
+    ).rowcount
 
 
 def _archived(connection: Connection[Any], day: Day, archive: Archive) -> str:
