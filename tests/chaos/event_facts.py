@@ -31,11 +31,12 @@ _COUNT_MISSING = f"select count(*) from ({_MISSING}) as missing"  # noqa: S608 -
 _SHARED = """
 select event_id::text, count(*) from chaos.ledger where event_id is not null group by event_id having count(*) > 1
 """
-#: Requests and refusals have no row and never will; anything else without one was recorded by somebody whose write was
-#: refused.
+#: Requests, refusals and what alerts say of themselves have no row that names them; anything else without one was
+#: recorded by somebody whose write was refused.
 _ZOMBIES = """
 select event_type, event_id::text, execution_id::text from telemetry_events as e
 where event_type not in ('http.request.completed', 'command.validation.failed') and event_type not like 'telemetry.%'
+    and event_type not in ('alert.fired', 'alert.resolved')
     and not exists (select from chaos.ledger where ledger.event_id = e.event_id)
 """
 _STORED = "select event_type, count(*) from telemetry_events group by event_type"

@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 from api.app import close_app
 from api.resources import context
 from api.settings import Settings
-from telemetry.clock import SystemClock
+from telemetry.clock import SystemClock, from_unix_us
 from telemetry.connections import connect
 from telemetry.events import Event
 from telemetry.filters.fields import BY_NAME
@@ -63,6 +63,7 @@ def types(api: Api, **query: object) -> list[str]:
 @pytest.mark.req("S-03")
 def test_the_filter_and_the_parameters_hold_together(api: Api, stored: tuple[Event, ...]) -> None:
     assert sorted(types(api, filter="outcome:failed,dead duration:>10us -type:transform")) == [
+        "chat.request.failed",
         "command.execution.failed",
         "dsl.step.failed",
     ]
@@ -257,7 +258,15 @@ def test_statistics_count_what_the_filter_lets_through(api: Api, stored: tuple[E
             "last_at": ANY,
         }
     ]
-    assert (told["tools"], told["chat"]) == ([], {"events": 0, "errors": 0, "types": [], "hours": []})
+    assert told["tools"] == []
+    assert (told["chat"]["events"], told["chat"]["errors"]) == (3, 1)
+    assert [line["event_type"] for line in told["chat"]["types"]] == [
+        "chat.request.completed",
+        "chat.request.failed",
+        "chat.request.started",
+    ]
+    (hour,) = told["chat"]["hours"]
+    assert hour == {"hour": from_unix_us(stored[0].occurred_at_us).hour, "events": 3, "errors": 1}
     assert api.get(STATS, filter="outcome:dead").json["commands"][0]["outcomes"] == {"dead": 1}
     assert api.get(STATS, filter="user:bob").json["events"] == 0
 

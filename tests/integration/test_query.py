@@ -101,7 +101,7 @@ def test_a_trace_of_nothing_is_not_found(connection: psycopg.Connection, store: 
         ({"component": "fragment"}, 6),
         ({"component": "fragment_telemetry"}, 6),
         ({"component": "Fragment"}, 6),
-        ({"level": "error"}, 4),
+        ({"level": "error"}, 6),
         ({"outcome": "dead"}, 2),
         ({"command": "todo.add"}, EACH),
         ({"command": "note.add"}, EACH),
