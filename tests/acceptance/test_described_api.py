@@ -17,7 +17,7 @@ from fixtures.stacks import without_weir
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 #: Cases of one operation and phase; more are asked for by the environment.
-EXAMPLES = "15"
+EXAMPLES = "8"
 
 #: Operations that schemathesis.toml leaves out: streams that never end.
 ENDLESS = 1
