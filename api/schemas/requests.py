@@ -183,6 +183,22 @@ def cursor_field() -> fields.String:
     return fields.String(metadata={"description": "`next_cursor` of the page before, with the same filters."})
 
 
+def component_field() -> fields.String:
+    """A component of events."""
+    return fields.String(
+        validate=_is_component,
+        metadata={"enum": list(COMPONENTS), "description": "`tool_telemetry` and other names are understood."},
+    )
+
+
+def event_type_field() -> fields.String:
+    """A type of events, or the first words of some."""
+    return fields.String(
+        validate=_is_event_type,
+        metadata={"description": "Full name, or its first words: `dsl.step`, `tool`.", "enum": sorted(NAMES)},
+    )
+
+
 class QueryShape(Shape):
     """Base of query parameters: what was not given is none."""
 
@@ -394,14 +410,8 @@ class EventFilterQuery(QueryShape):
             "description": "`command:x outcome:failed duration:>2s -type:transform`; see docs/reference/filters.md."
         },
     )
-    component = fields.String(
-        validate=_is_component,
-        metadata={"enum": list(COMPONENTS), "description": "`tool_telemetry` and other names are understood."},
-    )
-    event_type = fields.String(
-        validate=_is_event_type,
-        metadata={"description": "Full name, or its first words: `dsl.step`, `tool`.", "enum": sorted(NAMES)},
-    )
+    component = component_field()
+    event_type = event_type_field()
     level = fields.String(validate=validate.OneOf(LEVELS), metadata={"description": "Exactly this one."})
     correlation_id = AnyId()
     execution_id = AnyId()
