@@ -83,7 +83,7 @@ def metrics(form: str, **query: Any) -> None:  # noqa: ANN401 - options
                 lambda item: _text(item["value"]),
                 right=True,
             ),
-            *(_column(name, position) for position, name in enumerate(reversed(shown), 1)),
+            *(_column(name, len(shown) - position) for position, name in enumerate(shown)),
         ),
         ("timestamp", "value", *shown),
         "There is no time in that.",

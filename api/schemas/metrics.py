@@ -9,6 +9,8 @@ from marshmallow import fields, validate
 
 from api.schemas.answers import page_of
 from api.schemas.requests import (
+    MAX_USER,
+    OneOfNear,
     QueryShape,
     component_field,
     cursor_field,
@@ -30,10 +32,13 @@ class WhoseQuery(QueryShape):
     """Whose requests, from when to when."""
 
     component = fields.String(
-        validate=validate.OneOf(tuple(REQUESTS)),
+        validate=OneOfNear(tuple(REQUESTS)),
         metadata=said("Only requests of this kind: chats, or executions of commands. All of them unless given."),
     )
-    user = fields.String(metadata=said("The plain name; its hash is looked for. Not together with `space`."))
+    user = fields.String(
+        validate=validate.Length(1, MAX_USER),
+        metadata=said("The plain name; its hash is looked for. Not together with `space`."),
+    )
     space = fields.String(metadata=said("Name of the space."))
 
 
@@ -48,12 +53,12 @@ class HistoricalQuery(WhoseQuery):
 
     type = fields.String(
         required=True,
-        validate=validate.OneOf((*METRICS, *SHORT)),
+        validate=OneOfNear((*METRICS, *SHORT)),
         metadata=said("Or short: `latency` is `total_latency`, `tokens` is `total_tokens`, `errors`, `cache`."),
     )
     aggregation = fields.String(
         load_default="hour",
-        validate=validate.OneOf((*AGGREGATIONS, *ALIASES)),
+        validate=OneOfNear((*AGGREGATIONS, *ALIASES)),
         metadata=said("How long each item's time is; weeks begin on Monday. `hourly` is `hour`, and so on."),
     )
     time_range = time_range_field("As far back as this: `6h`, `30d`. A day unless there is a `start`.")
@@ -172,17 +177,19 @@ class BucketQuery(QueryShape):
     """Which buckets, and which page of them."""
 
     width = fields.String(
-        load_default="hour", validate=validate.OneOf(WIDTHS), metadata=said("How long a bucket is, in UTC.")
+        load_default="hour", validate=OneOfNear(WIDTHS), metadata=said("How long a bucket is, in UTC.")
     )
     by = fields.String(
-        validate=validate.OneOf(DIMENSIONS),
+        validate=OneOfNear(DIMENSIONS),
         metadata=said("What is told apart beside what all buckets do; never two of them. `operation` unless given."),
     )
     component = component_field()
     event_type = event_type_field()
     operation = fields.String(metadata=said("Name of the operation: a command, a tool, a model."))
-    measure = fields.String(validate=validate.OneOf(tuple(UNITS)), metadata=said("What was measured."))
-    user = fields.String(metadata=said("The plain name; its hash is looked for, by user."))
+    measure = fields.String(validate=OneOfNear(tuple(UNITS)), metadata=said("What was measured."))
+    user = fields.String(
+        validate=validate.Length(1, MAX_USER), metadata=said("The plain name; its hash is looked for, by user.")
+    )
     space = fields.String(metadata=said("Name of the space; by space."))
     time_range = time_range_field("As far back as this: `6h`, `30d`. A day unless there is a `start`.")
     start = fields.AwareDateTime(format="iso", metadata=said("From this instant; not together with time_range."))
@@ -192,7 +199,7 @@ class BucketQuery(QueryShape):
 
 
 class BucketShape(Shape):
-    """What the events of a stretch of time add up to, in whole numbers. docs/reference/metrics.md says how to merge."""
+    """What the events of a stretch of time add up to, in whole numbers. docs/how-to/export-telemetry.md says how to merge."""
 
     starts_at = fields.AwareDateTime(required=True, format="iso")
     width = fields.String(required=True, validate=validate.OneOf(WIDTHS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,17 @@ MAX_ORDINAL = 2**31 - 1
 
 #: Characters of a user's name.
 MAX_USER = 200
+
+
+class OneOfNear(validate.OneOf):
+    """One of some words; another one is answered with the nearest."""
+
+    def __call__(self, value: Any) -> Any:  # noqa: ANN401 - marshmallow's
+        if value not in self.choices:
+            near = get_close_matches(str(value).lower(), map(str, self.choices), n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ma.ValidationError(f"Must be one of: {self.choices_text}.{meant}")
+        return value
 
 
 class StrictBoolean(fields.Boolean):

@@ -234,9 +234,7 @@ def test_from_the_file_alone_figures_are_merged_and_quantiles_found(
     stored: Connection[Any], reader: Connection[Any], database_url: str, tmp_path: Path
 ) -> None:
     aggregate(database_url, NOON + 2 * HOUR)
-    found = {
-        form: rows_of(whole(reader, tmp_path / f"events.{form}", form=form)) for form in ("jsonl", "json", "csv")
-    }
+    found = {form: rows_of(whole(reader, tmp_path / f"events.{form}", form=form)) for form in ("jsonl", "json", "csv")}
 
     numbers = ("events", "errors", "measured", "sum", "min", "max", "scale", "bins", "counts")
     as_csv = [{**row, **{name: row[name] and _number(row[name]) for name in numbers}} for row in found["csv"]]

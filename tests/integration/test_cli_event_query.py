@@ -74,13 +74,13 @@ def test_columns_are_chosen_in_every_format(weir: Weir, each: tuple[Event, ...])
 def test_a_count_decides_on_the_exit_code(weir: Weir, each: tuple[Event, ...]) -> None:
     errors = (*QUERY, "--level", "error", "--limit", "1", "--fail-if")
 
-    assert [weir(*errors, condition).code for condition in ("count>0", "count > 2", "count>=2", "count!=2")] == [
+    assert [weir(*errors, condition).code for condition in ("count>0", "count > 3", "count>=3", "count!=3")] == [
         1,
         0,
         1,
         0,
     ]
-    assert weir(*errors, "count=2").err.endswith("weir: 2 match: count=2\n")
+    assert weir(*errors, "count=3").err.endswith("weir: 3 match: count=3\n")
     assert weir(*QUERY, "--type", "stats", "--level", "error", "--fail-if", "count>=2").code == 1
 
 
@@ -161,7 +161,8 @@ def test_metrics_are_buckets_of_what_is_asked_for(weir: Weir, each: tuple[Event,
     rows = list(csv.DictReader(io.StringIO(weir(*asked, "--format", "csv").out)))
     assert [json.loads(row["counts"]) for row in rows] == [item["counts"] for item in found]
     table = weir(*asked, "--operation", "todo.add").out
-    assert "todo.add" in table and "P95" in table
+    assert "P95" in table.split("\n")[0]
+    assert "todo.add" in table
     of_user = weir(*asked, "--user", "ada", "--width", "day", "--format", "json").json["items"]
     assert {(item["dimension"], item["operation"], item["space_id"]) for item in of_user} == {("user", None, None)}
 
@@ -186,7 +187,7 @@ def test_it_is_said_that_nothing_is_recorded_of_a_component(weir: Weir, each: tu
 
     assert weir(*QUERY, "--component", "tool_telemetry", "--format", "json").err == remark
     assert weir(*QUERY, "--event-type", "tool").err == remark
-    assert weir(*QUERY, "--component", "chats").err == "weir: nothing records events of chat yet\n"
+    assert weir(*QUERY, "--component", "chats").err == ""
     assert weir(*QUERY, "--component", "http", "--end", "3d").err == weir(*QUERY, "--component", "http").err == ""
 
 
