@@ -65,10 +65,10 @@ class Alerts(MethodView):
 class TriggeredAlerts(MethodView):
     """Alerts, beside the other metrics."""
 
+    @metrics.takes(IF_NONE_MATCH_HEADER)
     @metrics.arguments(AlertQuery, location="query")
     @metrics.response(200, AlertPage, headers=ETAG_HEADER)
     @metrics.alt_response(304, description=UNCHANGED)
-    @metrics.doc(parameters=[IF_NONE_MATCH_HEADER])
     @metrics.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List every time that a rule fired, newest first; as `GET /api/alerts`."""

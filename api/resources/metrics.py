@@ -47,10 +47,10 @@ _NOBODY = UUID(int=0)
 class Current(MethodView):
     """How it goes."""
 
+    @blueprint.takes(IF_NONE_MATCH_HEADER)
     @blueprint.arguments(CurrentQuery, location="query")
     @blueprint.response(200, CurrentShape, headers=ETAG_HEADER)
     @blueprint.alt_response(304, description=UNCHANGED)
-    @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """Rates, latencies, tokens, errors and cache of the requests that ended lately."""
@@ -66,17 +66,17 @@ class Current(MethodView):
 class Historical(MethodView):
     """A metric over time."""
 
+    @blueprint.takes(IF_NONE_MATCH_HEADER)
     @blueprint.arguments(HistoricalQuery, location="query")
     @blueprint.response(200, HistoryShape, headers=ETAG_HEADER)
     @blueprint.alt_response(304, description=UNCHANGED)
-    @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """One metric in steps of a minute, an hour, a day, a week or a month."""
         now = resources().clock.now()
         start, end = period_of(query)
         if start is not None and end is not None and start >= end:
-            raise RequestInvalid([Fault("request.invalid_value", "end is not after start", path="end")])
+            raise RequestInvalid([Fault("request.time_range", "end is not after start", path="end")])
         until = min(end or now, now)
         since = min(start or _back(until, _DAY), until)
         aggregation = query["aggregation"]

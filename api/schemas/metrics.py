@@ -199,7 +199,7 @@ class BucketQuery(QueryShape):
 
 
 class BucketShape(Shape):
-    """What the events of a stretch of time add up to, in whole numbers. docs/how-to/export-telemetry.md says how to merge."""
+    """What the events of a stretch of time add up to, as integers. How to merge: docs/how-to/export-telemetry.md."""
 
     starts_at = fields.AwareDateTime(required=True, format="iso")
     width = fields.String(required=True, validate=validate.OneOf(WIDTHS))
