@@ -19,6 +19,9 @@ from fixtures.samples import make_scope, make_step
 from psycopg import Connection
 
 from api.cli import metric_options
+from api.cli.history_views import history_view
+from api.cli.terminal import Terminal
+from api.schemas.metrics import AGGREGATIONS, ALIASES, BucketShape
 from telemetry.clock import SystemClock, to_unix_us
 from telemetry.errors import ExportChanged
 from telemetry.export.request import DIMENSIONS, WIDTHS, request_for
@@ -169,6 +172,8 @@ def test_words_of_metrics_are_the_same_everywhere() -> None:
     assert {next(filter(None, each)) for each in named} == set(UNITS) == set(metric_options.MEASURES)
     assert (metric_options.WIDTHS, metric_options.DIMENSIONS) == (WIDTHS, DIMENSIONS)
     assert set(metric_options.TYPES) == {*METRICS, *SHORT}
+    assert (*AGGREGATIONS, *ALIASES) == metric_options.AGGREGATIONS
+    assert tuple(BucketShape().fields) == tuple(history_view("metrics", Terminal.of_stdout()).fields) == FIELDS
 
 
 # What follows knows of files only what docs/how-to/export-telemetry.md says.

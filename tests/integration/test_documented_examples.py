@@ -204,6 +204,7 @@ CHECKS: dict[str, Check] = {
     "weir telemetry query --type=performance --time-range=6h": in_table("WINDOW", "CLASS", some="todo.add"),
     "weir telemetry query --type=performance --time-range=24h | grep slow": says(r"\btodo\.add +slow\b"),
     "weir telemetry query --type=metrics --component=fragment_telemetry": in_table("STARTS", "MEASURE", "EVENTS"),
+    "weir telemetry metrics latency --last=6h --aggregation=minute": says(r"^total_latency  .* ms by minute$"),
     "weir telemetry health": says(r"^overall: \w+", 0, 1),
     "weir telemetry health --watch": says(r"^overall: \w+", 130),
     "weir telemetry health --component=tool_telemetry": says(r"^overall: \w+"),
