@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from api import access, parsing, problems, tracing
 from api.resources import (
     alerts,
+    buckets,
     bulk,
     checkup,
     commands,
@@ -79,6 +80,7 @@ _BLUEPRINTS = (
             error_groups,
             overview,
             performance,
+            buckets,
             quarantine,
             exports,
             completeness,

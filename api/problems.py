@@ -227,6 +227,8 @@ KINDS: tuple[Kind, ...] = (
          " free.", _LATER),
     Kind("filter.invalid", 422, "Not a filter", "The text of `filter` is not one. `errors` says at which line and"
          " column, what was expected there, and what may be meant.", "See `docs/reference/filters.md`."),
+    Kind("metrics.crossed", 422, "Not kept together", "Metrics are kept by operation, by space and by user, never by"
+         " two of these.", "Ask for one of them, or count events: `GET /api/telemetry/events?count=true`."),
     Kind("export.not_found", 404, "No such export", "No export has this id, or it has no such file; one whose time is"
          " over (`WEIR_EXPORT_KEEP`) is gone.", "`GET /api/telemetry/exports` lists those there are."),
     Kind("export.not_ready", 409, "Export has no such file yet", "The export is not done, has failed, or has several"

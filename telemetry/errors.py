@@ -10,6 +10,7 @@ WeirError
    |- SchemaOutOfDate     the database is older or newer than this program
    |- TraceNotFound
    |- FilterInvalid        a text that is not a filter
+   |- MetricsCrossed       figures are asked for that are not kept together
    |- QuarantinedNotFound
    |- QuarantineChanged    something came in or went since it was counted
    |- CleanupRunning       another process deletes what is old
@@ -153,6 +154,12 @@ class CleanupRunning(TelemetryError):
 
     code = "telemetry.cleanup_running"
     retryable = True
+
+
+class MetricsCrossed(TelemetryError):
+    """Figures of a user, a space and an operation are kept apart, and were asked for together."""
+
+    code = "metrics.crossed"
 
 
 class ExportError(TelemetryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import accumulate
 from typing import Final
@@ -20,6 +21,12 @@ NAMES: Final = frozenset(COMPONENTS).union(
 def is_event_type(text: str) -> bool:
     """Whether an event may have this type, or one that begins so; names of other systems are understood."""
     return event_type_name(text) in NAMES
+
+
+def types_of(text: str) -> Iterator[str]:
+    """The types of the catalogue that a name means: itself, or those that begin with it."""
+    name = event_type_name(text)
+    return (each for each in sorted(_FULL) if f"{each}.".startswith(f"{name}."))
 
 
 def nearest_event_type(text: str) -> str | None:

@@ -13,14 +13,14 @@ from typing import Any, Final
 from psycopg import Connection, sql
 from psycopg_pool import ConnectionPool
 
+_ONE_VIEW: Final = "set local hash_mem_multiplier = 16; lock table only telemetry_events in access share mode"
 #: One round trip for all. What it sees is fixed by its first statement that reads: the lock comes before that. A table
 #: that is dropped is gone for older views, too; held like this, no day of events is dropped while somebody reads, and
 #: what he sees was there at one moment, in its day or kept. Tables of groups get 16 times `work_mem`: Postgres thinks
 #: that what is grouped by several expressions has nearly as many groups as rows, and where it sees no room for them it
 #: sorts all rows on disk. There are dozens, and they take kilobytes.
 _BEGIN: Final = sql.SQL(
-    "begin isolation level repeatable read, read only; set local statement_timeout = {};"
-    " set local hash_mem_multiplier = 16; lock table only telemetry_events in access share mode"
+    "begin isolation level repeatable read, read only; set local statement_timeout = {}; " + _ONE_VIEW
 )
 
 
@@ -43,3 +43,15 @@ def reading(pool: ConnectionPool[Any], timeout: timedelta) -> Iterator[Connectio
         # The pool's own block ends it: with a commit, or a rollback when something was raised.
         connection.execute(_BEGIN.format(timeout // timedelta(milliseconds=1)))
         yield connection
+
+
+@contextmanager
+def one_view(connection: Connection[Any]) -> Iterator[None]:
+    """The same for a connection that has limits of its own, and all of whose transactions have one view.
+
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    with connection.transaction():
+        connection.execute(_ONE_VIEW)
+        yield

@@ -1,4 +1,4 @@
-"""What is exported beside events: what check-ups found, and performance window by window."""
+"""What is exported beside events: metrics, what check-ups found, and performance window by window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from telemetry.export.request import ExportRequest
-from telemetry.export.sources import Page, Source, events_source
+from telemetry.export.sources import Page, Source, events_source, metrics_source
 from telemetry.sql import queries
 
 SQL = queries(__file__)
@@ -54,18 +54,19 @@ def sources_of(request: ExportRequest) -> list[Source]:
     Raises:
         FilterInvalid: Its filter is not one.
     """
+    metrics = [metrics_source(request)] if "metrics" in request.beside else []
     beside = [_source(name, _KINDS[name], request) for name in _KINDS if name in request.beside]
-    return [events_source(request), *beside]
+    return [events_source(request), *metrics, *beside]
 
 
 def _source(name: str, kind: _Kind, request: ExportRequest) -> Source:
     period = {"since": request.since, "until": request.until}
 
-    def page(connection: Connection[Any], stored_before: int, after: UUID | None, limit: int) -> Page:
+    def page(connection: Connection[Any], stored_before: int, after: str | None, limit: int) -> Page:
         values = {**period, "stored_before": str(stored_before), "after": after, "rows": limit}
         with connection.cursor(row_factory=dict_row) as cursor:
             rows = cursor.execute(kind.page, values).fetchall()
-        return [(row["id"], dict(_shown(row.items()))) for row in rows]
+        return [(str(row["id"]), dict(_shown(row.items()))) for row in rows]
 
     def count(connection: Connection[Any], stored_before: int) -> int:
         found = connection.execute(kind.count, {**period, "stored_before": str(stored_before)}).fetchone()

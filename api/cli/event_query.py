@@ -16,6 +16,7 @@ from api.cli.event_views import chosen_columns, only_columns, view_of
 from api.cli.history_views import HISTORIES, history_view
 from api.cli.interrupt import tidy
 from api.cli.main import EXPECTED, INTERRUPTED
+from api.cli.metric_options import OF_BUCKETS, which_buckets
 from api.cli.output import list_format, print_json, show_page
 from api.cli.pager import paged
 from api.cli.stat_lines import STATS, stat_lines
@@ -24,8 +25,8 @@ from api.cli.terminal import Terminal
 
 _PATH = "/api/telemetry/events"
 
-#: Kinds of records. Metrics are not kept yet.
-_TYPES = ("events", "stats", "metrics", *HISTORIES)
+#: Kinds of records.
+_TYPES = ("events", "stats", *HISTORIES)
 
 _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
@@ -77,6 +78,7 @@ def _more_components() -> Sequence[str]:
 @which_events(component=Component(_more_components))
 @click.option("--limit", type=click.IntRange(1, 10_000), help="How many; 100 unless set otherwise.")
 @click.option("--cursor", help="`next_cursor` of the page before.")
+@which_buckets
 @click.option("--columns", metavar="NAMES", help="Fields to show, with commas: occurred_at,event_type,duration_ms.")
 @click.option("--follow", "is_followed", is_flag=True, help="Go on with what is stored from now on, until Ctrl-C.")
 @click.option(
@@ -103,6 +105,9 @@ def query(
     All options together say which. `--filter` takes a text in the language of docs/reference/filters.md.
     """
     columns = chosen_columns(given.pop("columns"))
+    buckets = {name: given.pop(name) for name in OF_BUCKETS}
+    if kind != "metrics":
+        _refuse_together(f"--type {kind}", {_option(name): value for name, value in buckets.items()})
     if target is not None:
         others = {"--type": kind != "events", "--follow": is_followed, "--fail-if": fails, "--columns": columns}
         return _export(target, form, given, others)
@@ -112,10 +117,8 @@ def query(
     with explained(given["filter"]):
         if kind == "stats":
             return _stats(form, fails, given, columns)
-        if kind == "metrics":
-            return _nothing_kept(kind, form, fails)
         if kind in HISTORIES:
-            return _history(kind, form, fails, given, columns)
+            return _history(kind, form, fails, {**given, **buckets}, columns)
         return _follow(form, given, columns) if is_followed else _events(form, fails, given, columns)
 
 
@@ -189,14 +192,6 @@ def _history(kind: str, form: str, fails: CountLimit | None, given: Mapping[str,
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _nothing_kept(kind: str, form: str, fails: CountLimit | None) -> int:
-    """Nothing, and a remark on standard error: no table holds this kind of records yet."""
-    if form == "json":
-        print_json({"items": [], "next_cursor": None})
-    Terminal.of_stderr().say(f"weir: no {kind} are kept yet; --type stats counts events, --type performance times them")
-    return _verdict(fails, 0)
 
 
 def _verdict(fails: CountLimit | None, count: int | None) -> int:

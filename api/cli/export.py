@@ -16,6 +16,7 @@ import click
 from api.cli.event_options import as_typed, explain_filter, which_events
 from api.cli.interrupt import tidy
 from api.cli.main import INTERRUPTED
+from api.cli.metric_options import DIMENSIONS, WIDTHS
 from api.cli.output import Item
 from api.cli.stack import home_option, load_home, running_urls
 from api.cli.terminal import Terminal, plural
@@ -40,12 +41,16 @@ class HowToWrite:
         is_compressed: Whether they are gzip.
         split_by: What events get files of their own for.
         beside: Records that are written too.
+        metrics_width: Of the buckets of metrics.
+        metrics_by: What they tell apart, if that is said.
     """
 
     form: str
     is_compressed: bool = False
     split_by: str | None = None
     beside: tuple[str, ...] = ()
+    metrics_width: str = "hour"
+    metrics_by: str | None = None
 
     @property
     def suffix(self) -> str:
@@ -96,7 +101,15 @@ def _bytes(_context: click.Context, _option: click.Parameter, text: str) -> int:
     type=click.Choice(["component", "event_type", "day"]),
     help="A file for the events of each: NAME.<which>.<form>.",
 )
-@click.option("--include-metrics", "metrics", is_flag=True, help="Metrics are not kept yet: says so, and writes none.")
+@click.option("--include-metrics", "metrics", is_flag=True, help="Also metrics, to NAME.metrics.<form>.")
+@click.option(
+    "--metrics-width", type=click.Choice(WIDTHS), default="hour", show_default=True, help="How long their buckets are."
+)
+@click.option(
+    "--metrics-by",
+    type=click.Choice(DIMENSIONS),
+    help="What they tell apart; operations, or the --user or --space, unless given.",
+)
 @click.option("--include-health", "health", is_flag=True, help="Also what check-ups found, to NAME.health.<form>.")
 @click.option(
     "--include-performance", "performance", is_flag=True, help="Also performance, to NAME.performance.<form>."
@@ -114,6 +127,8 @@ def export(  # noqa: PLR0913 - one per option
     is_compressed: bool,
     split_by: str | None,
     metrics: bool,
+    metrics_width: str,
+    metrics_by: str | None,
     health: bool,
     performance: bool,
     max_size: int,
@@ -137,7 +152,7 @@ def export(  # noqa: PLR0913 - one per option
     compresses = is_compressed or (target is not None and target.suffix == ".gz")
     wanted = {"metrics": metrics, "health": health, "performance": performance}
     beside = tuple(name for name, is_wanted in wanted.items() if is_wanted)
-    how = HowToWrite(form_of(target, form), compresses, split_by, beside)
+    how = HowToWrite(form_of(target, form), compresses, split_by, beside, metrics_width, metrics_by)
     return export_events(target, how, given, folder, max_size=max_size, is_resumed=is_resumed, force=force)
 
 
@@ -227,8 +242,6 @@ def _tell(manifest: Item, folder: Path, described: Path) -> None:
         rows = plural(file["rows"], "row")
         terminal.say(f"{folder / file['name']}  {rows}, {human_bytes(file['bytes'])}")
     terminal.say(f"{plural(manifest['rows'], 'row')} in all; {described} says what they are", "dim")
-    if manifest["not_kept"]:
-        terminal.say("Metrics are not kept yet: none were written.")
     if manifest["lacks_newest"]:
         terminal.say("The newest events may be missing: a transaction has been open for long. Export again later.")
 
@@ -285,9 +298,7 @@ def _request(
         raise click.BadParameter(said[0], param_hint=f"--{name.replace('_', '-')}") from error
     period = period_of(query, SystemClock().now())
     filters = filters_of(connection, query, read_filter(query), period, user)
-    return request_for(
-        filters, form=how.form, is_compressed=how.is_compressed, split_by=how.split_by, beside=how.beside
-    )
+    return request_for(filters, **{**asdict(how), "beside": how.beside})
 
 
 def _require_schema(url: str) -> None:

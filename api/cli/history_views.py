@@ -1,9 +1,11 @@
-"""What is kept beside events, as lists: check-ups, performance snapshots, chains of traces."""
+"""What is kept beside events, as lists: metrics, check-ups, performance snapshots, chains of traces."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+from api.cli.metric_options import OF_BUCKETS
 from api.cli.output import Column, Item, View, local_time
 from api.cli.terminal import Terminal, human_duration
 
@@ -22,6 +24,10 @@ class History(NamedTuple):
 
 _PAGED = frozenset({"time_range", "limit", "cursor"})
 HISTORIES = {
+    "metrics": History(
+        "/api/telemetry/metrics",
+        _PAGED | {"start", "end", "component", "event_type", "user", "space", *OF_BUCKETS},
+    ),
     "health": History("/api/telemetry/health-checks", _PAGED | {"component"}),
     "performance": History("/api/telemetry/performance/snapshots", _PAGED),
     "chains": History("/api/telemetry/chains", _PAGED | {"correlation_id"}),
@@ -34,7 +40,53 @@ _THOUSAND = 1000
 
 def history_view(kind: str, terminal: Terminal) -> View:
     """How a kind is shown."""
-    return {"health": _checks, "performance": _snapshots, "chains": _chains}[kind](terminal)
+    return {"metrics": _buckets, "health": _checks, "performance": _snapshots, "chains": _chains}[kind](terminal)
+
+
+def _buckets(terminal: Terminal) -> View:
+    return View(
+        (
+            Column("STARTS", lambda item: local_time(item["starts_at"])),
+            Column("EVENT TYPE", "event_type", shrinks=True, least=16),
+            Column("OF", lambda item: item["operation"] or item["space_id"] or item["user_id"] or "", shrinks=True),
+            Column("OUTCOME", lambda item: item["error_category"] or item["outcome"] or "", leaves=5),
+            Column("MEASURE", "measure"),
+            Column("EVENTS", lambda item: _number(item["events"]), right=True),
+            Column("ERRORS", lambda item: _number(item["errors"] or None), right=True, leaves=3),
+            _valued("AVERAGE", _average, 2, terminal),
+            _valued("P95", _p95, 1, terminal),
+            _valued("MAX", lambda item: item["max"], 4, terminal),
+        ),
+        (
+            "starts_at", "width", "dimension", "component", "event_type", "outcome", "error_category", "measure",
+            "operation", "space_id", "user_id", "unit", "events", "errors", "measured", "sum", "min", "max", "scale",
+            "bins", "counts",
+        ),
+        "Nothing of it happened then. Look further back (--last 7d).",
+    )  # fmt: skip
+
+
+def _average(item: Item) -> float | None:
+    return item["sum"] / item["measured"] if item["measured"] else None
+
+
+def _p95(item: Item) -> float | None:
+    from telemetry.rollups.histogram import Histogram
+
+    counts = dict(zip(item["bins"], item["counts"], strict=True))
+    return Histogram(item["scale"], counts, item["min"], item["max"]).quantile(0.95)
+
+
+def _valued(title: str, told: Callable[[Item], float | None], leaves: int, terminal: Terminal) -> Column:
+    """Values, each in the unit of its measure."""
+
+    def cell(item: Item) -> str:
+        value = told(item)
+        if value is None:
+            return ""
+        return human_duration(value / 1000, unicode=terminal.unicode) if item["unit"] == "us" else f"{value:,.4g}"
+
+    return Column(title, cell, right=True, leaves=leaves)
 
 
 def _checks(_: Terminal) -> View:

@@ -14,6 +14,7 @@ from api.cli.event_query import query
 from api.cli.export import export
 from api.cli.live import live
 from api.cli.log_import import import_log
+from api.cli.metrics import metrics
 from api.cli.output import Item, print_json
 from api.cli.overview import overview
 from api.cli.pager import paged
@@ -53,6 +54,7 @@ telemetry.add_command(verify)
 telemetry.add_command(rollup)
 telemetry.add_command(health)
 telemetry.add_command(live)
+telemetry.add_command(metrics)
 telemetry.add_command(cleanup)
 telemetry.add_command(pin)
 telemetry.add_command(query)

@@ -18,6 +18,7 @@ from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, page, page_limit
 from api.resources.context import resources
 from api.resources.due_times import time_fault
+from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, UNCHANGED, kept
 from api.schemas.alerts import (
     AcknowledgeBody,
     AlertDetailShape,
@@ -64,12 +65,15 @@ class Alerts(MethodView):
 class TriggeredAlerts(MethodView):
     """Alerts, beside the other metrics."""
 
+    @metrics.takes(IF_NONE_MATCH_HEADER)
     @metrics.arguments(AlertQuery, location="query")
-    @metrics.response(200, AlertPage)
+    @metrics.response(200, AlertPage, headers=ETAG_HEADER)
+    @metrics.alt_response(304, description=UNCHANGED)
     @metrics.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List every time that a rule fired, newest first; as `GET /api/alerts`."""
-        return _alerts(query)
+        # Somebody may just have acknowledged one: never shown again without being asked for.
+        return kept(_alerts(query), "private, no-cache")
 
 
 @blueprint.route("/<id:alert_id>")

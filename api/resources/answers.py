@@ -16,9 +16,10 @@ from api.resources.context import settings
 from dsl.errors import Fault
 
 T = TypeVar("T")
-V = TypeVar("V", UUID, int)
+V = TypeVar("V", UUID, int, str)
 
-_MAX_CURSOR = 500
+#: Characters; nobody makes a longer one.
+_MAX_CURSOR = 2000
 
 
 def _plain(value: object) -> object:
@@ -72,7 +73,7 @@ def page(
     return {"items": [to_json(row) for row in shown], "next_cursor": following}
 
 
-def make_cursor(kind: str, value: UUID | int) -> str:
+def make_cursor(kind: str, value: UUID | int | str) -> str:
     """An opaque cursor of one kind of list."""
     return urlsafe_b64encode(f"{kind}:{value}".encode()).decode().rstrip("=")
 
@@ -91,15 +92,30 @@ def number_from_cursor(kind: str, cursor: str | None) -> int | None:
     return None if cursor is None else _checked(kind, cursor, int)
 
 
+def text_from_cursor(kind: str, cursor: str | None, parse: Callable[[str], T]) -> T | None:
+    """As `id_from_cursor`, for texts in ASCII; `parse` raises ValueError for one that is none."""
+    if cursor is None:
+        return None
+    text = _checked(kind, cursor, str)
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise _not_ours() from error
+
+
 def _checked(kind: str, cursor: str, parse: Callable[[str], V]) -> V:
     try:
         value = parse(_read(kind, cursor))
     except (ValueError, binascii.Error):
-        value = None
+        raise _not_ours() from None
     # Only what this function's counterpart writes, to the letter, is a cursor.
-    if value is None or make_cursor(kind, value) != cursor:
-        raise CursorInvalid("the cursor was not made by this list", hint="Leave it out to begin again.")
+    if make_cursor(kind, value) != cursor:
+        raise _not_ours()
     return value
+
+
+def _not_ours() -> CursorInvalid:
+    return CursorInvalid("the cursor was not made by this list", hint="Leave it out to begin again.")
 
 
 def _read(kind: str, cursor: str) -> str:

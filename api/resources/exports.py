@@ -135,7 +135,6 @@ def export_json(job: ExportJob) -> dict[str, Any]:
         "rows": job.rows,
         "total_rows": job.total,
         "bytes": job.bytes,
-        "not_kept": ["metrics"] if "metrics" in request["beside"] else [],
         "lacks_newest": manifest.get("lacks_newest", False),
         "files": [_file_json(job, file) for file in _files(job)],
         "error": None if job.error_code is None else {"code": job.error_code, "detail": job.error_detail},
@@ -167,6 +166,8 @@ def _request(body: Mapping[str, Any]) -> ExportRequest:
         is_compressed=body["compress"],
         split_by=body["split_by"],
         beside=tuple(name for name in _BESIDE if body[f"include_{name}"]),
+        metrics_width=body["metrics_width"],
+        metrics_by=body["metrics_by"],
     )
 
 

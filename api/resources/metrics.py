@@ -7,17 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from flask import Response, request
+from flask import Response
 from flask.views import MethodView
 from psycopg import Connection
-from werkzeug.http import quote_etag
 
 from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import json_bytes
 from api.resources.context import answers, reading, resources
 from api.resources.event_filters import parse_duration_or_all, period_of
-from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, tag_of
+from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, UNCHANGED, kept
 from api.schemas.metrics import CurrentQuery, CurrentShape, HistoricalQuery, HistoryShape
 from dsl import fragments
 from dsl.errors import Fault
@@ -38,6 +37,8 @@ _LEAST = {
     "month": timedelta(days=28),
 }
 _DAY = timedelta(days=1)
+#: It may be shown again for five seconds, to who asked.
+_CACHED = "private, max-age=5"
 #: Nobody's, and no space's.
 _NOBODY = UUID(int=0)
 
@@ -46,9 +47,10 @@ _NOBODY = UUID(int=0)
 class Current(MethodView):
     """How it goes."""
 
+    @blueprint.takes(IF_NONE_MATCH_HEADER)
     @blueprint.arguments(CurrentQuery, location="query")
     @blueprint.response(200, CurrentShape, headers=ETAG_HEADER)
-    @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
+    @blueprint.alt_response(304, description=UNCHANGED)
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """Rates, latencies, tokens, errors and cache of the requests that ended lately."""
@@ -57,21 +59,24 @@ class Current(MethodView):
         with reading() as connection:
             asked = _asked(connection, query, since, now)
             body = answers().answer(connection, f"current {asked}", lambda: json_bytes(_current(connection, asked)))
-        return _told(body, 5)
+        return kept(Response(body, mimetype="application/json"), _CACHED)
 
 
 @blueprint.route("/historical")
 class Historical(MethodView):
     """A metric over time."""
 
+    @blueprint.takes(IF_NONE_MATCH_HEADER)
     @blueprint.arguments(HistoricalQuery, location="query")
     @blueprint.response(200, HistoryShape, headers=ETAG_HEADER)
-    @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
+    @blueprint.alt_response(304, description=UNCHANGED)
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """One metric in steps of a minute, an hour, a day, a week or a month."""
         now = resources().clock.now()
         start, end = period_of(query)
+        if start is not None and end is not None and start >= end:
+            raise RequestInvalid([Fault("request.time_range", "end is not after start", path="end")])
         until = min(end or now, now)
         since = min(start or _back(until, _DAY), until)
         aggregation = query["aggregation"]
@@ -83,7 +88,9 @@ class Historical(MethodView):
             asked = _asked(connection, query, since, until)
 
             def make() -> bytes:
-                found = metrics.buckets(connection, asked, aggregation, resources().servers.timezone)
+                # What is still to come has no figures yet.
+                zone = resources().servers.timezone
+                found = metrics.buckets(connection, asked, aggregation, zone) if since < until else []
                 items = [
                     {"timestamp": point.timestamp, "value": point.value, "metadata": point.metadata}
                     for point in metrics.points(metric, found)
@@ -92,7 +99,7 @@ class Historical(MethodView):
                 return json_bytes(told)
 
             body = answers().answer(connection, f"historical {metric.name} {aggregation} {asked}", make)
-        return _told(body, 5)
+        return kept(Response(body, mimetype="application/json"), _CACHED)
 
 
 def _current(connection: Connection[Any], asked: Asked) -> dict[str, Any]:
@@ -149,14 +156,3 @@ def _of(asked: Asked, since: datetime, until: datetime) -> Asked:
 
 def _back(now: datetime, span: timedelta) -> datetime:
     return EARLIEST if span > now - EARLIEST else now - span
-
-
-def _told(body: bytes, max_age_s: int) -> Response:
-    """An answer that may be kept for a moment, and asked for again by its tag."""
-    answer = Response(body, mimetype="application/json")
-    tag = tag_of(answer)
-    if request.if_none_match.contains_weak(tag):
-        answer = Response(status=304)
-    answer.headers["ETag"] = quote_etag(tag)
-    answer.headers["Cache-Control"] = f"private, max-age={max_age_s}"
-    return answer

@@ -11,6 +11,8 @@ from werkzeug.http import quote_etag
 from api.problems import Stale
 from api.resources.answers import json_answer
 
+#: What an answer of 304 means.
+UNCHANGED = "`If-None-Match` names what it would be."
 #: How operations describe the headers.
 ETAG_HEADER = {"ETag": {"schema": {"type": "string"}, "description": "Of this state of it; another one, another tag."}}
 IF_MATCH_HEADER = {
@@ -30,7 +32,17 @@ IF_NONE_MATCH_HEADER = {
 
 def tagged(body: dict[str, Any], status: int = 200, **headers: str) -> Response:
     """An answer with its entity tag; 304 where the caller has it already."""
-    answer = json_answer(body, status, headers)
+    return _with_tag(json_answer(body, status, headers))
+
+
+def kept(answer: Response, cache_control: str) -> Response:
+    """As `tagged`, of an answer that is there; both it and the 304 say how long it may be kept."""
+    told = _with_tag(answer)
+    told.headers["Cache-Control"] = cache_control
+    return told
+
+
+def _with_tag(answer: Response) -> Response:
     tag = tag_of(answer)
     if request.method in {"GET", "HEAD"} and request.if_none_match.contains_weak(tag):
         answer = Response(status=304)

@@ -10,6 +10,7 @@ from api.schemas.answers import page_of
 from api.schemas.durations import duration_field
 from api.schemas.requests import (
     Instant,
+    OneOfNear,
     QueryShape,
     StrictBoolean,
     WholeNumber,
@@ -39,7 +40,7 @@ def _severity(text: str, **facts: Any) -> fields.String:  # noqa: ANN401 - of a 
 class AlertQuery(QueryShape):
     """Which alerts."""
 
-    state = fields.String(validate=validate.OneOf(("firing", "resolved")), metadata=said("Only those in this state."))
+    state = fields.String(validate=OneOfNear(("firing", "resolved")), metadata=said("Only those in this state."))
     rule = _rule_name("Only those of this rule.")
     severity = _severity("Only those of this severity.")
     time_range = time_range_field("Only those that fired since: `15m`, `1h`, `7d`.")

@@ -7,7 +7,7 @@ from marshmallow import fields, validate
 from api.schemas.answers import page_of
 from api.schemas.requests import EventFilterQuery, QueryShape, StrictBoolean, WholeNumber, cursor_field, limit_field
 from api.schemas.shape import Shape, said
-from telemetry.export.request import FORMS, SPLITS
+from telemetry.export.request import DIMENSIONS, FORMS, SPLITS, WIDTHS
 
 STATES = ("waiting", "running", "done", "failed")
 
@@ -20,7 +20,15 @@ class NewExport(EventFilterQuery):
     split_by = fields.String(
         allow_none=True, validate=validate.OneOf(SPLITS), metadata=said("A file for the events of each.")
     )
-    include_metrics = StrictBoolean(load_default=False, metadata=said("Metrics are not kept yet: none are written."))
+    include_metrics = StrictBoolean(load_default=False, metadata=said("Metrics, bin by bin, in a file of their own."))
+    metrics_width = fields.String(
+        load_default="hour", validate=validate.OneOf(WIDTHS), metadata=said("How long a bucket of metrics is.")
+    )
+    metrics_by = fields.String(
+        allow_none=True,
+        validate=validate.OneOf(DIMENSIONS),
+        metadata=said("What metrics tell apart; unless given, operations, or the user or the space of the filter."),
+    )
     include_health = StrictBoolean(load_default=False, metadata=said("What check-ups found, in a file of its own."))
     include_performance = StrictBoolean(load_default=False, metadata=said("Performance, in a file of its own."))
     max_bytes = WholeNumber(
@@ -41,7 +49,7 @@ class ExportFileShape(Shape):
     """A file."""
 
     name = fields.String(required=True)
-    source = fields.String(required=True, metadata=said("`events`, `health` or `performance`."))
+    source = fields.String(required=True, metadata=said("`events`, `metrics`, `health` or `performance`."))
     rows = fields.Integer(required=True)
     bytes = fields.Integer(required=True)
     sha256 = fields.String(required=True)
@@ -75,9 +83,6 @@ class ExportShape(Shape):
         required=True, allow_none=True, metadata=said("To be written; none before they were counted.")
     )
     bytes = fields.Integer(required=True, metadata=said("Of all files, so far."))
-    not_kept = fields.List(
-        fields.String(), required=True, metadata=said("What was asked for and is not kept: `metrics`.")
-    )
     lacks_newest = fields.Boolean(
         required=True, metadata=said("Whether a transaction that was open for long kept the newest events out.")
     )

@@ -7,9 +7,21 @@ from typing import Any, get_args
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.requests import QueryShape, time_range_field
+from api.schemas.answers import page_of
+from api.schemas.requests import (
+    MAX_USER,
+    OneOfNear,
+    QueryShape,
+    component_field,
+    cursor_field,
+    event_type_field,
+    limit_field,
+    time_range_field,
+)
 from api.schemas.shape import Shape, said
+from telemetry.export.request import DIMENSIONS, WIDTHS
 from telemetry.rollups.metrics import CATEGORIES, METRICS, REQUESTS, SHORT, Aggregation
+from telemetry.rollups.records import UNITS
 
 #: What aggregations are called elsewhere.
 ALIASES = {"minutely": "minute", "hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month"}
@@ -20,10 +32,13 @@ class WhoseQuery(QueryShape):
     """Whose requests, from when to when."""
 
     component = fields.String(
-        validate=validate.OneOf(tuple(REQUESTS)),
+        validate=OneOfNear(tuple(REQUESTS)),
         metadata=said("Only requests of this kind: chats, or executions of commands. All of them unless given."),
     )
-    user = fields.String(metadata=said("The plain name; its hash is looked for. Not together with `space`."))
+    user = fields.String(
+        validate=validate.Length(1, MAX_USER),
+        metadata=said("The plain name; its hash is looked for. Not together with `space`."),
+    )
     space = fields.String(metadata=said("Name of the space."))
 
 
@@ -38,12 +53,12 @@ class HistoricalQuery(WhoseQuery):
 
     type = fields.String(
         required=True,
-        validate=validate.OneOf((*METRICS, *SHORT)),
+        validate=OneOfNear((*METRICS, *SHORT)),
         metadata=said("Or short: `latency` is `total_latency`, `tokens` is `total_tokens`, `errors`, `cache`."),
     )
     aggregation = fields.String(
         load_default="hour",
-        validate=validate.OneOf((*AGGREGATIONS, *ALIASES)),
+        validate=OneOfNear((*AGGREGATIONS, *ALIASES)),
         metadata=said("How long each item's time is; weeks begin on Monday. `hourly` is `hour`, and so on."),
     )
     time_range = time_range_field("As far back as this: `6h`, `30d`. A day unless there is a `start`.")
@@ -156,3 +171,59 @@ class HistoryShape(Shape):
     unit = fields.String(required=True, metadata=said("Of `value`."))
     aggregation = fields.String(required=True, validate=validate.OneOf(AGGREGATIONS))
     items = fields.List(fields.Nested(PointShape), required=True, metadata=said("Oldest first, without gaps."))
+
+
+class BucketQuery(QueryShape):
+    """Which buckets, and which page of them."""
+
+    width = fields.String(
+        load_default="hour", validate=OneOfNear(WIDTHS), metadata=said("How long a bucket is, in UTC.")
+    )
+    by = fields.String(
+        validate=OneOfNear(DIMENSIONS),
+        metadata=said("What is told apart beside what all buckets do; never two of them. `operation` unless given."),
+    )
+    component = component_field()
+    event_type = event_type_field()
+    operation = fields.String(metadata=said("Name of the operation: a command, a tool, a model."))
+    measure = fields.String(validate=OneOfNear(tuple(UNITS)), metadata=said("What was measured."))
+    user = fields.String(
+        validate=validate.Length(1, MAX_USER), metadata=said("The plain name; its hash is looked for, by user.")
+    )
+    space = fields.String(metadata=said("Name of the space; by space."))
+    time_range = time_range_field("As far back as this: `6h`, `30d`. A day unless there is a `start`.")
+    start = fields.AwareDateTime(format="iso", metadata=said("From this instant; not together with time_range."))
+    end = fields.AwareDateTime(format="iso", metadata=said("Before this instant; to the newest unless given."))
+    limit = limit_field()
+    cursor = cursor_field()
+
+
+class BucketShape(Shape):
+    """What the events of a stretch of time add up to, as integers. How to merge: docs/how-to/export-telemetry.md."""
+
+    starts_at = fields.AwareDateTime(required=True, format="iso")
+    width = fields.String(required=True, validate=validate.OneOf(WIDTHS))
+    dimension = fields.String(required=True, validate=validate.OneOf(DIMENSIONS))
+    component = fields.String(required=True)
+    event_type = fields.String(required=True)
+    outcome = fields.String(required=True, allow_none=True)
+    error_category = fields.String(required=True, allow_none=True)
+    measure = fields.String(required=True, validate=validate.OneOf(tuple(UNITS)))
+    operation = fields.String(required=True, allow_none=True)
+    space_id = fields.UUID(required=True, allow_none=True)
+    user_id = fields.String(required=True, allow_none=True)
+    unit = fields.String(
+        required=True, validate=validate.OneOf(tuple(dict.fromkeys(UNITS.values()))), metadata=said("Of the values.")
+    )
+    events = fields.Integer(required=True, metadata=said("How many there were."))
+    errors = fields.Integer(required=True, metadata=said("How many of them were errors."))
+    measured = fields.Integer(required=True, metadata=said("How many of them have a value."))
+    sum = fields.Integer(required=True, metadata=said("Of the values."))
+    min = fields.Integer(required=True, allow_none=True, metadata=said("The least value, exactly."))
+    max = fields.Integer(required=True, allow_none=True, metadata=said("The greatest, exactly."))
+    scale = fields.Integer(required=True, metadata=said("Bins grow by 2^(1/2^scale)."))
+    bins = fields.List(fields.Integer(), required=True, metadata=said("Numbers of those that have values, ascending."))
+    counts = fields.List(fields.Integer(), required=True, metadata=said("How many values each of `bins` has."))
+
+
+BucketPage = page_of(BucketShape, "BucketPage")

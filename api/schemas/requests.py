@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,17 @@ MAX_ORDINAL = 2**31 - 1
 
 #: Characters of a user's name.
 MAX_USER = 200
+
+
+class OneOfNear(validate.OneOf):
+    """One of some words; another one is answered with the nearest."""
+
+    def __call__(self, value: Any) -> Any:  # noqa: ANN401 - marshmallow's
+        if value not in self.choices:
+            near = get_close_matches(str(value).lower(), map(str, self.choices), n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ma.ValidationError(f"Must be one of: {self.choices_text}.{meant}")
+        return value
 
 
 class StrictBoolean(fields.Boolean):
@@ -181,6 +193,22 @@ def _is_event_type(text: str) -> None:
 def cursor_field() -> fields.String:
     """Where a page begins."""
     return fields.String(metadata={"description": "`next_cursor` of the page before, with the same filters."})
+
+
+def component_field() -> fields.String:
+    """A component of events."""
+    return fields.String(
+        validate=_is_component,
+        metadata={"enum": list(COMPONENTS), "description": "`tool_telemetry` and other names are understood."},
+    )
+
+
+def event_type_field() -> fields.String:
+    """A type of events, or the first words of some."""
+    return fields.String(
+        validate=_is_event_type,
+        metadata={"description": "Full name, or its first words: `dsl.step`, `tool`.", "enum": sorted(NAMES)},
+    )
 
 
 class QueryShape(Shape):
@@ -394,14 +422,8 @@ class EventFilterQuery(QueryShape):
             "description": "`command:x outcome:failed duration:>2s -type:transform`; see docs/reference/filters.md."
         },
     )
-    component = fields.String(
-        validate=_is_component,
-        metadata={"enum": list(COMPONENTS), "description": "`tool_telemetry` and other names are understood."},
-    )
-    event_type = fields.String(
-        validate=_is_event_type,
-        metadata={"description": "Full name, or its first words: `dsl.step`, `tool`.", "enum": sorted(NAMES)},
-    )
+    component = component_field()
+    event_type = event_type_field()
     level = fields.String(validate=validate.OneOf(LEVELS), metadata={"description": "Exactly this one."})
     correlation_id = AnyId()
     execution_id = AnyId()

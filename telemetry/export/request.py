@@ -6,16 +6,21 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
+from telemetry.event_types import types_of
 from telemetry.filters.parsing import parse
 from telemetry.filters.printing import show
 from telemetry.query import EventFilters
+from telemetry.rollups.parts import Dimension, Width
+from telemetry.rollups.records import Wanted, dimension_of
 
 FormName = Literal["jsonl", "json", "csv"]
 SplitBy = Literal["component", "event_type", "day"]
-#: Records beside events. Metrics are not kept yet.
+#: Records beside events.
 Beside = Literal["metrics", "health", "performance"]
 
 FORMS: Final[tuple[str, ...]] = get_args(FormName)
+WIDTHS: Final[tuple[str, ...]] = get_args(Width)
+DIMENSIONS: Final[tuple[str, ...]] = get_args(Dimension)
 SPLITS: Final[tuple[str, ...]] = get_args(SplitBy)
 
 #: What is said to who asks for Parquet.
@@ -32,11 +37,13 @@ class ExportRequest:
     Attributes:
         form: Of the files.
         filter: Of events, as text in its canonical form; users and spaces as events have them, times fixed.
-        since: Of records beside events, which know no other filter: from this instant on.
+        since: Of records beside events, most of which know no other filter: from this instant on.
         until: Before this instant.
         is_compressed: Whether files are gzip.
         split_by: What events get files of their own for; without, they are one file.
         beside: Records that are written too, each kind to a file of its own.
+        metrics_width: Of the buckets of metrics.
+        metrics_by: What they tell apart; unless given, whatever the filter is of: a user, a space, or neither.
     """
 
     form: FormName = "jsonl"
@@ -46,6 +53,8 @@ class ExportRequest:
     is_compressed: bool = False
     split_by: SplitBy | None = None
     beside: tuple[Beside, ...] = ()
+    metrics_width: Width = "hour"
+    metrics_by: Dimension | None = None
 
     @property
     def suffix(self) -> str:
@@ -59,6 +68,20 @@ class ExportRequest:
             FilterInvalid: The filter is not one.
         """
         return EventFilters(more=parse(self.filter))
+
+    def buckets(self) -> Wanted:
+        """Which buckets: of the component, the types of events, the user or the space that events are filtered by.
+
+        Raises:
+            MetricsCrossed: Of a user and a space, or told apart by something else than that.
+        """
+        whole = parse(self.filter)
+        asked = {name: whole.only(name) for name in ("component", "event_type", "user_id", "space_id")}
+        by = dimension_of(self.metrics_by, user=asked["user_id"] is not None, space=asked["space_id"] is not None)
+        only = {name: [value] for name, value in asked.items() if value is not None}
+        if "event_type" in only:
+            only["event_type"] = list(types_of(str(asked["event_type"])))
+        return Wanted(self.since, self.until, self.metrics_width, by, only)
 
     def public(self) -> dict[str, Any]:
         """As JSON has it; `request_of` reads it again."""
@@ -74,10 +97,14 @@ def request_for(filters: EventFilters, **how: Any) -> ExportRequest:  # noqa: AN
 
     Raises:
         FilterInvalid: A value is none that its field can have.
+        MetricsCrossed: Metrics are asked for that are not kept.
     """
     text = show(filters.whole())
     parse(text)
-    return ExportRequest(filter=text, since=filters.since, until=filters.until, **how)
+    request = ExportRequest(filter=text, since=filters.since, until=filters.until, **how)
+    if "metrics" in request.beside:
+        request.buckets()
+    return request
 
 
 def request_of(body: dict[str, Any]) -> ExportRequest:

@@ -18,19 +18,17 @@ from datetime import timedelta
 from pathlib import Path
 from time import sleep
 from typing import Any, Final, NamedTuple
-from uuid import UUID
 
 import msgspec
 from psycopg import Connection
 
-from telemetry.clock import Clock, from_unix_us
+from telemetry.clock import Clock
 from telemetry.connections import connect
 from telemetry.errors import ExportChanged, ExportOther, ExportTooLarge
 from telemetry.export.forms import FORMS, Form, Record
 from telemetry.export.journal import VERSION, Journal, Piece, Place, writing
 from telemetry.export.request import ExportRequest
 from telemetry.export.sources import Source
-from telemetry.ids import unix_ms_of
 from telemetry.patience import PatientConnection
 from telemetry.query import end_position, position, store_errors
 from telemetry.whole_files import checksum_of, create, digest, publish, replace, sync
@@ -203,12 +201,11 @@ class Export:
         while not journal.is_written:
             if not go_on():
                 return False
-            after = None if journal.after is None else UUID(journal.after)
             with store_errors():
-                page = source.page(connection, journal.position, after, PAGE_ROWS)
+                page = source.page(connection, journal.position, journal.after, PAGE_ROWS)
             if page:
                 self._append(source, page)
-                journal.after = str(page[-1][0])
+                journal.after = page[-1][0]
                 journal.done[source.name] = journal.done.get(source.name, 0) + len(page)
                 tell(Progress(journal.rows, journal.total, journal.bytes))
             if len(page) < PAGE_ROWS:
@@ -217,10 +214,10 @@ class Export:
                 self._note()
         return True
 
-    def _append(self, source: Source, page: Sequence[tuple[UUID, Record]]) -> None:
+    def _append(self, source: Source, page: Sequence[tuple[str, Record]]) -> None:
         """A page, to each file its records."""
         journal = self.journal
-        parts: dict[str, list[tuple[UUID, Record]]] = {}
+        parts: dict[str, list[tuple[str, Record]]] = {}
         for record_id, record in page:
             part = None if source.part is None else source.part(record)
             parts.setdefault(self.place.name(source.name, part), []).append((record_id, record))
@@ -232,7 +229,7 @@ class Export:
             with create(self.place.partial(piece)) if piece.rows == 0 else self.place.partial(piece).open("ab") as file:
                 file.write(data[name])
             piece.rows, piece.bytes = piece.rows + len(parts[name]), piece.bytes + len(data[name])
-            piece.first, piece.last = piece.first or str(parts[name][0][0]), str(parts[name][-1][0])
+            piece.first, piece.last = piece.first or parts[name][0][0], parts[name][-1][0]
             journal.pieces[name] = piece
             self._dirty.add(name)
 
@@ -258,7 +255,7 @@ class Export:
 
     def _too_large(self, source: Source, largest: str) -> ExportTooLarge:
         journal = self.journal
-        after = None if journal.after is None else _time_of(UUID(journal.after))
+        after = None if journal.after is None else source.time(journal.after)
         reached = "" if after is None else f" ({source.name} until {after})"
         rest = journal.total - journal.rows
         return ExportTooLarge(
@@ -332,7 +329,6 @@ class Export:
             "what": "telemetry of Weir",
             **request,
             "fields": {source.name: list(source.fields) for source in self._sources},
-            "not_kept": ["metrics"] if "metrics" in self._request.beside else [],
             "begun_at": journal.begun_at,
             "finished_at": self._clock.now().isoformat(),
             "stored_before": journal.position,
@@ -351,11 +347,6 @@ class Export:
                 return
             raise ExportOther(f"{partial} is not as it was left", hint="--force begins anew.")
         os.truncate(partial, piece.bytes)
-
-
-def _time_of(record_id: UUID) -> str:
-    """When what has this id was, to the millisecond."""
-    return from_unix_us(unix_ms_of(record_id.bytes) * 1000).isoformat(timespec="milliseconds")
 
 
 def _size(count: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
@@ -35,6 +35,8 @@ _IN_IDS: Final = sql.SQL("(e.event_id >= {} and e.event_id < {})")
 _IN_TIME: Final = sql.SQL("(b.starts_at >= {} and b.starts_at < {})")
 _OF_WIDTH: Final = sql.SQL("b.dimension = {} and b.width = {} and {} and ({})")
 _ANY_OF: Final = sql.SQL("{} = any({})")
+#: Events of transactions that had ended at a position (`telemetry.query.stored_before`).
+_STORED_BEFORE: Final = sql.SQL("age(e.xmin) not between 0 and age({}::text::xid8::xid)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Question:
             own: `operation`, `space_id` or `user_id`.
         only: Values by the same names: others are left out.
         spread: Whether quantiles are wanted; without them it is several times as fast.
+        stored_before: Only what was stored before this position (`telemetry.query.position`), whenever it is asked.
     """
 
     since: datetime
@@ -59,6 +62,7 @@ class Question:
     by: tuple[str, ...] = ()
     only: Mapping[str, Collection[Any]] = field(default_factory=dict)
     spread: bool = True
+    stored_before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +108,40 @@ class Answer:
     figures: Sequence[Figure]
 
 
+class Folding(NamedTuple):
+    """The statement that an answer is read by.
+
+    Attributes:
+        since: The first instant that it tells of.
+        until: The end, not included.
+        statement: Gives the rows that `figure_of` reads; not to be prepared, for it is of these stretches of time.
+        values: Of its parameters.
+    """
+
+    since: datetime
+    until: datetime
+    statement: sql.Composed
+    values: dict[str, Any]
+
+
 def answer(connection: Connection[Any], question: Question) -> Answer:
     """The answer, in the view of the connection's transaction (`telemetry.reading`).
 
     Raises:
         psycopg.Error: Postgres did not answer, or not in time.
     """
-    known, sealed = what_is_known(connection, question.dimension)
+    found = folding(connection, question)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        # Planned for the stretches that are asked for: a plan for all of them would look into every partition.
+        rows = cursor.execute(found.statement, found.values, prepare=False).fetchall()
+    figures = [figure_of(row, question.by) for row in rows if row["events"]]
+    figures.sort(key=lambda figure: (figure.starts_at or _EPOCH, [str(value) for value in figure.key.values()]))
+    return Answer(found.since, found.until, figures)
+
+
+def folding(connection: Connection[Any], question: Question) -> Folding:
+    """How to read an answer, in the view of the connection's transaction. Raises as `answer`."""
+    known, sealed = what_is_known(connection, question.dimension, question.stored_before)
     widest = question.width or "day"
     wanted = snapped(_minutes(question), known, widest)
     coverage = cover([wanted], known, widest)
@@ -121,20 +152,27 @@ def answer(connection: Connection[Any], question: Question) -> Answer:
         gone = within(coverage.events, day)
         sources.leave_out(component, gone)
         sources.read_buckets(cover(gone, Known(_ALL_CLEAN, known.kept_from), widest), component)
-    sources.read_events(coverage.events)
-    return Answer(
-        _instant(wanted[0]), _instant(wanted[1]), _figures(connection, question, sources.parts(spread=question.spread))
-    )
+    sources.read_events(coverage.events, question.stored_before)
+    statement, values = _folding(question, sources.parts(spread=question.spread))
+    return Folding(_instant(wanted[0]), _instant(wanted[1]), statement, values)
 
 
-def what_is_known(connection: Connection[Any], dimension: Dimension) -> tuple[Known, list[tuple[str, Stretch]]]:
+def what_is_known(
+    connection: Connection[Any], dimension: Dimension, stored_before: int | None = None
+) -> tuple[Known, list[tuple[str, Stretch]]]:
     """What there is of the buckets of a dimension; and components whose events of a day are gone.
+
+    Args:
+        connection: In a transaction with one view.
+        dimension: Of which buckets.
+        stored_before: A position: buckets that have anything that was stored since are dirty.
 
     Raises:
         psycopg.Error: Postgres did not answer.
     """
+    position = None if stored_before is None else str(stored_before)
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(SQL["known"]).fetchone()
+        row = cursor.execute(SQL["known"], {"stored_before": position}).fetchone()
     if row is None:
         raise LookupError("telemetry_rollup_progress has no row")
     is_whole = dimension == "operation"
@@ -171,10 +209,11 @@ class _Sources:
         if stretches:
             self._left_out.append(sql.SQL("not (e.component = {} and ({}))").format(component, _in_ids(stretches)))
 
-    def read_events(self, stretches: Sequence[Stretch]) -> None:
-        """Read the events of these stretches, but for those left out."""
+    def read_events(self, stretches: Sequence[Stretch], stored_before: int | None) -> None:
+        """Read the events of these stretches, but for those left out, and those that were stored later."""
         if stretches:
-            self._events = _AND.join([sql.SQL("({})").format(_in_ids(stretches)), *self._left_out])
+            stored = [] if stored_before is None else [_STORED_BEFORE.format(str(stored_before))]
+            self._events = _AND.join([sql.SQL("({})").format(_in_ids(stretches)), *self._left_out, *stored])
 
     def parts(self, *, spread: bool) -> sql.Composed:
         """The parts of all of it, with their bins or without."""
@@ -183,22 +222,21 @@ class _Sources:
         return _EITHER.join([events if spread else without_bins(events), *buckets])
 
 
-def _figures(connection: Connection[Any], question: Question, parts: sql.Composable) -> list[Figure]:
+def _folding(question: Question, parts: sql.Composable) -> tuple[sql.Composed, dict[str, Any]]:
     asked = {name: list(values) for name, values in question.only.items()}
     conditions = [_ANY_OF.format(sql.Identifier(name), sql.Placeholder(name)) for name in asked]
     chosen = sql.SQL("select * from ({}) as either where {}").format(parts, _AND.join([*conditions, _ALWAYS]))
     keys = (*(("starts_at",) if question.width else ()), *question.by)
-    values = {**asked, "width": MINUTES[question.width or "day"] * _MINUTE}
-    with connection.cursor(row_factory=dict_row) as cursor:
-        # Planned for the stretches that are asked for: a plan for all of them would look into every partition.
-        rows = cursor.execute(folded(chosen, keys), values, prepare=False).fetchall()
-    figures = [_figure(row, question.by) for row in rows if row["events"]]
-    return sorted(
-        figures, key=lambda figure: (figure.starts_at or _EPOCH, [str(value) for value in figure.key.values()])
-    )
+    return folded(chosen, keys), {**asked, "width": MINUTES[question.width or "day"] * _MINUTE}
 
 
-def _figure(row: Mapping[str, Any], by: Iterable[str]) -> Figure:
+def figure_of(row: Mapping[str, Any], by: Iterable[str]) -> Figure:
+    """The figure that a row of an answer tells.
+
+    Args:
+        row: As the statement of `Folding` gives it.
+        by: What is told apart.
+    """
     return Figure(
         row.get("starts_at"),
         {name: row[name] for name in by},

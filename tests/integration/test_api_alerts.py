@@ -62,7 +62,11 @@ def test_what_cannot_be_meant_is_refused(api: Api) -> None:
 def test_what_fired_is_shown_with_what_became_of_its_messages(api: Api) -> None:
     alert = fire(api)
     assert (alert["rule"], alert["value"], alert["state"]) == ("slow", 8000, "firing")
-    assert api.get("/api/metrics/alerts").json == api.get("/api/alerts", state="firing", rule="slow").json
+    listed = api.get("/api/metrics/alerts")
+    assert listed.json == api.get("/api/alerts", state="firing", rule="slow").json
+    seen = {"If-None-Match": listed.headers["ETag"]}
+    again = api.open("GET", "/api/metrics/alerts", headers=seen)
+    assert (again.status_code, again.data, again.headers["Cache-Control"]) == (304, b"", "private, no-cache")
     assert api.get("/api/alerts", state="resolved").json["items"] == []
     assert api.get("/api/alerts", time_range="1h").json["items"] == [alert]
     shown = api.get(f"/api/alerts/{alert['id']}").json
@@ -72,6 +76,7 @@ def test_what_fired_is_shown_with_what_became_of_its_messages(api: Api) -> None:
     ]
     known = api.post(f"/api/alerts/{alert['id']}/ack", {"user": "alice"}).json
     assert known["acknowledged_by"] == api.resources.pseudonyms.user("alice").hex()
+    assert api.open("GET", "/api/metrics/alerts", headers=seen).status_code == 200
 
 
 def test_a_test_says_what_became_of_each_channel(api: Api) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fixtures.apis import Api
 from fixtures.samples import make_scope
 
+from api.schemas.metrics import ALIASES
 from telemetry.clock import SystemClock
 from telemetry.collector import Collector
 from telemetry.events import Event, ExecutionCompleted, ExecutionFailed
@@ -22,7 +23,7 @@ from telemetry.store import append_batch, insert_events
 from telemetry.testing import ManualClock
 from workers.testing import RememberingRecorder
 
-CURRENT, HISTORICAL = "/api/metrics/current", "/api/metrics/historical"
+CURRENT, HISTORICAL, BUCKETS = "/api/metrics/current", "/api/metrics/historical", "/api/telemetry/metrics"
 NINE = (
     *("request_rate", "total_latency", "context_latency", "llm_latency", "prompt_tokens", "completion_tokens"),
     *("total_tokens", "error_rate", "cache_hit_rate"),
@@ -184,6 +185,9 @@ def test_the_same_is_told_from_buckets_and_with_its_tag_not_at_all(
         ({"type": "latency", "user": "ada", "space": "home"}, "space"),
         ({"type": "latency", "time_range": "400d", "aggregation": "minute"}, "aggregation"),
         ({"type": "latency", "time_range": "1h", "start": "2026-01-01T00:00:00Z"}, "time_range"),
+        ({"type": "latency", "start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, "end"),
+        ({"type": "latency", "start": "yesterday"}, "start"),
+        ({"type": "latency", "user": ""}, "user"),
     ],
 )
 def test_what_cannot_be_told_is_refused_by_name(api: Api, query: dict[str, str], path: str) -> None:
@@ -191,3 +195,54 @@ def test_what_cannot_be_told_is_refused_by_name(api: Api, query: dict[str, str],
 
     assert answer.status_code == 422
     assert answer.json["errors"][0]["path"] == path
+    if query.get("type") == "latancy":
+        assert answer.json["detail"].endswith("Did you mean latency?")
+
+
+@pytest.mark.req("A-08")
+@pytest.mark.usefixtures("stored")
+def test_the_answer_is_of_one_shape_whatever_the_words(api: Api, began: datetime) -> None:
+    asked = {"start": began.isoformat(), "end": (began + timedelta(hours=1)).isoformat(), "type": "latency"}
+    for word in ("minute", "hour", "day", "week", "month", "minutely", "hourly", "daily", "weekly", "monthly"):
+        told = api.get(HISTORICAL, aggregation=word, **asked).json
+        assert list(told) == ["type", "unit", "aggregation", "items"]
+        assert (told["type"], told["unit"], told["aggregation"]) == ("total_latency", "ms", ALIASES.get(word, word))
+        assert {tuple(item) for item in told["items"]} == {("timestamp", "value", "metadata")}
+    assert api.get(HISTORICAL, type="latency", start="2999-01-01T00:00:00Z").json["items"] == []
+
+
+@pytest.mark.req("S-03", "A-02")
+@pytest.mark.usefixtures("stored")
+def test_buckets_are_listed_page_by_page(api: Api, began: datetime) -> None:
+    asked: dict[str, object] = {"start": began.isoformat(), "component": "chat", "measure": "duration"}
+    everything = api.get(BUCKETS, **asked).json
+    assert (sum(item["events"] for item in everything["items"]), everything["next_cursor"]) == (8, None)
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, object] = {}
+    while len(found) < len(everything["items"]):
+        page = api.get(BUCKETS, limit=1, **asked, **cursor).json
+        found += page["items"]
+        cursor = {"cursor": page["next_cursor"]}
+    assert (found, cursor) == (everything["items"], {"cursor": None})
+    (of_ada,) = api.get(BUCKETS, user="ada", width="day", event_type="chat.request.completed", **asked).json["items"]
+    assert (of_ada["events"], of_ada["sum"], of_ada["unit"]) == (2, 400_000, "us")
+    assert of_ada["user_id"] == api.resources.pseudonyms.user("ada").hex()
+    assert api.get(BUCKETS, space="nowhere").json["items"] == []
+
+
+@pytest.mark.req("S-03")
+@pytest.mark.parametrize(
+    ("query", "code", "said"),
+    [
+        ({"user": "ada", "space": "home"}, "metrics.crossed", "space and user together"),
+        ({"user": "ada", "by": "space"}, "metrics.crossed", "space and user together"),
+        ({"width": "hours"}, "request.invalid", "Did you mean hour?"),
+        ({"component": "toll"}, "request.invalid", "Did you mean tool?"),
+        ({"event_type": "dsl.stop"}, "request.invalid", "Did you mean dsl.step?"),
+        ({"cursor": "YnVja2V0Olsx"}, "request.cursor_invalid", "not made by this list"),
+    ],
+)
+def test_buckets_that_there_cannot_be_are_refused(api: Api, query: dict[str, str], code: str, said: str) -> None:
+    answer = api.get(BUCKETS, **query)
+
+    assert (answer.json["code"], said in answer.json["detail"]) == (code, True), answer.text

@@ -234,7 +234,7 @@ def test_a_recorder_that_is_well_tells_nothing_of_itself(make_recorder: MakeReco
     assert {event[0] for entry in way.arrived() for event in entry.events} == {"dsl.step.executed"}
 
 
-@pytest.mark.req("C-13")
+@pytest.mark.req("C-13", "A-12")
 def test_with_spool_and_buffer_full_losses_are_counted_exactly_and_progress_goes_first(
     make_recorder: MakeRecorder, way: Way
 ) -> None:
@@ -312,7 +312,7 @@ def test_a_spool_that_cannot_be_written_is_the_next_rung_and_no_more(
     eventually(lambda: recorder.stats().rung == "normal")
 
 
-@pytest.mark.req("C-13")
+@pytest.mark.req("C-13", "A-12")
 def test_the_first_failure_opens_the_breaker(make_recorder: MakeRecorder, way: Way) -> None:
     recorder = make_recorder(breaker_pause=timedelta(minutes=1))
     way.block()

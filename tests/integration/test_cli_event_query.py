@@ -82,7 +82,6 @@ def test_a_count_decides_on_the_exit_code(weir: Weir, each: tuple[Event, ...]) -
     ]
     assert weir(*errors, "count=3").err.endswith("weir: 3 match: count=3\n")
     assert weir(*QUERY, "--type", "stats", "--level", "error", "--fail-if", "count>=2").code == 1
-    assert weir(*QUERY, "--type", "metrics", "--fail-if", "count>0").code == 0
 
 
 @pytest.mark.req("S-05")
@@ -150,12 +149,37 @@ def test_statistics_are_lines(weir: Weir, each: tuple[Event, ...]) -> None:
     assert "todo.add" in weir(*asked).out
 
 
-def test_what_no_table_holds_is_an_empty_page(offline_weir: Weir) -> None:
-    assert offline_weir(*QUERY, "--type", "metrics", "--format", "json").json == {"items": [], "next_cursor": None}
-    for form in ("table", "csv"):
-        said = offline_weir(*QUERY, "--type", "metrics", "--component", "fragment_telemetry", "--format", form)
-        assert (said.code, said.out) == (0, "")
-        assert said.err.startswith("weir: no metrics are kept yet; --type stats")
+@pytest.mark.req("S-05", "S-03")
+def test_metrics_are_buckets_of_what_is_asked_for(weir: Weir, each: tuple[Event, ...]) -> None:
+    asked = (*QUERY, "--type", "metrics", "--component", "command", "--measure", "duration", "--last", "1h")
+
+    found = weir(*asked, "--format", "json").json["items"]
+    assert {(item["component"], item["measure"], item["width"]) for item in found} == {("command", "duration", "hour")}
+    first = weir(*asked, "--limit", "1", "--format", "json").json
+    second = weir(*asked, "--limit", "1", "--cursor", first["next_cursor"], "--format", "json").json
+    assert [*first["items"], *second["items"]] == found[:2]
+    rows = list(csv.DictReader(io.StringIO(weir(*asked, "--format", "csv").out)))
+    assert [json.loads(row["counts"]) for row in rows] == [item["counts"] for item in found]
+    table = weir(*asked, "--operation", "todo.add").out
+    assert "P95" in table.split("\n")[0]
+    assert "todo.add" in table
+    of_user = weir(*asked, "--user", "ada", "--width", "day", "--format", "json").json["items"]
+    assert {(item["dimension"], item["operation"], item["space_id"]) for item in of_user} == {("user", None, None)}
+
+
+@pytest.mark.req("S-05")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--width", "hour"), "--type events and --width exclude each other"),
+        (("--type", "metrics", "--level", "error"), "--type metrics has no --level"),
+        (("--type", "metrics", "--fail-if", "count>0"), "--type metrics has no --fail-if"),
+    ],
+)
+def test_options_of_metrics_are_of_metrics(offline_weir: Weir, options: tuple[str, ...], said: str) -> None:
+    refused = offline_weir(*QUERY, *options)
+
+    assert (refused.code, said in refused.err) == (2, True), refused.err
 
 
 def test_it_is_said_that_nothing_is_recorded_of_a_component(weir: Weir, each: tuple[Event, ...]) -> None:

@@ -113,7 +113,7 @@ def test_options_are_those_of_queries(stored: Connection[Any], offline_weir: Wei
 
     (row,) = rows_of(Path("a.csv.gz"))
     assert (done.code, row["event_type"], row["step_path"]) == (0, "dsl.step.failed", "triage[17].note")
-    assert "Metrics are not kept yet: none were written." in done.out
+    assert "a.metrics.csv.gz" in done.out
     # The plain name is in no file.
     assert manifest_of(Path("a.csv.gz"))["filter"].startswith("component:dsl level:error")
     assert not any(b"ada" in path.read_bytes() for path in Path().iterdir())

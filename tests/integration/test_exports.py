@@ -290,8 +290,7 @@ def test_records_beside_events_have_files_of_their_own(
     assert (check["name"], check["value"], check["checked_at"][:10]) == ("disk", 12.5, f"{NOON:%Y-%m-%d}")
     (snapshot,) = rows_of(tmp_path / "events.performance.jsonl")
     assert (snapshot["window_ms"], snapshot["p50_ms"], snapshot["class"]) == (300000, 1.5, "fast")
-    assert manifest["not_kept"] == ["metrics"]
-    assert [file["source"] for file in manifest["files"]] == ["health", "events", "performance"]
+    assert [file["source"] for file in manifest["files"]] == ["health", "events", "metrics", "performance"]
     assert list(snapshot) == manifest["fields"]["performance"]
     assert list(check) == manifest["fields"]["health"]
 

@@ -104,5 +104,5 @@ def test_rows_older_than_half_of_all_transaction_ids_are_exported_and_told_once(
         assert count(connection, everything, after) == 2
         assert [event.event_id for event in events(connection, everything, 10, None, before).items] == [new]
         for source in sources_of(ExportRequest(beside=("health",))):
-            assert [found for found, _ in source.page(connection, after, None, 10)] == [old, new]
+            assert [UUID(found) for found, _ in source.page(connection, after, None, 10)] == [old, new]
             assert source.count(connection, before) == 1

@@ -34,7 +34,7 @@ from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_new_events
 from telemetry.testing import ManualClock
 
-pytestmark = pytest.mark.req("A-05", "A-06", "S-13")
+pytestmark = pytest.mark.req("A-05", "A-06", "S-01", "S-13")
 
 MINUTE_US, HOUR_US, DAY_US = 60_000_000, 3_600_000_000, 86_400_000_000
 USERS = [bytes([number]) * 16 for number in range(3)]

@@ -190,7 +190,7 @@ def silent_server() -> Iterator[str]:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
-@pytest.mark.req("C-13")
+@pytest.mark.req("C-13", "A-12")
 def test_with_redis_unreachable_commands_run_the_same_and_every_loss_is_counted(
     autocommit_pool: ConnectionPool[Any], tmp_path: Path, healthy: tuple[list[list[Any]], Counter[str]]
 ) -> None:
@@ -317,7 +317,7 @@ def test_an_event_that_cannot_be_encoded_is_dropped_and_counted(synchronous: boo
     assert recorder.stats().dropped == {"dsl.step.executed": 4, "unknown": 1}
 
 
-@pytest.mark.req("C-13")
+@pytest.mark.req("C-13", "A-12")
 def test_a_store_without_room_harms_nobody_in_synchronous_mode(
     autocommit_pool: ConnectionPool[Any], database_url: str, healthy: tuple[list[list[Any]], Counter[str]]
 ) -> None:

@@ -14,7 +14,7 @@ MOMENT = timedelta(microseconds=1)
 NO_TIME = timedelta(0)
 
 
-@pytest.mark.req("C-13")
+@pytest.mark.req("C-13", "A-12")
 def test_it_opens_at_the_first_failure_and_lets_one_try_when_the_pause_is_over(clock: ManualClock) -> None:
     breaker = Breaker(clock, PAUSE)
     seen = [(breaker.is_closed, breaker.allows())]
