@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from api import access, parsing, problems, tracing
 from api.resources import (
     alerts,
+    analytics,
     bulk,
     checkup,
     commands,
@@ -84,6 +85,7 @@ _BLUEPRINTS = (
             completeness,
             checkup,
             metrics,
+            analytics,
             live_metrics,
             alerts,
             health,

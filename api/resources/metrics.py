@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
-from flask import Response, request
+from flask import Response
 from flask.views import MethodView
 from psycopg import Connection
-from werkzeug.http import quote_etag
 
 from api.parsing import Blueprint
 from api.problems import RequestInvalid
 from api.resources.answers import json_bytes
 from api.resources.context import answers, reading, resources
 from api.resources.event_filters import parse_duration_or_all, period_of
-from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, tag_of
+from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, briefly_kept
+from api.resources.whose import whose
 from api.schemas.metrics import CurrentQuery, CurrentShape, HistoricalQuery, HistoryShape
-from dsl import fragments
 from dsl.errors import Fault
 from telemetry.filters.kinds import EARLIEST
 from telemetry.rollups import metrics
@@ -38,8 +36,6 @@ _LEAST = {
     "month": timedelta(days=28),
 }
 _DAY = timedelta(days=1)
-#: Nobody's, and no space's.
-_NOBODY = UUID(int=0)
 
 
 @blueprint.route("/current")
@@ -57,7 +53,7 @@ class Current(MethodView):
         with reading() as connection:
             asked = _asked(connection, query, since, now)
             body = answers().answer(connection, f"current {asked}", lambda: json_bytes(_current(connection, asked)))
-        return _told(body, 5)
+        return briefly_kept(body, 5)
 
 
 @blueprint.route("/historical")
@@ -92,7 +88,7 @@ class Historical(MethodView):
                 return json_bytes(told)
 
             body = answers().answer(connection, f"historical {metric.name} {aggregation} {asked}", make)
-        return _told(body, 5)
+        return briefly_kept(body, 5)
 
 
 def _current(connection: Connection[Any], asked: Asked) -> dict[str, Any]:
@@ -131,14 +127,7 @@ def _asked(connection: Connection[Any], query: Mapping[str, Any], since: datetim
     Raises:
         RequestInvalid: A user and a space: figures of both together are not kept.
     """
-    if query["user"] is not None and query["space"] is not None:
-        message = "user and space exclude each other here; count events to have both: /api/telemetry/events?count=true"
-        raise RequestInvalid([Fault("request.exclusive", message, path="space")])
-    user_id = None if query["user"] is None else resources().pseudonyms.user(query["user"])
-    space_id = None
-    if query["space"] is not None:
-        found = connection.execute(fragments.SQL["find_space"], {"name": query["space"]}).fetchone()
-        space_id = _NOBODY if found is None else found[0]
+    user_id, space_id = whose(connection, query)
     components = tuple(REQUESTS) if query["component"] is None else (query["component"],)
     return Asked(since, until, components, user_id, space_id)
 
@@ -149,14 +138,3 @@ def _of(asked: Asked, since: datetime, until: datetime) -> Asked:
 
 def _back(now: datetime, span: timedelta) -> datetime:
     return EARLIEST if span > now - EARLIEST else now - span
-
-
-def _told(body: bytes, max_age_s: int) -> Response:
-    """An answer that may be kept for a moment, and asked for again by its tag."""
-    answer = Response(body, mimetype="application/json")
-    tag = tag_of(answer)
-    if request.if_none_match.contains_weak(tag):
-        answer = Response(status=304)
-    answer.headers["ETag"] = quote_etag(tag)
-    answer.headers["Cache-Control"] = f"private, max-age={max_age_s}"
-    return answer

@@ -54,3 +54,14 @@ def require_match(body: dict[str, Any]) -> None:
 def tag_of(answer: Response) -> str:
     """The entity tag of an answer: a hash of its body."""
     return blake2b(answer.get_data(), digest_size=16).hexdigest()
+
+
+def briefly_kept(body: bytes, max_age_s: int) -> Response:
+    """JSON that may be kept for so many seconds, and asked for again by its tag."""
+    answer = Response(body, mimetype="application/json")
+    tag = tag_of(answer)
+    if request.if_none_match.contains_weak(tag):
+        answer = Response(status=304)
+    answer.headers["ETag"] = quote_etag(tag)
+    answer.headers["Cache-Control"] = f"private, max-age={max_age_s}"
+    return answer
