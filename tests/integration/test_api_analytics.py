@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import pytest
-from fixtures.apis import Api
+from fixtures.apis import Api, Weir
 from fixtures.samples import ERROR, make_scope, make_step
 
+from api.cli import analytics as cli
+from telemetry.analytics.figures import FIGURES
+from telemetry.analytics.groups import By
+from telemetry.analytics.spikes import SpikesBy
 from telemetry.clock import SystemClock, to_unix_us
 from telemetry.events import (
     ChatRequestCompleted,
@@ -288,3 +293,34 @@ def test_what_cannot_be_told_is_refused_by_name_and_what_never_was_is_nothing(ap
     assert api.get(ANALYTICS).json["items"] == []
     assert api.get(SPIKES).json["items"] == []
     assert api.get(ANALYTICS, start="2999-01-01T00:00:00Z").json["all"]["requests"]["count"] == 0
+
+
+@pytest.mark.req("A-05", "C-16")
+@pytest.mark.usefixtures("some")
+def test_the_command_line_tells_the_same(weir: Weir, connection: psycopg.Connection, this_hour: datetime) -> None:
+    assert set(cli.FIGURES) == set(FIGURES)
+    assert (set(cli.BYS), set(cli.SPIKES_BY)) == (set(get_args(By)), set(get_args(SpikesBy)))
+
+    lines = weir("telemetry", "analytics", "--metric", "latency,p99", "--last", "25h", "--limit", "1")
+    assert lines.code == 0, lines.err
+    heading, digest = lines.out.splitlines()
+    assert heading.split()[:5] == ["COMMAND", "COUNT", "SHARE", "SUCCESS", "ERRORS"]
+    assert heading.split()[-3:] == ["TIME", "LATENCY", "P99"]
+    assert digest.startswith("digest")
+    assert digest.split()[-6].startswith("+")
+    assert "1 of 2; more with --limit" in lines.err
+    assert "TOKENS" in weir("telemetry", "analytics", "--by", "model").out
+
+    (row, *_) = csv.DictReader(weir("telemetry", "analytics", "--last", "25h", "--format", "csv").out.splitlines())
+    assert (row["name"], row["count"], row["total_latency_direction"]) == ("digest", "43", "rising")
+    told = weir("telemetry", "analytics", "--by", "step", "--order", "errors", "--format", "json").json
+    assert told["items"][0]["name"] == "tool.call"
+
+    assert weir("telemetry", "spikes").out == "No more errors than usual here.\n"
+    store(connection, errors("digest", [(this_hour - HOUR, 25)]))
+    heading, spike = weir("telemetry", "spikes").out.splitlines()
+    assert heading.split()[:4] == ["NAME", "FROM", "TO", "ERRORS"]
+    assert spike.split()[0] == "digest"
+    assert "going on" in spike
+    assert weir("telemetry", "analytics", "--metric", "p98").code == 2
+    assert weir("telemetry", "analytics", "--user", "ada").code == 1

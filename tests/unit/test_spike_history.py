@@ -104,6 +104,16 @@ def test_an_outbreak_of_the_past_does_not_hide_the_next() -> None:
         assert verdict.expected < 6
 
 
+def test_the_example_of_the_page_is_what_it_says() -> None:
+    past = [Baseline("days", [2, 3, 1, 400, 4, 2, 3, 350, 2, 3])]
+    few, many = (judge(count, past, level(24, 10)) for count in (20, 35))
+
+    assert few is not None
+    assert many is not None
+    assert few.expected == pytest.approx(4.3)
+    assert (few.is_spike, round(few.p_value, 3), many.is_spike) == (False, 0.004, True)
+
+
 def test_what_the_same_weekday_explains_is_no_spike() -> None:
     sundays = [50, 48, 55, 52]
     days = [*([1] * 24), *sundays]
