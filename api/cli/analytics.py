@@ -42,18 +42,20 @@ _SPIKE_FIELDS = (
 
 
 def _known(_context: click.Context, option: click.Parameter, text: str | None) -> str | None:
-    """Names of figures that there are.
+    """Names of figures that there are, as the API takes them.
 
     Raises:
         BadParameter: There is no such figure.
     """
     from telemetry.analytics.figures import ALSO
 
-    names = {*FIGURES, *ALSO, *(("name",) if option.name == "order" else ())}
-    for name in [] if text is None else text.split(","):
-        if name.strip() not in names:
-            raise click.BadParameter(f"there is no figure {name.strip()!r}; there are {', '.join(FIGURES)}")
-    return text
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in FIGURES and name not in ALSO and (option.name, name) != ("order", "name"):
+            raise click.BadParameter(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
+    return ",".join(names)
 
 
 @click.command("analytics", short_help="Show what is slow, what fails, what it costs, and since when.")

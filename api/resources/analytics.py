@@ -39,6 +39,7 @@ class Analytics(MethodView):
 
     @blueprint.arguments(AnalyticsQuery, location="query")
     @blueprint.response(200, AnalyticsShape, headers=ETAG_HEADER)
+    @blueprint.alt_response(304, headers=ETAG_HEADER)
     @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:
@@ -58,6 +59,7 @@ class Spikes(MethodView):
 
     @blueprint.arguments(SpikesQuery, location="query")
     @blueprint.response(200, SpikesShape, headers=ETAG_HEADER)
+    @blueprint.alt_response(304, headers=ETAG_HEADER)
     @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:

@@ -44,6 +44,7 @@ class Current(MethodView):
 
     @blueprint.arguments(CurrentQuery, location="query")
     @blueprint.response(200, CurrentShape, headers=ETAG_HEADER)
+    @blueprint.alt_response(304, headers=ETAG_HEADER)
     @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:
@@ -62,6 +63,7 @@ class Historical(MethodView):
 
     @blueprint.arguments(HistoricalQuery, location="query")
     @blueprint.response(200, HistoryShape, headers=ETAG_HEADER)
+    @blueprint.alt_response(304, headers=ETAG_HEADER)
     @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:

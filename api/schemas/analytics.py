@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any, get_args
 
@@ -25,15 +26,19 @@ BUCKETS = {"5m": SLOT, "1h": HOUR}
 NAMES = (*FIGURES, *ALSO)
 
 
+#: Some of these, separated by commas.
+_SOME = f"({'|'.join(NAMES)})"
+SOME_NAMES = f"^{_SOME}(,{_SOME})*$"
+
+
 class FigureNames(fields.String):
     """Names of figures, separated by commas: a tuple inside."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - marshmallow's
         text = super()._deserialize(value, attr, data, **kwargs)
-        names = tuple(dict.fromkeys(ALSO.get(name.strip(), name.strip()) for name in text.split(",") if name.strip()))
-        if not names or any(name not in FIGURES for name in names):
+        if re.fullmatch(SOME_NAMES, text) is None:
             raise ma.ValidationError(f"Must be some of: {', '.join(NAMES)}; separated by commas.")
-        return names
+        return tuple(dict.fromkeys(ALSO.get(name, name) for name in text.split(",")))
 
 
 class PeriodQuery(QueryShape):
@@ -59,7 +64,8 @@ class AnalyticsQuery(PeriodQuery):
         load_default=USUAL,
         metadata=said(
             f"Figures whose trend is told, separated by commas; of {', '.join(f'`{name}`' for name in NAMES)}."
-            f" Unless given: {', '.join(USUAL)}."
+            f" Unless given: {', '.join(USUAL)}.",
+            pattern=SOME_NAMES,
         ),
     )
     order = fields.String(

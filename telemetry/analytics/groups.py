@@ -147,10 +147,17 @@ def told(connection: Connection[Any], which: Which, asking: Question) -> list[To
         psycopg.Error: Postgres did not answer, or not in time.
     """
     found = [Told(member_of(figure, which), figure) for figure in answer(connection, asking).figures]
-    if not any(source.prefix for source in SOURCES[which.by]):
-        return found
-    there = {each.member.component for each in found}
-    return [each for each in found if _is_meant(each.member, SOURCES[which.by], there)]
+    wanted = meant({each.member for each in found}, which.by)
+    return [each for each in found if each.member in wanted]
+
+
+def meant(members: Collection[Member], by: By) -> set[Member]:
+    """Those of them that are told apart: without what something else stands in for, or what is of another kind."""
+    sources = SOURCES[by]
+    if not any(source.prefix for source in sources):
+        return set(members)
+    there = {member.component for member in members}
+    return {member for member in members if _is_meant(member, sources, there)}
 
 
 def grouped(found: Iterable[Told]) -> dict[Member, Group]:

@@ -14,7 +14,7 @@ from telemetry.analytics import history
 from telemetry.analytics.baseline import Verdict, judge, level
 from telemetry.analytics.groups import SOURCES, By
 from telemetry.analytics.history import HOUR, MOST_DAYS, SLOT, Known, floor
-from telemetry.clock import to_unix_us
+from telemetry.clock import from_unix_us, to_unix_us
 from telemetry.events import CATALOGUE, event_type
 from telemetry.rollups.metrics import WITHOUT_ERROR, Asked, question
 from telemetry.rollups.parts import Width
@@ -154,8 +154,10 @@ def _known(connection: Connection[Any], wanted: Wanted) -> Known:
     days = _alive(connection, since, wanted.until, "day")
     if not days:
         return Known(None, frozenset())
-    hours = _alive(connection, days[0], days[0] + _DAY, "hour")
-    return Known(hours[0] if hours else None, frozenset(day.date() for day in days))
+    first = _alive(connection, days[0], days[0] + _DAY, "hour")
+    # Before that only whole days are kept, which say nothing of an hour.
+    kept_from = from_unix_us(what_is_known(connection, "operation")[0].kept_from["hour"] * _MINUTE_US)
+    return Known(max(kept_from, first[0]), frozenset(day.date() for day in days)) if first else Known(None, ())
 
 
 def _alive(connection: Connection[Any], since: datetime, until: datetime, width: Width) -> list[datetime]:

@@ -74,7 +74,8 @@ def test_five_minutes_are_a_share_of_their_hour_and_the_same_as_those_before() -
 
     days, of_hours, of_days = of_slot(slot, hours, slots, known(8), UTC_ZONE)
 
-    assert (days.name, days.share) == ("days", pytest.approx(1 / 12))
+    assert days.name == "days"
+    assert days.share == pytest.approx(1 / 12)
     assert (of_hours.name, len(of_hours.counts), max(of_hours.counts)) == ("slots", 24, 7)
     assert (of_days.name, of_days.counts) == ("slot_days", [7] * DAYS_OF_SLOTS)
     assert of_slot(slot, hours, slots, Known(None, ()), UTC_ZONE) == []
