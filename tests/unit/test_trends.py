@@ -55,12 +55,16 @@ def test_stretches_without_anything_are_left_out() -> None:
 
 
 def test_a_daily_rhythm_is_no_trend_and_hides_none() -> None:
-    day = [2.0, 30.0, 80.0, 20.0]
-    rising = [value + 5 * number for number, value in enumerate(day * 7)]
+    day = [100.0, 300.0, 800.0, 200.0]
+    rising = [value + 3 * number for number, value in enumerate(day * 7)]
 
     assert trend(day * 7, 1000, rhythm=4).direction == "steady"
     assert trend(rising, 1000, rhythm=4).direction == "rising"
-    assert trend(rising, 1000, rhythm=4).slope == 5.0
+    assert trend(rising, 1000, rhythm=4).slope == 3.0
+    # Four seasons of seven values that all rise.
+    certain = NormalDist().cdf(-(4 * 21 - 1) / (4 * 7 * 6 * 19 / 18) ** 0.5)
+    assert trend(rising, 1000, rhythm=4).p_value == pytest.approx(2 * certain)
+    assert trend(rising, 1000).direction == "steady"
 
 
 def test_the_test_is_that_of_the_books() -> None:
@@ -71,6 +75,13 @@ def test_the_test_is_that_of_the_books() -> None:
     found = trend(values, 100)
 
     assert found.p_value == pytest.approx(2 * (1 - NormalDist().cdf((score - 1) / (12 * 11 * 29 / 18) ** 0.5)))
+
+
+def test_equal_values_count_as_such() -> None:
+    """Of 12 values in groups of three S is 54, and the variance 198 instead of 212.7."""
+    found = trend([0.0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], 100)
+
+    assert found.p_value == pytest.approx(2 * (1 - NormalDist().cdf(53 / 198**0.5)))
 
 
 def test_tails_are_those_of_sums() -> None:
