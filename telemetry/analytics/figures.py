@@ -55,13 +55,26 @@ def _quantile(share: float) -> Callable[[Bucket], float | None]:
     return value
 
 
+def _average(measure: str) -> Callable[[Bucket], float | None]:
+    """Of sums alone: trends are read without quantiles."""
+
+    def value(bucket: Bucket) -> float | None:
+        tally = bucket.of(measure)
+        return round(tally.total / tally.measured / 1000, 3) if tally.measured else None
+
+    return value
+
+
 def _of_metric(name: str) -> Callable[[Bucket], float | None]:
-    return lambda bucket: METRICS[name].point(bucket)[0]
+    measure = _LATENCIES.get(name)
+    return _average(measure) if measure else lambda bucket: METRICS[name].point(bucket)[0]
+
+
+_LATENCIES: Final = {"total_latency": "duration", "context_latency": "context", "llm_latency": "model"}
 
 
 _MEASURES: Final = {
-    "context_latency": ("context",),
-    "llm_latency": ("model",),
+    **{name: (measure,) for name, measure in _LATENCIES.items()},
     "prompt_tokens": ("prompt_tokens",),
     "completion_tokens": ("completion_tokens",),
     "total_tokens": ("prompt_tokens", "completion_tokens"),
