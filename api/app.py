@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from api import access, parsing, problems, tracing
 from api.resources import (
     alerts,
+    analytics,
     buckets,
     bulk,
     checkup,
@@ -86,6 +87,7 @@ _BLUEPRINTS = (
             completeness,
             checkup,
             metrics,
+            analytics,
             live_metrics,
             alerts,
             health,

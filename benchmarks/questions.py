@@ -92,6 +92,10 @@ class _Maker:
                 goal_ms=10,
                 is_panel=True,
             ),
+            self._rolled("analytics of commands, 24 h", "analytics", _DAY, 50, by="command"),
+            self._rolled("analytics of steps, p95, 7 d", "analytics", 7 * _DAY, 100, by="step", metric="p95,errors"),
+            self._rolled("spikes of commands, 24 h", "spikes", _DAY, 100),
+            self._rolled("spikes of steps by 5 m, 6 h", "spikes", 6 * _HOUR, 100, by="step"),
             self._errors("errors, 6 h", 6 * _HOUR, is_panel=True),
             self._errors("errors, 24 h", _DAY),
             self._stats("statistics, 1 h", _HOUR, is_panel=True),
@@ -134,6 +138,14 @@ class _Maker:
             return self._address(route, back, number)
 
         return Question(name, path, run, *bounds, rolls_up=True, is_panel=is_panel)
+
+    def _rolled(self, name: str, route: str, back: timedelta, goal_ms: float, **more: str) -> Question:
+        """Of whole minutes: another one each time is another minute."""
+
+        def path(number: int) -> str:
+            return self._address(f"/api/metrics/{route}", back, 60 * number, **more)
+
+        return Question(name, path, None, None, goal_ms)
 
     def _errors(self, name: str, back: timedelta, *, is_panel: bool = False) -> Question:
         def run(number: int) -> object:

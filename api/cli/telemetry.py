@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from api.cli.analytics import analytics, spikes
 from api.cli.checkup import health
 from api.cli.cleanup import cleanup
 from api.cli.error_groups import errors
@@ -46,6 +47,8 @@ def telemetry() -> None:
 
 telemetry.add_command(overview)
 telemetry.add_command(performance)
+telemetry.add_command(analytics)
+telemetry.add_command(spikes)
 telemetry.add_command(stats)
 telemetry.add_command(import_log)
 telemetry.add_command(quarantine)

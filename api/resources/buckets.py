@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from flask import Response
 from flask.views import MethodView
 from psycopg import Connection
 
 from api.resources.answers import json_answer, make_cursor, page, page_limit, text_from_cursor
-from api.resources.context import reading, resources
+from api.resources.context import reading
 from api.resources.event_filters import whole_period_of
 from api.resources.telemetry import blueprint
+from api.resources.whose import space_of, user_of
 from api.schemas.metrics import BucketPage, BucketQuery
-from dsl import fragments
 from telemetry.components import component_name
 from telemetry.event_types import types_of
 from telemetry.query import store_errors
@@ -25,8 +24,6 @@ from telemetry.rollups.records import Place, Record, Wanted, dimension_of
 
 #: How far back, unless it is said.
 USUAL = timedelta(days=1)
-#: No space has it.
-_NOWHERE = UUID(int=0)
 
 
 @blueprint.route("/metrics")
@@ -63,11 +60,8 @@ def _only(connection: Connection[Any], query: Mapping[str, Any]) -> dict[str, li
         asked["component"] = [component_name(query["component"])]
     if query["event_type"] is not None:
         asked["event_type"] = list(types_of(query["event_type"]))
-    if query["user"] is not None:
-        asked["user_id"] = [resources().pseudonyms.user(query["user"])]
-    if query["space"] is not None:
-        found = connection.execute(fragments.SQL["find_space"], {"name": query["space"]}).fetchone()
-        asked["space_id"] = [_NOWHERE if found is None else found[0]]
+    members = {"user_id": user_of(query), "space_id": space_of(connection, query)}
+    asked.update({name: [member] for name, member in members.items() if member is not None})
     return asked
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from flask import Response
 from flask.views import MethodView
@@ -16,9 +15,9 @@ from api.problems import RequestInvalid
 from api.resources.answers import json_bytes
 from api.resources.context import answers, reading, resources
 from api.resources.event_filters import parse_duration_or_all, period_of
-from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, UNCHANGED, kept
+from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, UNCHANGED, briefly_kept
+from api.resources.whose import whose
 from api.schemas.metrics import CurrentQuery, CurrentShape, HistoricalQuery, HistoryShape
-from dsl import fragments
 from dsl.errors import Fault
 from telemetry.filters.kinds import EARLIEST
 from telemetry.rollups import metrics
@@ -37,10 +36,6 @@ _LEAST = {
     "month": timedelta(days=28),
 }
 _DAY = timedelta(days=1)
-#: It may be shown again for five seconds, to who asked.
-_CACHED = "private, max-age=5"
-#: Nobody's, and no space's.
-_NOBODY = UUID(int=0)
 
 
 @blueprint.route("/current")
@@ -59,7 +54,7 @@ class Current(MethodView):
         with reading() as connection:
             asked = _asked(connection, query, since, now)
             body = answers().answer(connection, f"current {asked}", lambda: json_bytes(_current(connection, asked)))
-        return kept(Response(body, mimetype="application/json"), _CACHED)
+        return briefly_kept(body, 5)
 
 
 @blueprint.route("/historical")
@@ -99,7 +94,7 @@ class Historical(MethodView):
                 return json_bytes(told)
 
             body = answers().answer(connection, f"historical {metric.name} {aggregation} {asked}", make)
-        return kept(Response(body, mimetype="application/json"), _CACHED)
+        return briefly_kept(body, 5)
 
 
 def _current(connection: Connection[Any], asked: Asked) -> dict[str, Any]:
@@ -138,14 +133,7 @@ def _asked(connection: Connection[Any], query: Mapping[str, Any], since: datetim
     Raises:
         RequestInvalid: A user and a space: figures of both together are not kept.
     """
-    if query["user"] is not None and query["space"] is not None:
-        message = "user and space exclude each other here; count events to have both: /api/telemetry/events?count=true"
-        raise RequestInvalid([Fault("request.exclusive", message, path="space")])
-    user_id = None if query["user"] is None else resources().pseudonyms.user(query["user"])
-    space_id = None
-    if query["space"] is not None:
-        found = connection.execute(fragments.SQL["find_space"], {"name": query["space"]}).fetchone()
-        space_id = _NOBODY if found is None else found[0]
+    user_id, space_id = whose(connection, query)
     components = tuple(REQUESTS) if query["component"] is None else (query["component"],)
     return Asked(since, until, components, user_id, space_id)
 

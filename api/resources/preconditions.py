@@ -66,3 +66,8 @@ def require_match(body: dict[str, Any]) -> None:
 def tag_of(answer: Response) -> str:
     """The entity tag of an answer: a hash of its body."""
     return blake2b(answer.get_data(), digest_size=16).hexdigest()
+
+
+def briefly_kept(body: bytes, max_age_s: int) -> Response:
+    """JSON that may be kept for so many seconds by who asked, and asked for again by its tag."""
+    return kept(Response(body, mimetype="application/json"), f"private, max-age={max_age_s}")

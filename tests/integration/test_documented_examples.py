@@ -146,6 +146,8 @@ CHECKS: dict[str, Check] = {
     "weir telemetry overview --last=1h --format=json": says(r'"executions"'),
     "weir telemetry performance --last=24h": in_table("COUNT", "P50", "P95", some="todo.add"),
     "weir telemetry performance --type=chat --last=24h": says("^Nothing of it ended here|COUNT"),
+    "weir telemetry analytics --by=step --last=7d --metric=p95,errors": in_table("STEP TYPE", "P95", some="validate"),
+    "weir telemetry spikes --last=7d": says("^No more errors than usual here|COMPARED WITH"),
     "weir telemetry export --time-range=1h": wrote("weir-telemetry-*.jsonl", holds=is_jsonl_with_events),
     "weir telemetry export --time-range=7d --format=json": wrote("weir-telemetry-*.json", holds=is_json_with_events),
     "weir telemetry export --compress --format=csv": wrote(
