@@ -18,6 +18,7 @@ from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, page, page_limit
 from api.resources.context import resources
 from api.resources.due_times import time_fault
+from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, tagged
 from api.schemas.alerts import (
     AcknowledgeBody,
     AlertDetailShape,
@@ -47,6 +48,9 @@ from workers.executions import reaching_store
 blueprint = Blueprint("alerts", __name__, url_prefix="/api/alerts", description="What fired, and who is told.")
 metrics = Blueprint("alert_metrics", __name__, url_prefix="/api/metrics", description="Figures of requests.")
 
+#: Seconds for which alerts may be kept, as the other metrics may.
+_FRESH_S = 5
+
 
 @blueprint.route("")
 class Alerts(MethodView):
@@ -57,19 +61,21 @@ class Alerts(MethodView):
     @blueprint.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List every time that a rule fired, newest first."""
-        return _alerts(query)
+        return json_answer(_alerts(query))
 
 
 @metrics.route("/alerts")
 class TriggeredAlerts(MethodView):
     """Alerts, beside the other metrics."""
 
+    @metrics.takes(IF_NONE_MATCH_HEADER)
     @metrics.arguments(AlertQuery, location="query")
-    @metrics.response(200, AlertPage)
+    @metrics.response(200, AlertPage, headers=ETAG_HEADER)
+    @metrics.alt_response(304, headers=ETAG_HEADER)
     @metrics.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List every time that a rule fired, newest first; as `GET /api/alerts`."""
-        return _alerts(query)
+        return tagged(_alerts(query), 200, **{"Cache-Control": f"private, max-age={_FRESH_S}"})
 
 
 @blueprint.route("/<id:alert_id>")
@@ -184,7 +190,7 @@ class Testing(MethodView):
     def post(self, _: Mapping[str, Any], name: str) -> Response:
         """Send a test through each channel of a rule, once, and say what became of each."""
         held = resources()
-        channels = make_channels(held.workers.dsl.channels)
+        channels = make_channels(held.workers.dsl.channels, held.clock)
         post = Post(held.pool, held.clock, channels, held.workers.alerts)
         with _transaction() as connection:
             rule = store.get_rule(connection, _known(name)).rule
@@ -251,7 +257,7 @@ def alert_json(alert: Alert) -> dict[str, Any]:
     return _hex(asdict(alert), "acknowledged_by")
 
 
-def _alerts(query: Mapping[str, Any]) -> Response:
+def _alerts(query: Mapping[str, Any]) -> dict[str, Any]:
     limit, before = page_limit(query["limit"]), id_from_cursor("alert", query["cursor"])
     with _transaction() as connection:
         rows = store.list_alerts(
@@ -263,7 +269,7 @@ def _alerts(query: Mapping[str, Any]) -> Response:
             severity=query["severity"],
             since=_since(query["time_range"]),
         )
-    return json_answer(page(rows, limit, alert_json, lambda row: make_cursor("alert", row.id)))
+    return page(rows, limit, alert_json, lambda row: make_cursor("alert", row.id))
 
 
 def _since(time_range: str | None) -> datetime | None:
