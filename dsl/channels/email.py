@@ -101,7 +101,7 @@ def written(message: Message, settings: ChannelSettings) -> EmailMessage:
 def _harmless(text: str) -> str:
     """A line that says nothing in a header but itself.
 
-    Without what stands for itself encoded (RFC 2047): Python decodes it, and what comes of that may be a line of its own
+    Without what is encoded as RFC 2047 has it: Python decodes that, and what comes of it may be a line of its own
     (CVE-2024-6923).
     """
     return "".join(each if each.isprintable() else " " for each in text).replace("=?", "= ?")
