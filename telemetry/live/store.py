@@ -18,8 +18,8 @@ OTHER: Final = ""
 
 #: What stands for all requests beside what tells them apart.
 _ALL: Final = "all"
-#: What is left of the memory there may be when there was too much, and below what part of it another series is begun: so
-#: neither is looked for at every request.
+#: What is left of the memory there may be when there was too much, and below what part of it another series is begun:
+#: so neither is looked for at every request.
 _LEFT, _ROOM = 7 / 8, 3 / 4
 #: Beside its arrays, what a buffer costs: its key, and its places in two dictionaries.
 _BESIDE_BYTES: Final = 512
@@ -46,8 +46,8 @@ class MetricsStore:
         minutes: That are kept, and as many places in each buffer.
         most_series: Commands, users and spaces that have a series of their own, of each at most; the first that come,
             until nothing of them is left. Others are counted together.
-        memory_bytes: That all buffers may take, at any time. With more, the smallest series are counted with the others,
-            and then the oldest minutes are forgotten, before anything else is counted.
+        memory_bytes: That all buffers may take, at any time. With more, the smallest series are counted with the
+            others, and then the oldest minutes are forgotten, before anything else is counted.
         told_apart: By what.
 
     Attributes:
@@ -165,7 +165,7 @@ class MetricsStore:
         self._recount()
 
     def _fold_smallest(self, most_bytes: float) -> None:
-        """Count the series with the fewest requests with the others, until no more than this is taken or none is left."""
+        """Count the series with the fewest requests with the others, until no more than this is taken."""
         sizes = {
             (by, member): self._requests(by, member) for by, members in self._members.items() for member in members
         }

@@ -33,8 +33,17 @@ def test_reading_again_takes_no_more_than_there_may_be_and_leaves_nobody_out(
     alerting.store(
         [
             ChatRequestCompleted(
-                *(mint(at), at, make_scope(user_id=chance.choice(users)), mint(at), "small"),
-                *(int(chance.lognormvariate(13, 2)), None, None, 100, 50, "miss"),
+                mint(at),
+                at,
+                make_scope(user_id=chance.choice(users)),
+                mint(at),
+                "small",
+                int(chance.lognormvariate(13, 2)),
+                None,
+                None,
+                100,
+                50,
+                "miss",
             )
             for at in at_us
         ]
