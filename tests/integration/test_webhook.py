@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -164,12 +166,24 @@ def shake_hands_slowly(sock: socket.socket) -> None:
     drip(sock)
 
 
-@pytest.mark.parametrize(("scheme", "talk"), [("http", drip), ("https", shake_hands_slowly)])
+def drip_secretly(context: ssl.SSLContext, sock: socket.socket) -> None:
+    """As `drip`, encrypted."""
+    with context.wrap_socket(sock, server_side=True) as wrapped:
+        drip(wrapped)
+
+
+@pytest.mark.parametrize("how", ["plain", "handshake", "encrypted"])
 def test_who_answers_a_byte_at_a_time_is_not_listened_to_for_ever(
-    scheme: str, talk: Callable[[socket.socket], None]
+    how: str, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with talking(talk) as port:
-        url = f"{scheme}://127.0.0.1:{port}/"
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    talks: dict[str, Callable[[socket.socket], None]] = {
+        "plain": drip,
+        "handshake": shake_hands_slowly,
+        "encrypted": partial(drip_secretly, certificate.context),
+    }
+    with talking(talks[how]) as port:
+        url = f"{'http' if how == 'plain' else 'https'}://127.0.0.1:{port}/"
         said = reason_of(ChannelSettings(webhook_url=url, webhook_private=True, webhook_timeout=SHORT))
     assert said == "timeout"
 
