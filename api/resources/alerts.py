@@ -18,7 +18,6 @@ from api.problems import RequestInvalid
 from api.resources.answers import id_from_cursor, json_answer, make_cursor, page, page_limit
 from api.resources.context import resources
 from api.resources.due_times import time_fault
-from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, tagged
 from api.schemas.alerts import (
     AcknowledgeBody,
     AlertDetailShape,
@@ -48,9 +47,6 @@ from workers.executions import reaching_store
 blueprint = Blueprint("alerts", __name__, url_prefix="/api/alerts", description="What fired, and who is told.")
 metrics = Blueprint("alert_metrics", __name__, url_prefix="/api/metrics", description="Figures of requests.")
 
-#: Seconds for which alerts may be kept, as the other metrics may.
-_FRESH_S = 5
-
 
 @blueprint.route("")
 class Alerts(MethodView):
@@ -61,21 +57,19 @@ class Alerts(MethodView):
     @blueprint.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List every time that a rule fired, newest first."""
-        return json_answer(_alerts(query))
+        return _alerts(query)
 
 
 @metrics.route("/alerts")
 class TriggeredAlerts(MethodView):
     """Alerts, beside the other metrics."""
 
-    @metrics.takes(IF_NONE_MATCH_HEADER)
     @metrics.arguments(AlertQuery, location="query")
-    @metrics.response(200, AlertPage, headers=ETAG_HEADER)
-    @metrics.alt_response(304, headers=ETAG_HEADER)
+    @metrics.response(200, AlertPage)
     @metrics.refuses(400, 503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """List every time that a rule fired, newest first; as `GET /api/alerts`."""
-        return tagged(_alerts(query), 200, **{"Cache-Control": f"private, max-age={_FRESH_S}"})
+        return _alerts(query)
 
 
 @blueprint.route("/<id:alert_id>")
@@ -257,7 +251,7 @@ def alert_json(alert: Alert) -> dict[str, Any]:
     return _hex(asdict(alert), "acknowledged_by")
 
 
-def _alerts(query: Mapping[str, Any]) -> dict[str, Any]:
+def _alerts(query: Mapping[str, Any]) -> Response:
     limit, before = page_limit(query["limit"]), id_from_cursor("alert", query["cursor"])
     with _transaction() as connection:
         rows = store.list_alerts(
@@ -269,7 +263,7 @@ def _alerts(query: Mapping[str, Any]) -> dict[str, Any]:
             severity=query["severity"],
             since=_since(query["time_range"]),
         )
-    return page(rows, limit, alert_json, lambda row: make_cursor("alert", row.id))
+    return json_answer(page(rows, limit, alert_json, lambda row: make_cursor("alert", row.id)))
 
 
 def _since(time_range: str | None) -> datetime | None:

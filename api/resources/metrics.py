@@ -48,8 +48,7 @@ class Current(MethodView):
 
     @blueprint.arguments(CurrentQuery, location="query")
     @blueprint.response(200, CurrentShape, headers=ETAG_HEADER)
-    @blueprint.alt_response(304, headers=ETAG_HEADER)
-    @blueprint.takes(IF_NONE_MATCH_HEADER)
+    @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """Rates, latencies, tokens, errors and cache of the requests that ended lately."""
@@ -67,8 +66,7 @@ class Historical(MethodView):
 
     @blueprint.arguments(HistoricalQuery, location="query")
     @blueprint.response(200, HistoryShape, headers=ETAG_HEADER)
-    @blueprint.alt_response(304, headers=ETAG_HEADER)
-    @blueprint.takes(IF_NONE_MATCH_HEADER)
+    @blueprint.doc(parameters=[IF_NONE_MATCH_HEADER])
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:
         """One metric in steps of a minute, an hour, a day, a week or a month."""

@@ -33,7 +33,7 @@ def tagged(body: dict[str, Any], status: int = 200, **headers: str) -> Response:
     answer = json_answer(body, status, headers)
     tag = tag_of(answer)
     if request.method in {"GET", "HEAD"} and request.if_none_match.contains_weak(tag):
-        answer = Response(status=304, headers=headers)
+        answer = Response(status=304)
     answer.headers["ETag"] = quote_etag(tag)
     return answer
 

@@ -312,12 +312,11 @@ def test_what_is_old_goes_and_what_has_not_ended_stays(alerting: Alerting, datab
         connection.execute(
             "update telemetry_alert_deliveries set status = 'delivered', due_at = null where kind = 'resolve'"
         )
-    alerting.clock.advance(timedelta(hours=23))
-    keep = RetentionSettings(alerts_days=1)
-    cleaner = Cleaner(lambda: connect(database_url, name="test", autocommit=True), keep, alerting.clock)
+    alerting.clock.advance(timedelta(days=89))
+    cleaner = Cleaner(lambda: connect(database_url, name="test", autocommit=True), RetentionSettings(), alerting.clock)
     cleaner.run_once()
     assert len(alerting.alerts) == 2
-    alerting.clock.advance(timedelta(hours=2))
+    alerting.clock.advance(timedelta(days=2))
     cleaner.run_once()
     assert [alert.rule for alert in alerting.alerts] == ["lasts"]
     assert [each.status for each in alerting.deliveries] == ["due"]
