@@ -1,4 +1,4 @@
-"""`python -m benchmarks.live`: how late live figures are, and what it costs to collect them.
+"""`python -m benchmarks.live`: how late live figures are, and what it costs to collect them; `--viewers 0`: the latter.
 
 Figures: a process reports 1,000 requests a second through the collector; a sink stores them; 50 viewers read the API's
 stream `/api/metrics/live` under gunicorn, over HTTP. Late by is, for each request and viewer, from its end to the
@@ -63,15 +63,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="of each of the two measurements")
     parser.add_argument("--rate", type=int, default=1000, help="requests a second")
-    parser.add_argument("--viewers", type=int, default=50, help="who look on")
+    parser.add_argument("--viewers", type=int, default=50, help="who look on; 0 measures collection only")
     parser.add_argument("--by", choices=["command", "user", "space"], help="what they have told apart")
     options = parser.parse_args(arguments)
     others = OtherPrograms()
     with quiet(), running_servers() as servers:
-        seen = _watch(servers, options.seconds, options.rate, options.viewers, options.by)
-        bare = _bare_lags(servers.redis_url, 500)
+        if options.viewers:
+            seen = _watch(servers, options.seconds, options.rate, options.viewers, options.by)
+            _print_seen(seen, _bare_lags(servers.redis_url, 500))
         collected = _collect(servers, options.seconds, options.rate)
-    _print_seen(seen, bare)
     _print_collected(collected, options.seconds)
     print(f"\nOther programs used {others.cores():.1f} cores meanwhile.")
     return 0

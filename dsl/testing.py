@@ -116,7 +116,7 @@ class PlainTools:
         self.max_map_items = max_map_items
         self.tables = Tables(tables)
         self.submitter: Submitter = PlainSubmitter(commands)
-        self.channels = make_channels(channels)
+        self.channels = make_channels(channels, self.clock)
         self._pseudonyms = Pseudonyms(b"a key for tests")
 
     def now(self) -> datetime:

@@ -179,8 +179,8 @@ class LiveSettings:
     minutes: int = setting(60, "Whole minutes that are kept, so the longest window there is.", minimum=1, maximum=240)
     memory_bytes: int = setting(
         10_485_760,
-        "Bytes that they may take in a process. With more, the smallest series are counted with the others, and then"
-        " the oldest minutes are left out.",
+        "Bytes that they may take in a process, half of them for the figures that take their place each minute. With"
+        " more, the smallest series are counted with the others, and then the oldest minutes are left out.",
         minimum=1_048_576,
         maximum=52_428_800,
     )

@@ -148,7 +148,7 @@ def make_evaluator(resources: Resources) -> Evaluator:
 
 def make_post(resources: Resources) -> Post:
     """What carries messages of alerts to their channels."""
-    channels = make_channels(resources.workers.dsl.channels)
+    channels = make_channels(resources.workers.dsl.channels, resources.clock)
     return Post(resources.pool, resources.clock, channels, resources.workers.alerts)
 
 

@@ -32,7 +32,7 @@ class WorkerTools:
         self.query_max_rows = settings.query_max_rows
         self.max_map_items = settings.max_map_items
         self.tables = Tables(settings.tables)
-        self.channels = make_channels(settings.channels)
+        self.channels = make_channels(settings.channels, clock)
         self.submitter: Submitter = ChildSubmitter(library, self.new_id)
 
     def now(self) -> datetime:

@@ -188,7 +188,7 @@ class Testing(MethodView):
     def post(self, _: Mapping[str, Any], name: str) -> Response:
         """Send a test through each channel of a rule, once, and say what became of each."""
         held = resources()
-        channels = make_channels(held.workers.dsl.channels)
+        channels = make_channels(held.workers.dsl.channels, held.clock)
         post = Post(held.pool, held.clock, channels, held.workers.alerts)
         with _transaction() as connection:
             rule = store.get_rule(connection, _known(name)).rule

@@ -16,6 +16,7 @@ from dsl.channels.log import Log
 from dsl.channels.webhook import Webhook
 from dsl.settings import ChannelSettings
 from dsl.step import Effect
+from telemetry.clock import Clock
 
 #: What each channel does to the world, by its name.
 EFFECTS: Mapping[str, Effect] = MappingProxyType(
@@ -23,6 +24,6 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
 )
 
 
-def make_channels(settings: ChannelSettings) -> Mapping[str, Channel]:
+def make_channels(settings: ChannelSettings, clock: Clock) -> Mapping[str, Channel]:
     """Every channel by its name."""
-    return {"inbox": Inbox(), "log": Log(), "webhook": Webhook(settings), "email": Email(settings)}
+    return {"inbox": Inbox(), "log": Log(), "webhook": Webhook(settings, clock), "email": Email(settings)}

@@ -291,7 +291,7 @@ class _Tools:
         self.tables = Tables(settings.tables)
         self.submitter: Submitter = _NoSubmitter()
         # Without addresses: a rehearsal leaves nothing anywhere.
-        self.channels = make_channels(ChannelSettings())
+        self.channels = make_channels(ChannelSettings(), clock)
 
     def now(self) -> datetime:
         return self._clock.now()

@@ -109,6 +109,10 @@ class TimeSeriesBuffer:
                 counts[number] = counts.get(number, 0) + count
         return tally
 
+    def events(self, first: int) -> int:
+        """How many were counted in the minutes from `first` on."""
+        return sum(count for minute, count in zip(self._minutes, self._events, strict=True) if minute >= first)
+
     def cleanup(self, before: int) -> bool:
         """Forget the minutes before this one; whether any are left."""
         for slot, minute in enumerate(self._minutes):

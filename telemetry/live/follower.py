@@ -280,8 +280,9 @@ class Follower:
 
     def _new_store(self, told_apart: Sequence[By] | set[By]) -> MetricsStore:
         settings = self._settings
-        # One place for the running minute, and one for clocks that are ahead.
-        return MetricsStore(settings.minutes + 2, settings.series, settings.memory_bytes, told_apart)
+        # One place for the running minute, and one for clocks that are ahead. While what is stored is read again there
+        # are two of them, and together they take no more than there may be.
+        return MetricsStore(settings.minutes + 2, settings.series, settings.memory_bytes // 2, told_apart)
 
     def _count(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

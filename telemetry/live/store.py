@@ -18,6 +18,9 @@ OTHER: Final = ""
 
 #: What stands for all requests beside what tells them apart.
 _ALL: Final = "all"
+#: What is left of the memory there may be when there was too much, and below what part of it another series is begun:
+#: so neither is looked for at every request.
+_LEFT, _ROOM = 7 / 8, 3 / 4
 #: Beside its arrays, what a buffer costs: its key, and its places in two dictionaries.
 _BESIDE_BYTES: Final = 512
 
@@ -43,31 +46,27 @@ class MetricsStore:
         minutes: That are kept, and as many places in each buffer.
         most_series: Commands, users and spaces that have a series of their own, of each at most; the first that come,
             until nothing of them is left. Others are counted together.
-        memory_bytes: That all buffers may take. With more, the smallest series are counted with the others, and then
-            the oldest minutes are forgotten.
+        memory_bytes: That all buffers may take, at any time. With more, the smallest series are counted with the
+            others, and then the oldest minutes are forgotten, before anything else is counted.
         told_apart: By what.
 
     Attributes:
         grouped: Requests that were counted with others because there were too many series.
         first_minute: The oldest that can be told of whole.
+        size_bytes: Of all buffers.
     """
 
     def __init__(self, minutes: int, most_series: int, memory_bytes: int, told_apart: Collection[By] = ()) -> None:
         self.told_apart = frozenset(told_apart)
         self.grouped = 0
         self.first_minute = 0
+        self.size_bytes = 0
+        self._newest = 0
         self._minutes = minutes
         self._most_series = most_series
         self._memory_bytes = memory_bytes
         self._buffers: dict[Series, dict[str, TimeSeriesBuffer]] = {}
         self._members: dict[By, set[str]] = {by: set() for by in BYS}
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all buffers."""
-        return sum(
-            buffer.size_bytes + _BESIDE_BYTES for measures in self._buffers.values() for buffer in measures.values()
-        )
 
     def add(self, request: Request) -> bool:
         """Count a request; false if its minute is not kept any more."""
@@ -78,7 +77,11 @@ class MetricsStore:
         is_kept = False
         for series in places:
             for measure, value in request.values.items():
-                is_kept = self._buffer(series, measure).add(minute, value, request.category) or is_kept
+                buffer = self._buffer(series, measure)
+                before = buffer.size_bytes
+                is_kept = buffer.add(minute, value, request.category) or is_kept
+                self.size_bytes += buffer.size_bytes - before
+        self._keep_small(minute)
         return is_kept
 
     def add_stored(self, series: Series, minute: int, measure: str, tally: Tally) -> None:
@@ -86,7 +89,11 @@ class MetricsStore:
         if series.by != _ALL:
             series = Series(series.component, series.by, self._admitted(series.by, series.member))
         if minute >= self.first_minute:
-            self._buffer(series, measure).merge(minute, tally)
+            buffer = self._buffer(series, measure)
+            before = buffer.size_bytes
+            buffer.merge(minute, tally)
+            self.size_bytes += buffer.size_bytes - before
+            self._keep_small(minute)
 
     def get_range(self, series: Iterable[Series], first: int, end: int) -> dict[str, Tally]:
         """What is known of some series together, by measure, from minute `first` to before `end`."""
@@ -107,10 +114,17 @@ class MetricsStore:
         """Forget what is older than is kept, and what takes more memory than there may be."""
         self.first_minute = max(self.first_minute, now_minute - self._minutes + 1)
         self._forget()
-        while self.size_bytes > self._memory_bytes and self._fold_smallest():
-            pass
-        while self.size_bytes > self._memory_bytes and self.first_minute <= now_minute:
-            self.first_minute += 1
+        self._keep_small(now_minute)
+
+    def _keep_small(self, minute: int) -> None:
+        """Make room, if more than there may be is taken."""
+        self._newest = max(self._newest, minute)
+        if self.size_bytes <= self._memory_bytes:
+            return
+        most = self._memory_bytes * _LEFT
+        self._fold_smallest(most)
+        while self.size_bytes > most and self.first_minute <= self._newest:
+            self.first_minute = max(self.first_minute, self._newest - self._minutes) + 1
             self._forget()
 
     def _series_of(self, request: Request) -> Iterable[Series]:
@@ -125,7 +139,7 @@ class MetricsStore:
         members = self._members[by]
         if member in members or member == OTHER:
             return member
-        if len(members) < self._most_series and self.size_bytes < self._memory_bytes:
+        if len(members) < self._most_series and self.size_bytes < self._memory_bytes * _ROOM:
             members.add(member)
             return member
         return OTHER
@@ -135,6 +149,7 @@ class MetricsStore:
         buffer = measures.get(measure)
         if buffer is None:
             buffer = measures[measure] = TimeSeriesBuffer(self._minutes)
+            self.size_bytes += buffer.size_bytes + _BESIDE_BYTES
         return buffer
 
     def _forget(self) -> None:
@@ -147,25 +162,33 @@ class MetricsStore:
         known = {(series.by, series.member) for series in self._buffers}
         for by, members in self._members.items():
             members.intersection_update([member for member in members if (by, member) in known])
+        self._recount()
 
-    def _fold_smallest(self) -> bool:
-        """Count the series with the fewest requests with the others; false if there is none left."""
-        sizes: dict[tuple[By, str], int] = {}
-        for by, members in self._members.items():
-            for member in members:
-                found = self.get_range(_of_member(by, member), self.first_minute, self.first_minute + self._minutes)
-                sizes[by, member] = found["duration"].events if "duration" in found else 0
-        if not sizes:
-            return False
-        by, member = min(sizes, key=lambda key: (sizes[key], key))
-        self._members[by].discard(member)
-        self.grouped += sizes[by, member]
-        for series in _of_member(by, member):
-            for measure, buffer in self._buffers.pop(series, {}).items():
-                other = self._buffer(Series(series.component, by), measure)
-                for minute in buffer.minutes():
-                    other.merge(minute, buffer.get_range(minute, minute + 1))
-        return True
+    def _fold_smallest(self, most_bytes: float) -> None:
+        """Count the series with the fewest requests with the others, until no more than this is taken."""
+        sizes = {
+            (by, member): self._requests(by, member) for by, members in self._members.items() for member in members
+        }
+        for by, member in sorted(sizes, key=lambda key: (sizes[key], key)):
+            if self.size_bytes <= most_bytes:
+                return
+            self._members[by].discard(member)
+            self.grouped += sizes[by, member]
+            for series in _of_member(by, member):
+                for measure, buffer in self._buffers.pop(series, {}).items():
+                    other = self._buffer(Series(series.component, by), measure)
+                    for minute in buffer.minutes():
+                        other.merge(minute, buffer.get_range(minute, minute + 1))
+            self._recount()
+
+    def _requests(self, by: By, member: str) -> int:
+        buffers = (self._buffers.get(series, {}).get("duration") for series in _of_member(by, member))
+        return sum(buffer.events(self.first_minute) for buffer in buffers if buffer is not None)
+
+    def _recount(self) -> None:
+        self.size_bytes = sum(
+            buffer.size_bytes + _BESIDE_BYTES for measures in self._buffers.values() for buffer in measures.values()
+        )
 
 
 def member_of(request: Request, by: By) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +21,9 @@ from telemetry.sql import queries
 SQL = queries(__file__)
 
 _MINUTE_US: Final = 60_000_000
+#: Minutes of series that are read at a time, about: in Python's dictionaries they take many times what a store has for
+#: them.
+_AT_ONCE: Final = 120
 #: Whose events are in no minute that is kept was heard of before that, and longer.
 _MARGIN: Final = timedelta(hours=1)
 _COMPONENT_OF: Final[Mapping[str, str]] = {kind: name for name, kinds in REQUESTS.items() for kind in kinds}
@@ -60,20 +63,28 @@ def fill(
     Raises:
         psycopg.Error: Postgres did not answer.
     """
-    asked = _Asked(connection, first_minute, end_minute)
+    whole = _Asked(connection, first_minute, end_minute)
+    named = {by: whole.members(by, most_members) for by in sorted(store.told_apart)}
+    minutes = max(1, _AT_ONCE // (1 + max(map(len, named.values()), default=0)))
+    for first in range(first_minute, end_minute, minutes):
+        _fill(_Asked(connection, first, min(first + minutes, end_minute)), store, named)
+
+
+def _fill(asked: _Asked, store: MetricsStore, named: Mapping[By, Sequence[Any]]) -> None:
+    """Count what is stored of a few minutes."""
     totals = asked.tallies("operation", ("component",), {})
     for (component, _, minute, measure), tally in totals.items():
         store.add_stored(Series(component), minute, measure, tally)
-    for by in sorted(store.told_apart):
-        named = asked.members(by, most_members)
+    for by, members in named.items():
         column = MEMBER[_DIMENSION[by]]
-        tallies = asked.tallies(_DIMENSION[by], (column,), {column: named} | _only_commands(by)) if named else {}
+        only = {column: members} | _only_commands(by)
+        tallies = asked.tallies(_DIMENSION[by], (column,), only) if members else {}
         for (component, member, minute, measure), tally in tallies.items():
             store.add_stored(Series(component, by, member), minute, measure, tally)
         for (component, _, minute, measure), tally in totals.items():
             if by == "command" and component != "command":
                 continue
-            shares = (tallies.get((component, _name(member), minute, measure)) for member in named)
+            shares = (tallies.get((component, _name(member), minute, measure)) for member in members)
             rest = _without(tally, [share for share in shares if share is not None])
             if rest.events:
                 store.add_stored(Series(component, by, OTHER), minute, measure, rest)

@@ -133,6 +133,8 @@ CHAT: Final = Command(
         _RESPOND,
     ),
 )
+#: Language models that answer, and how often.
+MODELS: Final = (("sample-small", 70), ("sample-large", 30))
 #: The step that a `list.map` runs for each item.
 ITEM: Final = Step("note", "transform", 90)
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from telemetry.events import (
+    ChatRequestCompleted,
+    ChatRequestFailed,
+    ChatRequestStarted,
     CommandValidationFailed,
     ErrorFacts,
     Event,
@@ -40,6 +43,7 @@ from telemetry.samples.shapes import (
     FAILURES_OF_AN_INCIDENT,
     FAULTY_FIELDS,
     ITEM,
+    MODELS,
     OTHER_ERRORS,
     READS,
     SCHEDULED,
@@ -56,6 +60,8 @@ _MINUTE_US: Final = 60_000_000
 _SLOW_US: Final = 5_000_000
 
 _CHANGED: Final = {"created": FragmentCreated, "updated": FragmentUpdated, "deleted": FragmentDeleted}
+_MODELS: Final = Weighted([model for model, _ in MODELS], [weight for _, weight in MODELS])
+_CACHE: Final[Weighted[Literal["hit", "miss", "none"]]] = Weighted(("hit", "miss", "none"), (25, 65, 10))
 _ASKED: Final = Weighted(ASKED, [command.weight for command in ASKED])
 _SCHEDULED: Final = Weighted(SCHEDULED, [command.weight for command in SCHEDULED])
 _READS: Final = tuple(
@@ -110,17 +116,17 @@ class World:
 
 def asked(dice: Dice, world: World, at_us: int) -> list[Event]:
     """Somebody runs a command over REST."""
-    return _submitted(dice, world, _ASKED.draw(dice), at_us, _who(dice, world))
+    return _submitted(dice, world, _ASKED.draw(dice), at_us, _who(dice, world)).events
 
 
 def conversation(dice: Dice, world: World, at_us: int) -> list[Event]:
     """Somebody writes and is answered, some times over; each answer is an execution that follows the one before."""
     who, events, before = _who(dice, world), [], None
     for _ in range(1 + dice.below(5)):
-        turn = _submitted(dice, world, CHAT, at_us, who, before)
-        events += turn
-        before = turn[1].scope.execution_id
-        at_us = turn[-1].occurred_at_us + dice.duration_us(20_000_000, WILD)
+        run = _submitted(dice, world, CHAT, at_us, who, before)
+        events += [*run.events, *_answered(dice, run)]
+        before = run.scope.execution_id
+        at_us = run.events[-1].occurred_at_us + dice.duration_us(20_000_000, WILD)
     return events
 
 
@@ -178,12 +184,29 @@ def _who(dice: Dice, world: World) -> tuple[bytes, bytes]:
 
 def _submitted(  # noqa: PLR0913 - what, when, by whom, after what
     dice: Dice, world: World, command: Command, at_us: int, who: tuple[bytes, bytes], before: bytes | None = None
-) -> list[Event]:
+) -> _Run:
     run = _Run(dice, world, command, at_us, who, before)
     took_us = dice.duration_us(2600)
     run.add(HttpRequestCompleted, at_us + took_us, SUBMIT_ROUTE, "POST", 202, took_us, "succeeded")
     run.execute()
-    return run.events
+    return run
+
+
+def _answered(dice: Dice, run: _Run) -> list[Event]:
+    """The chat request that an execution answers: its parts are steps of it."""
+    first_us, last = min(event.occurred_at_us for event in run.events), run.events[-1]
+    took = {event.step_path: event.duration_us for event in run.events if isinstance(event, (StepExecuted, StepFailed))}
+    facts = (dice.id_at(first_us), _MODELS.draw(dice), last.occurred_at_us - first_us)
+    parts = took.get("context"), took.get("reply")
+    prompt, reply, look = dice.duration_us(900, WILD), dice.duration_us(220, WILD), _CACHE.draw(dice)
+
+    def told(kind: type[Event], at_us: int, *what: object) -> Event:
+        return kind(dice.id_at(at_us), at_us, run.scope, *what)
+
+    started = told(ChatRequestStarted, first_us, facts[0])
+    if isinstance(last, ExecutionFailed) and last.error is not None:
+        return [started, told(ChatRequestFailed, last.occurred_at_us, *facts, last.error, *parts)]
+    return [started, told(ChatRequestCompleted, last.occurred_at_us, *facts, *parts, prompt, reply, look)]
 
 
 @dataclass

@@ -30,7 +30,7 @@ def test_the_page_can_be_followed(busy_api: Api, weir: Weir) -> None:
     with held.pool.connection() as connection:
         make_days(connection, [clock.now().replace(hour=0, minute=0), clock.now() + timedelta(days=1)])
     alerting = Alerting(held.pool, clock)
-    post = Post(held.pool, clock, make_channels(held.workers.dsl.channels), held.workers.alerts)
+    post = Post(held.pool, clock, make_channels(held.workers.dsl.channels, clock), held.workers.alerts)
 
     def go_by(duration: timedelta) -> None:
         clock.advance(duration)

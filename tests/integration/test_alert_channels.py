@@ -24,18 +24,19 @@ from dsl.settings import ChannelSettings
 from dsl.steps.notify import Notify
 from dsl.testing import PlainTools, make_execution, run_step
 from telemetry.alerts import ledger
-from telemetry.testing import NOON
+from telemetry.testing import NOON, ManualClock
 from workers.alerting.post import LEASE, Post
 
 pytestmark = pytest.mark.req("A-07")
 
 SLOW, FAST = 8000, 20
 SOMEWHERE = UUID(int=1)
+CLOCK = ManualClock()
 MESSAGE = Message("warning", "It is <slow>", "operator", SOMEWHERE, None, "alerts", NOON, SOMEWHERE)
 
 
 def post_of(alerting: Alerting, settings: ChannelSettings, chance: Callable[[], float] = lambda: 1.0) -> Post:
-    return Post(alerting.pool, alerting.clock, make_channels(settings), alerting.settings, chance)
+    return Post(alerting.pool, alerting.clock, make_channels(settings, alerting.clock), alerting.settings, chance)
 
 
 def attempts(alerting: Alerting) -> list[tuple[str, str | None]]:
@@ -173,7 +174,7 @@ def test_what_a_receiver_answers_says_whether_to_try_again(
 ) -> None:
     hook.status = status
     with pytest.raises(ChannelFailed) as raised:
-        Webhook(replace(hook.settings, webhook_timeout=timedelta(milliseconds=200))).deliver(MESSAGE, None)
+        Webhook(replace(hook.settings, webhook_timeout=timedelta(milliseconds=200)), CLOCK).deliver(MESSAGE, None)
     assert (type(raised.value), raised.value.reason) == (kind, reason)
     assert len(hook.posts) == 1
 
@@ -199,20 +200,20 @@ def test_what_a_receiver_answers_says_whether_to_try_again(
 )
 def test_addresses_that_are_not_public_are_refused(url: str) -> None:
     with pytest.raises(ChannelRefused) as raised:
-        Webhook(ChannelSettings(webhook_url=url)).deliver(MESSAGE, None)
+        Webhook(ChannelSettings(webhook_url=url), CLOCK).deliver(MESSAGE, None)
     assert raised.value.reason == "address_not_public"
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org", "http://", "nothing", "http://a:99999/", "http://[::1"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ChannelRefused, match="address_invalid"):
-        Webhook(ChannelSettings(webhook_url=url)).deliver(MESSAGE, None)
+        Webhook(ChannelSettings(webhook_url=url), CLOCK).deliver(MESSAGE, None)
 
 
 def test_a_receiver_that_is_not_there_may_come_back(hook: Hook) -> None:
     gone = replace(hook.settings, webhook_url="http://127.0.0.1:1/")
     with pytest.raises(ChannelFailed, match="connection_refused"):
-        Webhook(gone).deliver(MESSAGE, None)
+        Webhook(gone, CLOCK).deliver(MESSAGE, None)
 
 
 def test_a_mail_has_one_id_however_often_it_is_sent(alerting: Alerting, mailbox: Mailbox) -> None:
@@ -232,13 +233,13 @@ def test_a_mail_has_one_id_however_often_it_is_sent(alerting: Alerting, mailbox:
 def test_a_mail_server_that_refuses_is_not_asked_again(mailbox: Mailbox) -> None:
     mailbox.answer = "550 nobody here"
     with pytest.raises(ChannelRefused):
-        make_channels(mailbox.settings)["email"].deliver(MESSAGE, None)
+        make_channels(mailbox.settings, CLOCK)["email"].deliver(MESSAGE, None)
 
 
 @pytest.mark.parametrize("name", ["webhook", "email"])
 def test_without_an_address_they_say_so(name: str) -> None:
     with pytest.raises(ChannelRefused, match="not_configured"):
-        make_channels(ChannelSettings())[name].deliver(MESSAGE, None)
+        make_channels(ChannelSettings(), CLOCK)[name].deliver(MESSAGE, None)
 
 
 def test_a_notify_step_tells_under_one_id_however_often_it_is_tried(hook: Hook) -> None:

@@ -27,6 +27,13 @@ NO_DOORS = {
     "steps list",
 }
 
+#: Command lines that put a word or two into the request of one route and take in nothing else. The route is a door; a
+#: process for each of them would plant the same secrets again.
+BEHIND_ROUTES = {
+    *("alerts list", "alerts show", "alerts silences", "alerts unsilence", "alerts test"),
+    *("alerts rules list", "alerts rules show", "alerts rules disable", "alerts rules enable", "alerts rules remove"),
+}
+
 
 def test_every_route_of_the_api_is_a_door(api: Api) -> None:
     routes = api.app.url_map.bind("localhost")
@@ -63,4 +70,4 @@ def test_every_command_line_is_a_door() -> None:
 
     unopened = {name for name in commands(weir) if not any(line.startswith(f"{name} ") for line in typed)}
 
-    assert unopened - NO_DOORS == set()
+    assert unopened == NO_DOORS | BEHIND_ROUTES

@@ -96,6 +96,19 @@ def test_an_execution_ends_once_and_its_end_counts_its_steps(many: list[Any]) ->
     assert cut_off == 0
 
 
+@pytest.mark.req("S-09", "A-01")
+def test_chat_requests_fill_every_metric(many: list[Any]) -> None:
+    asked = [event for event in many if event.component == "chat"]
+    ended = [event for event in asked if hasattr(event, "duration_us")]
+    completed = [event for event in ended if event.outcome == "succeeded"]
+
+    assert {event.request_id for event in ended} == {event.request_id for event in asked}
+    assert len(asked) == 2 * len(ended) > 2 * len(completed) > 0
+    assert {event.cache for event in completed} == {"hit", "miss", "none"}
+    assert all((event.context_us or 0) + (event.model_us or 0) <= event.duration_us for event in ended)
+    assert all(event.context_us and event.model_us and event.prompt_tokens for event in completed)
+
+
 @pytest.mark.req("S-09")
 def test_everything_there_is_occurs(many: list[Any]) -> None:
     types = Counter(map(event_type, many))
