@@ -134,7 +134,7 @@ class Thresholds(RuleBasedStateMachine):
 
 def test_property_10_alert_threshold_triggering_of_one_window_after_another() -> None:
     """Property 10: Alert threshold triggering. When so many windows in a row are beyond it, and only then."""
-    run_state_machine_as_test(Thresholds, settings=settings(MANY, stateful_step_count=STEPS))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Thresholds, settings=settings(MANY, stateful_step_count=STEPS))
 
 
 @pytest.fixture(scope="module")

@@ -169,7 +169,7 @@ class Windows(RuleBasedStateMachine):
 
 def test_property_2_time_window_aggregation_as_time_passes() -> None:
     """Property 2: Time window aggregation. Nor does it matter in what order requests come and minutes go."""
-    run_state_machine_as_test(Windows, settings=settings(MANY, stateful_step_count=STEPS))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Windows, settings=settings(MANY, stateful_step_count=STEPS))
 
 
 @MANY

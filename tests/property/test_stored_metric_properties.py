@@ -354,8 +354,7 @@ def fires(windows: Sequence[plain.Near | float | None], threshold: float, violat
 def test_property_11_metric_collection_timing(stored: Stored, database: str, servers: Servers) -> None:
     """Property 11: Metric collection timing. Less than 10 ms each, while a sink stores them; and every one arrives."""
     redis_url, clock, chosen = empty_redis(servers), SystemClock(), TelemetrySettings(stream="test:telemetry")
-    addresses = {"database_url": database, "redis_url": redis_url}
-    recorder = open_recorder(chosen, name="test", clock=clock, **addresses)
+    recorder = open_recorder(chosen, name="test", database_url=database, redis_url=redis_url, clock=clock)
     collector = Collector(recorder, clock, PSEUDONYMS, MODELS)
     known: set[UUID] = set()
 
@@ -366,7 +365,7 @@ def test_property_11_metric_collection_timing(stored: Stored, database: str, ser
 
     types = ["chat.request.started", *REQUESTS["chat"]]
     asked = "select count(*) from telemetry_events where event_type = any(%s) and correlation_id = any(%s)"
-    sink = open_sink(chosen, clock=clock, **addresses)
+    sink = open_sink(chosen, database_url=database, redis_url=redis_url, clock=clock)
     sink.start()
     try:
         collect()
@@ -403,7 +402,8 @@ def test_property_12_privacy_preservation(  # noqa: PLR0913 - what is drawn
     with stored.reading() as connection:
         found = metrics.buckets(connection, stored.asked(), "minute")
         answers: list[object] = [metrics.points(metric, found) for metric in METRICS.values()]
-        answers += [metrics.tokens_by(connection, stored.asked(), whose) for whose in ("user", "space")]
+        answers.append(metrics.tokens_by(connection, stored.asked(), "user"))
+        answers.append(metrics.tokens_by(connection, stored.asked(), "space"))
         rows = connection.execute(ROWS, {**stored.bounds(), "rule": name})
         answers += [row for (row,) in rows]
     with stored.pool.connection() as connection:
