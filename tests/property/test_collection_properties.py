@@ -37,7 +37,7 @@ from workers.testing import RememberingRecorder
 pytestmark = pytest.mark.req("A-10")
 
 MANY: Final = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-STEPS: Final = 12
+STEPS: Final = 8
 MINUTES: Final = 5
 NOON_US: Final = to_unix_us(NOON)
 PLENTY: Final = 50 << 20
