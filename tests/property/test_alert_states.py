@@ -98,20 +98,6 @@ TestWatched = Watched.TestCase
 TestWatched.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 
 
-@given(
-    values=st.lists(st.floats(0, 10_000), max_size=40), threshold=st.floats(0, 10_000), operator=st.sampled_from("><")
-)
-def test_it_never_fires_below_its_threshold(values: list[float], threshold: float, operator: str) -> None:
-    one = make_rule("slow", {"metric": "total_latency", "threshold": threshold, "operator": operator})
-    track, fired = Track(), 0
-    for number, value in enumerate(values):
-        seen: Seen = "violated" if one.is_violated_by(value) else "clear"
-        track, effect = advance(track, one, Observation(NOON + number * MINUTE, seen, value))
-        fired += effect == "fire"
-        assert track.is_open == (value > threshold if operator == ">" else value < threshold)
-    assert fired <= len(values)
-
-
 @given(behind=st.integers(0, 200), off=st.integers(0, 59))
 def test_windows_follow_one_another_without_gaps_or_are_said_to_be_skipped(behind: int, off: int) -> None:
     found, skipped = ends(NOON, NOON + behind * STEP + timedelta(seconds=off))
