@@ -250,7 +250,7 @@ def test_from_the_file_alone_figures_are_merged_and_quantiles_found(
         " and duration_us is not null"
     ).fetchone() or ([],)
     counts = merged(rows)
-    assert sum(counts.values()) == sum(row["measured"] for row in rows) == len(durations) > 400
+    assert sum(counts.values()) == sum(row["measured"] for row in rows) == len(durations) > 300
     assert sum(row["sum"] for row in rows) == sum(durations)
     assert (min(row["min"] for row in rows), max(row["max"] for row in rows)) == (durations[0], durations[-1])
     for share in (0.5, 0.95, 0.99):
