@@ -17,3 +17,21 @@ with place as (
 select (place.minutes + unread.minutes) - sealed.minutes as minutes, place.hours, place.member_hours, place.days,
     place.minutes_from, place.hours_from, sealed.minutes as sealed, sealed.components
 from place, unread, sealed;
+
+-- name: kept
+-- The first minute and the first hour of which narrow buckets are kept, since 1970. One row.
+select minutes_from, hours_from from telemetry_rollup_progress;
+
+-- name: reckon_with_memory
+-- Have pages cost the same wherever they are, and workers more than a few thousand rows are worth, until the end of the
+-- transaction; what they cost before. One row.
+with before as materialized (
+    select current_setting('random_page_cost') as pages, current_setting('parallel_setup_cost') as workers
+), now as materialized (
+    select set_config('random_page_cost', '1.1', true), set_config('parallel_setup_cost', '10000', true) from before
+)
+select before.pages, before.workers from before, now;
+
+-- name: reckon_as_before
+-- Have them cost what they did. params: pages; workers.
+select set_config('random_page_cost', %(pages)s, true), set_config('parallel_setup_cost', %(workers)s, true);

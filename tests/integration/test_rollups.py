@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Event as Signal
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import ConnectionPool
 
-from telemetry.clock import from_unix_us
+from telemetry.clock import from_unix_us, to_unix_us
 from telemetry.events import Event, ExecutionStarted, HttpRequestCompleted, StepFailed
 from telemetry.ids import mint
 from telemetry.partitions import make_days, name_of
@@ -68,6 +68,7 @@ def some_event(chance: random.Random, at_us: int) -> Event:
         user_id=chance.choice([*USERS, None]),
         space_id=chance.choice([*SPACES, None]),
         command_slug=chance.choice("abc"),
+        dry_run=chance.random() < 0.2,
     )
     duration_us = int(chance.lognormvariate(8, 2))
     kind = chance.randrange(4)
@@ -98,8 +99,10 @@ def recomputed(connection: Connection[Any], question: Question) -> list[tuple[An
         " where occurred_at >= %s and occurred_at < %s",
         (question.since, question.until),
     ).fetchall()
-    groups: dict[tuple[Any, ...], list[tuple[bool, int | None]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[bool, int | None, datetime]]] = {}
     for row in rows:
+        if row["component"] == "http":
+            row["operation"] = f"{row['measures']['method']} {row['operation']}"
         measures = [("duration", row["duration_us"])]
         if row["event_type"] == "command.execution.started":
             measures.append(("queue_wait", row["queue_wait_us"]))
@@ -107,21 +110,21 @@ def recomputed(connection: Connection[Any], question: Question) -> list[tuple[An
             known = {**row, "measure": measure}
             if any(known[name] not in values for name, values in question.only.items()):
                 continue
-            width = {"minute": MINUTE_US, "hour": HOUR_US, "day": DAY_US, None: None}[question.width]
             at = None
-            if width is not None:
-                at_us = int(row["occurred_at"].timestamp() * 1e6 + 0.5)
-                at = from_unix_us(at_us // width * width)
+            if question.step is not None:
+                width = question.step // timedelta(microseconds=1)
+                at = from_unix_us(to_unix_us(row["occurred_at"]) // width * width)
             key = (at, *(known[name] for name in question.by))
-            groups.setdefault(key, []).append((row["level"] == "error", value))
+            groups.setdefault(key, []).append((row["level"] == "error", value, row["occurred_at"]))
     return [
         (
             key,
             len(members),
-            sum(is_error for is_error, _ in members),
-            sum(value is not None for _, value in members),
-            sum(value or 0 for _, value in members),
-            spread(Histogram.of(value for _, value in members if value is not None), question),
+            sum(is_error for is_error, _, _ in members),
+            sum(value is not None for _, value, _ in members),
+            sum(value or 0 for _, value, _ in members),
+            spread(Histogram.of(value for _, value, _ in members if value is not None), question),
+            max(at for _, _, at in members),
         )
         for key, members in groups.items()
     ]
@@ -140,6 +143,7 @@ def told(figures: Sequence[Figure]) -> list[tuple[Any, ...]]:
             figure.measured,
             figure.total,
             figure.histogram,
+            figure.last_at,
         )
         for figure in figures
     ]
@@ -152,7 +156,13 @@ def ordered(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 def questions(noon_us: int) -> list[Question]:
     since, until = from_unix_us(noon_us - 3 * HOUR_US), from_unix_us(noon_us + 2 * HOUR_US)
     odd = from_unix_us(noon_us - 91 * MINUTE_US)
+    exact = {"since": odd + timedelta(microseconds=1_234_567), "until": from_unix_us(noon_us - 20_500_000)}
+    durations = {"measure": ["duration"]}
     return [
+        Question(**exact, by=("event_type", "level", "dry_run"), is_exact=True),
+        Question(**exact, by=("operation", "outcome"), only=durations, is_exact=True),
+        Question(**exact, width="minute", every=15, by=("level",), only=durations, spread=False, is_exact=True),
+        Question(**exact, dimension="user", by=("user_id",), only=durations, is_exact=True),
         Question(since, until),
         Question(odd, until, "minute", by=("event_type", "measure"), spread=False),
         Question(odd, until, by=("event_type", "operation", "outcome", "measure")),
@@ -289,6 +299,7 @@ def test_one_aggregator_leaves_while_another_is_at_it(
         other.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
 
         assert aggregator.run_once() == AggregatorResult(is_held=True)
+        other.execute("select pg_advisory_unlock(%s)", (LOCK_KEY,))
 
     assert aggregator.run_once().minutes == 1
 
