@@ -88,6 +88,11 @@ class Stretches:
         """How long each is."""
         return timedelta(minutes=self.every * MINUTES[self.width])
 
+    def spread_over(self, since: datetime, until: datetime) -> Stretches:
+        """As long ones, of another time."""
+        first = since - (since - EARLIEST) % self.step
+        return replace(self, first=first, count=max(-(-(until - first) // self.step), 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -133,7 +138,7 @@ def look(connection: Connection[Any], asked: Filter, since: datetime, until: dat
     return Seen(
         list(chain.from_iterable(map(_counted, counts.figures))),
         replace(found, since=counts.since if moved else None),
-        stretches_of(counts.since, until, stretches.width) if moved else stretches,
+        stretches.spread_over(counts.since, until) if moved else stretches,
         counts.since if moved else since,
     )
 
@@ -144,8 +149,7 @@ def stretches_of(since: datetime, until: datetime, narrowest: Width = "minute") 
         step = timedelta(minutes=every * MINUTES[width])
         if (until - since <= STRETCHES * step and MINUTES[width] >= MINUTES[narrowest]) or (every, width) == _STEPS[-1]:
             break
-    first = since - (since - EARLIEST) % step
-    return Stretches(first, every, width, max(-(-(until - first) // step), 1))
+    return Stretches(since, every, width, 1).spread_over(since, until)
 
 
 def _question(part: Slice, stretches: Stretches) -> Question:

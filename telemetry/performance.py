@@ -205,7 +205,7 @@ def timed(figures: Iterable[Figure], kind: Kind | None, order: Order) -> Perform
     return Performance(_ordered(told, order), whole, off)
 
 
-def _timing(kind: Kind, name: str | None, is_all: bool, figures: Sequence[Figure]) -> Timing:  # noqa: FBT001 - a field
+def _timing(kind: Kind, name: str | None, is_all: bool, figures: Sequence[Figure]) -> Timing:
     histogram = Histogram.total(figure.histogram for figure in figures)
     p50_us, p95_us, p99_us = histogram.quantiles(*_SHARES)
     return Timing(

@@ -228,7 +228,7 @@ def drop_day(  # noqa: PLR0913 - one keyword each
 def forget_chains(connection: Connection[Any], day: Day) -> int:
     """Delete the chains of traces that ended in a day, if none of their events is kept. Returns how many.
 
-    Those that ended earlier, whose events were kept until now, are left to the cleaner, for each call would go over them.
+    Those that ended earlier, whose events were kept until now, are left to the cleaner: each call would go over them.
 
     Raises:
         psycopg.Error: Postgres did not answer.

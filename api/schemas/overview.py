@@ -55,7 +55,7 @@ def _counts(of: str) -> fields.List[Any]:
 
 
 class Spread(Shape):
-    """How many there were in each of equal stretches of the time, whose bounds are whole minutes, hours or days, UTC."""
+    """How many there were in each of equal stretches of the time, of whole minutes, hours or days in UTC."""
 
     start = fields.AwareDateTime(
         required=True, format="iso", metadata=said("When the first begins, which may be before the time asked for.")

@@ -1,6 +1,7 @@
 """The metrics there are, what each is made of, and its points over time.
 
-A request is what somebody waits for: an execution that has come to its end, or a chat request that has.
+A request is what somebody waits for: an execution that has come to its end, or a chat request that has. Dry runs are
+none: what they did was never done.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ REQUESTS: Final[Mapping[str, tuple[str, ...]]] = {
     "chat": ("chat.request.completed", "chat.request.failed"),
     "command": ("command.execution.completed", "command.execution.failed", "command.execution.cancelled"),
 }
+#: Of all of them.
+REAL: Final[Mapping[str, tuple[bool, ...]]] = {"dry_run": (False,)}
 #: Users, or spaces, that one answer names.
 MAX_MEMBERS: Final = 100
 CATEGORIES: Final = ("network", "timeout", "rate_limit", "server", "validation", "internal")
@@ -319,7 +322,7 @@ def tallied(figures: Iterable[Figure]) -> dict[str, Tally]:
 
 def question(asked: Asked, width: Width | None, by: tuple[str, ...]) -> Question:
     """What is asked of the roll-ups."""
-    only: dict[str, Any] = {"event_type": [kind for name in asked.components for kind in REQUESTS[name]]}
+    only: dict[str, Any] = {**REAL, "event_type": [kind for name in asked.components for kind in REQUESTS[name]]}
     dimension: Dimension = "operation"
     if asked.user_id is not None:
         dimension, only["user_id"] = "user", [asked.user_id]
