@@ -46,8 +46,8 @@ def _known(_context: click.Context, _option: click.Parameter, text: str | None) 
 def performance(kind: str | None, form: str, **query: Any) -> None:  # noqa: ANN401 - options
     """Show how often each ran to an end, how often it failed, and how long it took.
 
-    P95 is what nineteen runs in twenty took no longer than. Percentiles are off by 1.1 % at most; they are exact where a
-    filter asks for what roll-ups do not know, such as a user, and everything else always is. TOTAL is the time of all runs
+    P95 is what nineteen runs in twenty took no longer than. Percentiles are off by 1.1 % at most; they are exact where
+    a filter asks for what roll-ups do not know, such as a user. All else is always exact. TOTAL is the time of all runs
     together, and SHARE how much of the time of all lines of its type that is; a step that runs others (`list.map`,
     `condition`) counts what ran inside of it, too. Dry runs are left out, unless --filter says `dry_run:`.
     """
