@@ -23,7 +23,8 @@ from telemetry.performance import Performance, percent
 from telemetry.query import store_errors
 from telemetry.rollups.asked import Slice, slice_of
 from telemetry.rollups.parts import MINUTES, Width
-from telemetry.rollups.reading import Figure, Question, answers, narrowest_kept
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answers, narrowest_kept
 from telemetry.sql import queries
 
 SQL = queries(__file__)

@@ -22,7 +22,8 @@ from telemetry.filters.syntax import Clause, Filter, Is, Starts
 from telemetry.query import store_errors
 from telemetry.rollups.asked import Slice, slice_of
 from telemetry.rollups.histogram import Histogram, error_percent
-from telemetry.rollups.reading import Figure, Question, answer
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answer
 from telemetry.sql import queries
 
 SQL = queries(__file__)

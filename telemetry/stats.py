@@ -19,7 +19,8 @@ from telemetry.filters.conditions import conditions
 from telemetry.filters.syntax import Filter
 from telemetry.query import store_errors
 from telemetry.rollups.asked import Slice, slice_of
-from telemetry.rollups.reading import Figure, Question, answers
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answers
 from telemetry.sql import queries
 
 SQL = queries(__file__)

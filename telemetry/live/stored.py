@@ -15,7 +15,8 @@ from telemetry.live.seen import Seen
 from telemetry.live.store import OTHER, By, MetricsStore, Series
 from telemetry.rollups.metrics import REAL, REQUESTS, Tally
 from telemetry.rollups.parts import MEMBER, Dimension
-from telemetry.rollups.reading import Figure, Question, answer
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answer
 from telemetry.sql import queries
 
 SQL = queries(__file__)

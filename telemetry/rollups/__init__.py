@@ -2,6 +2,6 @@
 
 `histogram` spreads values over bins (pure). `aggregator` makes minutes from events, and hours and days from those.
 `reading` answers from the widest clean buckets, and from events where there are none, by one statement (`statements`);
-`asked` says which filters can be answered so (pure). `comparison` makes
+`question` is what they are asked, and `asked` says which filters can be answered so (pure). `comparison` makes
 buckets once more and says whether they are the same.
 """

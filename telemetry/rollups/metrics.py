@@ -17,7 +17,8 @@ from psycopg import Connection
 
 from telemetry.rollups.histogram import Histogram
 from telemetry.rollups.parts import MEMBER, Dimension, Width
-from telemetry.rollups.reading import Figure, Question, answer
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answer
 
 Aggregation = Literal["minute", "hour", "day", "week", "month"]
 

@@ -6,20 +6,20 @@ when a bucket was made, so a bucket is used only if all that is visible of its t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from psycopg import Connection
 from psycopg.rows import dict_row
 
 from telemetry.clock import from_unix_us, to_unix_us
-from telemetry.filters.syntax import EVERYTHING, Filter
 from telemetry.rollups.coverage import NEVER, Known, Stretch, cover, snapped, within
 from telemetry.rollups.histogram import Histogram
-from telemetry.rollups.parts import MINUTES, Dimension, Width
+from telemetry.rollups.parts import Dimension, Width
+from telemetry.rollups.question import Question
 from telemetry.rollups.sources import Sources
 from telemetry.rollups.statements import statement_of
 from telemetry.sql import queries
@@ -29,41 +29,6 @@ SQL = queries(__file__)
 _MINUTE_US: Final = 60_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ALL_CLEAN: Final[Mapping[Width, Sequence[Stretch]]] = {"minute": (), "hour": (), "day": ()}
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of buckets.
-
-    Attributes:
-        since: The first instant; moved to the beginning of its minute, or of the narrowest bucket that is still kept.
-        until: The end, not included; moved likewise.
-        width: Of the buckets of the answer; none for one that is all of the time.
-        dimension: What may be told apart beside what all buckets do.
-        by: What is told apart: `component`, `event_type`, `level`, `dry_run`, `outcome`, `error_category`, `measure`,
-            and the dimension's own: `operation` (of a request of HTTP its method and route), `space_id` or `user_id`.
-        only: Values by the same names: others are left out.
-        spread: Whether quantiles are wanted; without them it is several times as fast.
-        every: How many of that width make one bucket of the answer.
-        is_exact: Whether the first instant and the end are kept to, as far as there are events of their minutes.
-        where: Has to hold, too; of fields whose columns may be told apart.
-    """
-
-    since: datetime
-    until: datetime
-    width: Width | None = None
-    dimension: Dimension = "operation"
-    by: tuple[str, ...] = ()
-    only: Mapping[str, Collection[Any]] = field(default_factory=dict)
-    spread: bool = True
-    every: int = 1
-    is_exact: bool = False
-    where: Filter = EVERYTHING
-
-    @property
-    def step(self) -> timedelta | None:
-        """How long a bucket of the answer is."""
-        return None if self.width is None else timedelta(minutes=self.every * MINUTES[self.width])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from psycopg import sql
 
@@ -25,10 +25,8 @@ from telemetry.rollups.parts import (
 from telemetry.rollups.parts import (
     of_buckets as parts_of_buckets,
 )
+from telemetry.rollups.question import Question
 from telemetry.rollups.sources import Sources
-
-if TYPE_CHECKING:
-    from telemetry.rollups.reading import Question
 
 #: Types of what may be told apart, for where it is not.
 _TYPES: Final[Mapping[str, sql.SQL]] = {

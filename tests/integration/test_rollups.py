@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Event as Signal
 from typing import Any
@@ -29,7 +30,8 @@ from telemetry.rollups.aggregator import LOCK_KEY, Aggregator, AggregatorResult,
 from telemetry.rollups.comparison import compare
 from telemetry.rollups.histogram import Histogram
 from telemetry.rollups.keeping import COARSE, Kept, forget
-from telemetry.rollups.reading import Figure, Question, answer
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answer
 from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_new_events
 from telemetry.testing import ManualClock
@@ -156,13 +158,13 @@ def ordered(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 def questions(noon_us: int) -> list[Question]:
     since, until = from_unix_us(noon_us - 3 * HOUR_US), from_unix_us(noon_us + 2 * HOUR_US)
     odd = from_unix_us(noon_us - 91 * MINUTE_US)
-    exact = {"since": odd + timedelta(microseconds=1_234_567), "until": from_unix_us(noon_us - 20_500_000)}
+    exact = Question(odd + timedelta(microseconds=1_234_567), from_unix_us(noon_us - 20_500_000), is_exact=True)
     durations = {"measure": ["duration"]}
     return [
-        Question(**exact, by=("event_type", "level", "dry_run"), is_exact=True),
-        Question(**exact, by=("operation", "outcome"), only=durations, is_exact=True),
-        Question(**exact, width="minute", every=15, by=("level",), only=durations, spread=False, is_exact=True),
-        Question(**exact, dimension="user", by=("user_id",), only=durations, is_exact=True),
+        replace(exact, by=("event_type", "level", "dry_run")),
+        replace(exact, by=("operation", "outcome"), only=durations),
+        replace(exact, width="minute", every=15, by=("level",), only=durations, spread=False),
+        replace(exact, dimension="user", by=("user_id",), only=durations),
         Question(since, until),
         Question(odd, until, "minute", by=("event_type", "measure"), spread=False),
         Question(odd, until, by=("event_type", "operation", "outcome", "measure")),
