@@ -100,7 +100,7 @@ def measure(servers: Servers, rate: int, seconds: float) -> None:
             f"p50 {percentile(times, 50):.0f} ms, p95 {percentile(times, 95):.0f} ms, the longest {max(times):.0f} ms"
         )
         print(f"overview of the last hour, {name}: {told}, of {len(times)} (goal: {GOAL_MS} ms)")
-    print(f"maintenance took {percent:.1f} % of a core (goal, for roll-ups: {GOAL_PERCENT} %)")
+    print(f"maintenance took {percent:.1f} % of a core, without Postgres (goal, for roll-ups: {GOAL_PERCENT} %)")
     if stored < _MOST * rate * passed_s:
         raise BenchmarkFailed(f"fewer than {rate:,} events a second were stored")
 

@@ -23,15 +23,19 @@ from place, unread, sealed;
 select minutes_from, hours_from from telemetry_rollup_progress;
 
 -- name: reckon_with_memory
--- Have pages cost the same wherever they are, and workers more than a few thousand rows are worth, until the end of the
--- transaction; what they cost before. One row.
+-- Have pages cost the same wherever they are, workers more than a few thousand rows are worth, and groups room, until the end
+-- of the transaction; what it was before. One row.
 with before as materialized (
-    select current_setting('random_page_cost') as pages, current_setting('parallel_setup_cost') as workers
+    select current_setting('random_page_cost') as pages, current_setting('parallel_setup_cost') as workers,
+        current_setting('hash_mem_multiplier') as room
 ), now as materialized (
-    select set_config('random_page_cost', '1.1', true), set_config('parallel_setup_cost', '10000', true) from before
+    select set_config('random_page_cost', '1.1', true), set_config('parallel_setup_cost', '10000', true),
+        set_config('hash_mem_multiplier', '100', true)
+    from before
 )
-select before.pages, before.workers from before, now;
+select before.pages, before.workers, before.room from before, now;
 
 -- name: reckon_as_before
--- Have them cost what they did. params: pages; workers.
-select set_config('random_page_cost', %(pages)s, true), set_config('parallel_setup_cost', %(workers)s, true);
+-- Have it as it was. params: pages; workers; room.
+select set_config('random_page_cost', %(pages)s, true), set_config('parallel_setup_cost', %(workers)s, true),
+    set_config('hash_mem_multiplier', %(room)s, true);

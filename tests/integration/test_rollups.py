@@ -93,31 +93,32 @@ def store(connection: Connection, events: Iterable[Event]) -> None:
         append_batch(connection, events=stored, duplicates=len(events) - stored, minutes=minutes)
 
 
-def recomputed(connection: Connection[Any], question: Question) -> list[tuple[Any, ...]]:
-    """What every event of the time says, plainly."""
+def all_values(connection: Connection[Any]) -> list[dict[str, Any]]:
+    """What every event says, once for each measure."""
     cursor = connection.cursor(row_factory=dict_row)
-    rows = cursor.execute(
-        "select *, (measures->>'queue_wait_us')::bigint as queue_wait_us from telemetry_events"
-        " where occurred_at >= %s and occurred_at < %s",
-        (question.since, question.until),
-    ).fetchall()
-    groups: dict[tuple[Any, ...], list[tuple[bool, int | None, datetime]]] = {}
-    for row in rows:
+    values = []
+    for row in cursor.execute("select * from telemetry_events").fetchall():
         if row["component"] == "http":
             row["operation"] = f"{row['measures']['method']} {row['operation']}"
-        measures = [("duration", row["duration_us"])]
+        row["at_us"] = to_unix_us(row["occurred_at"])
+        values.append({**row, "measure": "duration", "value": row["duration_us"]})
         if row["event_type"] == "command.execution.started":
-            measures.append(("queue_wait", row["queue_wait_us"]))
-        for measure, value in measures:
-            known = {**row, "measure": measure}
-            if any(known[name] not in values for name, values in question.only.items()):
-                continue
-            at = None
-            if question.step is not None:
-                width = question.step // timedelta(microseconds=1)
-                at = from_unix_us(to_unix_us(row["occurred_at"]) // width * width)
-            key = (at, *(known[name] for name in question.by))
-            groups.setdefault(key, []).append((row["level"] == "error", value, row["occurred_at"]))
+            values.append({**row, "measure": "queue_wait", "value": row["measures"]["queue_wait_us"]})
+    return values
+
+
+def recomputed(values: Iterable[dict[str, Any]], question: Question) -> list[tuple[Any, ...]]:
+    """What those of the time say, plainly."""
+    step_us = question.step // timedelta(microseconds=1) if question.step is not None else None
+    first_us, end_us = to_unix_us(question.since), to_unix_us(question.until)
+    groups: dict[tuple[Any, ...], list[tuple[bool, int | None, datetime]]] = {}
+    for known in values:
+        at_us = known["at_us"]
+        if not first_us <= at_us < end_us or any(known[name] not in only for name, only in question.only.items()):
+            continue
+        at = None if step_us is None else from_unix_us(at_us // step_us * step_us)
+        key = (at, *(known[name] for name in question.by))
+        groups.setdefault(key, []).append((known["level"] == "error", known["value"], known["occurred_at"]))
     return [
         (
             key,
@@ -177,14 +178,15 @@ def questions(noon_us: int) -> list[Question]:
 
 
 def assert_all_equal(pool: ConnectionPool[Any], noon_us: int) -> None:
-    for question in questions(noon_us):
-        assert_equal(pool, question)
+    assert_equal(pool, *questions(noon_us))
 
 
-def assert_equal(pool: ConnectionPool[Any], question: Question) -> None:
+def assert_equal(pool: ConnectionPool[Any], *asked: Question) -> None:
     with reading(pool, timedelta(seconds=30)) as connection:
-        found = answer(connection, question)
-        assert ordered(told(found.figures)) == ordered(recomputed(connection, question)), question
+        values = all_values(connection)
+        for question in asked:
+            found = answer(connection, question)
+            assert ordered(told(found.figures)) == ordered(recomputed(values, question)), question
 
 
 def test_figures_equal_the_events_at_every_moment(
@@ -388,7 +390,7 @@ def test_a_component_that_is_sealed_keeps_its_figures_while_others_are_made_agai
     clock.advance(timedelta(days=1))
     aggregator.run_once()
     with reading(pool, timedelta(seconds=30)) as reader:
-        before = recomputed(reader, whole_day(noon_us))
+        before = recomputed(all_values(reader), whole_day(noon_us))
     connection.execute("delete from telemetry_events where component = 'http'")
     connection.execute(
         "insert into telemetry_sealed values (%s, 'http', %s, %s, '{}')",

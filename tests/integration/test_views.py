@@ -132,7 +132,7 @@ def test_views_are_the_same_from_roll_ups_and_from_events(
 ) -> None:
     chance = random.Random(23)
     stored: list[Event] = []
-    for _ in range(12):
+    for _ in range(9):
         fresh = some_events(chance, clock.now())
         store(connection, [*fresh, *chance.sample(stored, min(len(stored), 5))])
         stored.extend(fresh)
@@ -146,6 +146,15 @@ def test_views_are_the_same_from_roll_ups_and_from_events(
     assert aggregator.run_once().is_done
     for text in FILTERS:
         assert_equal(pool, text, from_unix_us(0), clock.now(), chance.choice(KINDS))
+
+
+def test_what_postgres_reckons_with_is_as_before_once_it_is_told(pool: ConnectionPool[Any], clock: ManualClock) -> None:
+    names = ("random_page_cost", "parallel_setup_cost", "hash_mem_multiplier")
+
+    with reading(pool, timedelta(seconds=30)) as reader:
+        before = [reader.execute(f"show {name}").fetchone() for name in names]
+        groups(reader, EventFilters(since=clock.now()).whole())
+        assert [reader.execute(f"show {name}").fetchone() for name in names] == before
 
 
 def test_of_a_day_whose_events_are_gone_whole_minutes_are_told_and_the_answer_says_so(
