@@ -29,8 +29,9 @@ from telemetry.sql import queries
 
 SQL = queries(__file__)
 
-#: Stretches that the time asked for is spread over, at most: another one where it does not begin with one.
-STRETCHES: Final = 30
+#: Stretches that the time asked for is spread over, at most, and another where it does not begin with one: an hour and the
+#: rest of a minute, as is usual, are thirty of two minutes still.
+STRETCHES: Final = 31
 
 _MINUTE: Final = timedelta(minutes=1)
 #: How long a stretch may be: whole buckets, a whole number of which is the next larger one or a day.
