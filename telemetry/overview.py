@@ -29,8 +29,8 @@ from telemetry.sql import queries
 
 SQL = queries(__file__)
 
-#: Stretches that the time asked for is spread over, at most, and another where it does not begin with one: an hour and the
-#: rest of a minute, as is usual, are thirty of two minutes still.
+#: Stretches that the time asked for is spread over, at most, and another where it does not begin with one: an hour and
+#: the rest of a minute, as is usual, are still some of two minutes.
 STRETCHES: Final = 31
 
 _MINUTE: Final = timedelta(minutes=1)
