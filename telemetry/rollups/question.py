@@ -27,6 +27,7 @@ class Question:
         every: How many of that width make one bucket of the answer.
         is_exact: Whether the first instant and the end are kept to, as far as there are events of their minutes.
         where: Has to hold, too; of fields whose columns may be told apart.
+        stored_before: Only what was stored before this position (`telemetry.query.position`), whenever it is asked.
     """
 
     since: datetime
@@ -39,6 +40,7 @@ class Question:
     every: int = 1
     is_exact: bool = False
     where: Filter = EVERYTHING
+    stored_before: int | None = None
 
     @property
     def step(self) -> timedelta | None:

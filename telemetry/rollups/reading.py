@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from psycopg import Connection
+from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
 from telemetry.clock import from_unix_us, to_unix_us
@@ -76,6 +76,22 @@ class Answer:
     figures: Sequence[Figure]
 
 
+class Folding(NamedTuple):
+    """The statement that an answer is read by.
+
+    Attributes:
+        since: The first instant that it tells of.
+        until: The end, not included.
+        statement: Gives the rows that `figure_of` reads; not to be prepared, for it is of these stretches of time.
+        values: Of its parameters.
+    """
+
+    since: datetime
+    until: datetime
+    statement: sql.Composed
+    values: dict[str, Any]
+
+
 def answer(connection: Connection[Any], question: Question) -> Answer:
     """The answer, in the view of the connection's transaction (`telemetry.reading`).
 
@@ -90,12 +106,12 @@ def answers(connection: Connection[Any], questions: Sequence[Question]) -> list[
 
     Args:
         connection: In a transaction with one view (`telemetry.reading`).
-        questions: Of the same time, dimension and `where`; with a width, at most one of them.
+        questions: Of the same time, position, dimension and `where`; with a width, at most one of them.
 
     Raises:
         psycopg.Error: Postgres did not answer, or not in time.
     """
-    known, sealed = what_is_known(connection, questions[0].dimension)
+    known, sealed = what_is_known(connection, questions[0].dimension, questions[0].stored_before)
     found = [_sources(question, known, sealed) for question in questions]
     told: list[list[Figure]] = []
     with _close_at_hand(connection):
@@ -107,14 +123,33 @@ def answers(connection: Connection[Any], questions: Sequence[Question]) -> list[
     return [Answer(since, until, figures) for (_, since, until), figures in zip(found, told, strict=True)]
 
 
-def what_is_known(connection: Connection[Any], dimension: Dimension) -> tuple[Known, list[tuple[str, Stretch]]]:
+def folding(connection: Connection[Any], question: Question) -> Folding:
+    """How to read the answer to a question with a width, in the view of the connection's transaction.
+
+    Raises:
+        psycopg.Error: Postgres did not answer, or not in time.
+    """
+    known, sealed = what_is_known(connection, question.dimension, question.stored_before)
+    sources, since, until = _sources(question, known, sealed)
+    return Folding(since, until, *statement_of([question], [sources]))
+
+
+def what_is_known(
+    connection: Connection[Any], dimension: Dimension, stored_before: int | None = None
+) -> tuple[Known, list[tuple[str, Stretch]]]:
     """What there is of the buckets of a dimension; and components whose events of a day are gone.
+
+    Args:
+        connection: In a transaction with one view.
+        dimension: Of which buckets.
+        stored_before: A position: buckets that have anything that was stored since are dirty.
 
     Raises:
         psycopg.Error: Postgres did not answer.
     """
+    position = None if stored_before is None else str(stored_before)
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(SQL["known"]).fetchone()
+        row = cursor.execute(SQL["known"], {"stored_before": position}).fetchone()
     if row is None:
         raise LookupError("telemetry_rollup_progress has no row")
     is_whole = dimension == "operation"
@@ -148,7 +183,7 @@ def _sources(
 ) -> tuple[Sources, datetime, datetime]:
     """Where the parts of an answer come from, and what it is of."""
     widest = question.width or "day"
-    sources = Sources(question.dimension)
+    sources = Sources(question.dimension, question.stored_before)
     gone = [*known.sealed, *(day for _, day in sealed)]
     first_us, end_us = to_unix_us(question.since), max(to_unix_us(question.until), to_unix_us(question.since))
     if not question.is_exact:
@@ -210,6 +245,18 @@ def _figures(
         _in_order(found.figure(question.by) for found in of_question.values() if found.row.get("events"))
         for question, of_question in zip(questions, told, strict=True)
     ]
+
+
+def figure_of(row: Mapping[str, Any], by: Iterable[str]) -> Figure:
+    """The figure that a row of an answer tells.
+
+    Args:
+        row: As the statement of `Folding` gives it.
+        by: What is told apart.
+    """
+    found = _Gathered()
+    found.take(row)
+    return found.figure(by)
 
 
 def _in_order(figures: Iterable[Figure]) -> list[Figure]:

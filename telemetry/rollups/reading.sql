@@ -1,7 +1,8 @@
 -- What there is of buckets (telemetry.rollups.reading), in the view of the transaction.
 
 -- name: known
--- What is dirty, kept and sealed; minutes, hours and days since 1970. Primary key, telemetry_batches_in_order.
+-- What is dirty, kept and sealed; minutes, hours and days since 1970. params: stored_before: a position, as text, or null:
+-- what has anything that was stored since is dirty, too. Primary key, telemetry_batches_in_order.
 with place as (
     select * from telemetry_rollup_progress
 ), unread as (
@@ -9,14 +10,18 @@ with place as (
     from place
     join telemetry_batches as b
         on b.written_by >= pg_snapshot_xmin(place.view) and not pg_visible_in_snapshot(b.written_by, place.view)
+), later as (
+    select coalesce(range_agg(minutes), '{}') as minutes
+    from telemetry_batches
+    where written_by >= %(stored_before)s::text::xid8
 ), sealed as (
     select coalesce(range_agg(int4range(first, first + 1440)) filter (where component = ''), '{}') as minutes,
         coalesce(jsonb_agg(jsonb_build_array(first, component)) filter (where component <> ''), '[]') as components
     from (select component, (day - date '1970-01-01') * 1440 as first from telemetry_sealed) as each
 )
-select (place.minutes + unread.minutes) - sealed.minutes as minutes, place.hours, place.member_hours, place.days,
+select (place.minutes + unread.minutes + later.minutes) - sealed.minutes as minutes, place.hours, place.member_hours, place.days,
     place.minutes_from, place.hours_from, sealed.minutes as sealed, sealed.components
-from place, unread, sealed;
+from place, unread, later, sealed;
 
 -- name: kept
 -- The first minute and the first hour of which narrow buckets are kept, since 1970. One row.

@@ -23,6 +23,8 @@ _IN_IDS: Final = sql.SQL("(e.event_id >= {} and e.event_id < {})")
 _BETWEEN: Final = sql.SQL("(e.event_id >= {} and e.event_id < {} and e.occurred_at >= {} and e.occurred_at < {})")
 _IN_TIME: Final = sql.SQL("(b.starts_at >= {} and b.starts_at < {})")
 _OF_WIDTH: Final = sql.SQL("b.dimension = {} and b.width = {} and {} and ({})")
+#: Events of transactions that had ended at a position (`telemetry.query.stored_before`).
+_STORED_BEFORE: Final = sql.SQL("age(e.xmin) not between 0 and age({}::text::xid8::xid)")
 _NOT_OF: Final = sql.SQL("not (e.component = {} and ({}))")
 
 
@@ -31,10 +33,12 @@ class Sources:
 
     Args:
         dimension: Of the buckets.
+        stored_before: A position: events that were stored later are not read.
     """
 
-    def __init__(self, dimension: Dimension) -> None:
+    def __init__(self, dimension: Dimension, stored_before: int | None) -> None:
         self._dimension = dimension
+        self._stored_before = stored_before
         self._stretches: list[Stretch] = []
         self._between: list[Stretch] = []
         self._left_out: list[tuple[str, list[Stretch]]] = []
@@ -64,10 +68,11 @@ class Sources:
 
     def has_events_of(self, other: Sources) -> bool:
         """Whether both read the same events."""
-        return (self._stretches, self._between, self._left_out) == (
+        return (self._stretches, self._between, self._left_out, self._stored_before) == (
             other._stretches,
             other._between,
             other._left_out,
+            other._stored_before,
         )
 
     @property
@@ -79,7 +84,8 @@ class Sources:
         without = [
             _NOT_OF.format(component, _OR.join(map(_in_ids, stretches))) for component, stretches in self._left_out
         ]
-        return _AND.join([sql.SQL("({})").format(_OR.join(either)), *without])
+        stored = [] if self._stored_before is None else [_STORED_BEFORE.format(str(self._stored_before))]
+        return _AND.join([sql.SQL("({})").format(_OR.join(either)), *without, *stored])
 
 
 def _instant(minute: int) -> datetime:
