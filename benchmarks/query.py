@@ -1,20 +1,23 @@
 """`make bench-query`: how long people wait for an answer, over many stored events, and what memory that takes.
 
 Samples of two weeks (`EVENTS=10000000 DAYS=14`) are stored in servers of their own by `weir telemetry test`, their
-chains built, and the tables looked at as autovacuum would. Then each question (`benchmarks/questions.py`) is asked:
+chains built, minutes, hours and days rolled up, and the tables looked at as autovacuum would. Then each question
+(`benchmarks/questions.py`) is asked:
 
 - of the API in a process of its own, under gunicorn as the stack runs it, until the last byte is here: `cold` with
   other parameters each time, so that no answer is one that was kept; `warm` the same again;
 - in SQL, in this process over one connection: what of it is the database's.
 
-Each is held against its limit (S-15), if it has one, and against our own goal. What misses its goal with raw events and
-could be answered from buckets is said to need roll-ups. What is refused because a statement takes too long counts by
-how long that took.
+Each is held against its limit (S-15), if it has one, and against our own goal. What is refused because a
+statement takes too long counts by how long that took.
 
 Memory is that of the API's processes: what each question adds at its peak, beyond what was resident before it was
 first asked, and what the API has at the end of an hour more than when it had answered nothing yet. An hour is what a
 dashboard asks in one: six panels every five seconds, 4,320 questions, by four clients at once and as fast as they are
 answered; or, with `--minutes N`, so long and at that pace.
+
+With `--arriving N`, it is the overview alone that is asked for, while N events a second arrive
+(`benchmarks/arriving.py`).
 
 What came out is written to a file, and beside each figure is what the run before had for as many events.
 """
@@ -33,7 +36,9 @@ from time import monotonic, perf_counter
 from typing import Any, Final
 
 from psycopg import Connection
+from psycopg_pool import ConnectionPool
 
+from benchmarks import arriving
 from benchmarks.__main__ import OtherPrograms, quiet
 from benchmarks.asked_api import AskedApi, ask, running_api
 from benchmarks.filling import fill
@@ -44,6 +49,10 @@ from benchmarks.servers import BenchmarkFailed, running_servers
 from telemetry.chains import build_chains
 from telemetry.clock import SystemClock
 from telemetry.connections import connect
+from telemetry.rollups.aggregator import Aggregator
+from telemetry.rollups.keeping import forget
+from telemetry.settings import RetentionSettings
+from workers.rounds import buckets_kept
 
 #: Where the figures go unless told otherwise; not kept under version control.
 RESULTS: Final = Path(__file__).with_name("query-results.json")
@@ -62,16 +71,23 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=30, help="how often each question is asked")
     parser.add_argument("--questions", type=int, default=HOUR, help="how many a dashboard asks in its hour")
     parser.add_argument("--minutes", type=float, help="ask them at a dashboard's pace, for so long")
+    parser.add_argument("--arriving", metavar="N", type=int, help="ask for the overview while N events a second arrive")
     parser.add_argument("--results", metavar="FILE", type=Path, default=RESULTS, help="where the figures go")
     options = parser.parse_args(arguments)
     others = OtherPrograms()
     try:
         with quiet(), running_servers() as servers:
             fill(servers, options.events, options.days, SystemClock().now())
-            with connect(servers.database_url, name="weir benchmarks", autocommit=True) as connection:
+            with (
+                connect(servers.database_url, name="weir benchmarks", autocommit=True) as connection,
+                ConnectionPool(servers.database_url, kwargs={"autocommit": True}, min_size=1, open=True) as pool,
+            ):
                 _settle(connection)
+                if options.arriving:
+                    arriving.measure(servers, options.arriving, 60 * (options.minutes or 3.0))
+                    return 0
                 with running_api(servers) as api:
-                    results = _measure(connection, api, options)
+                    results = _measure(connection, pool, api, options)
     except BenchmarkFailed as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -91,13 +107,20 @@ def _settle(connection: Connection[Any]) -> None:
         written += done.written
     connection.execute("vacuum analyze")
     print(f"{written + done.written:,} chains built in {perf_counter() - begun:.0f} s", flush=True)
+    begun = perf_counter()
+    forget(connection, buckets_kept(RetentionSettings()), SystemClock().now())
+    rolled_up = Aggregator(connection, SystemClock()).run_once(timedelta(days=1))
+    connection.execute("vacuum analyze telemetry_metrics")
+    print(f"{rolled_up.buckets:,} buckets rolled up in {perf_counter() - begun:.0f} s", flush=True)
     size, stored = size_of(connection)
     print(f"{size / (1 << 20):,.0f} MB on disk, {size / max(stored, 1):.0f} bytes an event\n", flush=True)
 
 
-def _measure(connection: Connection[Any], api: AskedApi, options: argparse.Namespace) -> Results:
+def _measure(
+    connection: Connection[Any], pool: ConnectionPool[Any], api: AskedApi, options: argparse.Namespace
+) -> Results:
     at_first = api.memory()
-    asked = questions(connection, SystemClock().now())
+    asked = questions(connection, pool, SystemClock().now())
     answers = [_answered(each, api, options.rounds) for each in asked]
     panels = [each for each in asked if each.is_panel]
     hour = _hour(api, panels, at_first, options.questions, options.minutes)

@@ -56,7 +56,7 @@ class Answered:
 
     @property
     def verdict(self) -> str:
-        """In words: whether limits and goal are held, and what would help."""
+        """In words: whether limits and goal are held."""
         found = self.counted
         limit, goal = self.question.limit_ms, self.question.goal_ms
         said = []
@@ -64,8 +64,6 @@ class Answered:
             said.append("OVER THE LIMIT")
         elif found is not None and found.p50_ms > goal:
             said.append("over the goal")
-        if said and self.question.rolls_up:
-            said.append("needs roll-ups")
         if (self.peak or 0) > MAX_QUESTION:
             said.append("TOO MUCH MEMORY")
         return ", ".join(said) or "fine"

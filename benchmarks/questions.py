@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from psycopg import Connection
+from psycopg_pool import ConnectionPool
 
 from benchmarks.servers import BenchmarkFailed
 from telemetry import chains, performance
@@ -20,7 +21,8 @@ from telemetry.filters.conditions import resolved
 from telemetry.filters.parsing import parse
 from telemetry.filters.syntax import Filter
 from telemetry.ids import least_id_at
-from telemetry.overview import count_events
+from telemetry.overview import look
+from telemetry.reading import reading
 from telemetry.sql import queries
 from telemetry.stats import groups
 
@@ -29,6 +31,7 @@ SQL = queries(__file__)
 _SECOND, _HOUR, _DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 _COMMAND: Final = "sample.web.clip"
 _NOBODY: Final = "nobody-of-this-name"
+_PATIENCE: Final = timedelta(seconds=30)
 #: A panel is asked again after this long.
 REFRESH: Final = timedelta(seconds=5)
 
@@ -44,7 +47,6 @@ class Question:
         run: The same in this process, over a connection of its own; none where that would show nothing more.
         limit_ms: What is asked of every installation, at the most; none where nothing is.
         goal_ms: What we aim at.
-        rolls_up: Whether buckets could answer it.
         may_refuse: Whether it may be too much: then the answer is a 503 within the timeout of a statement.
         is_panel: Whether a dashboard asks it again and again.
     """
@@ -54,35 +56,36 @@ class Question:
     run: Callable[[int], object] | None
     limit_ms: float | None
     goal_ms: float
-    rolls_up: bool = False
     may_refuse: bool = False
     is_panel: bool = False
 
 
-def questions(connection: Connection[Any], now: datetime) -> tuple[Question, ...]:
+def questions(connection: Connection[Any], pool: ConnectionPool[Any], now: datetime) -> tuple[Question, ...]:
     """Every question that is measured.
 
     Args:
         connection: To the database with the events, in autocommit mode.
+        pool: Of connections to it, for what is read in one view.
         now: Until when they are.
 
     Raises:
         BenchmarkFailed: There is nothing to ask for.
     """
-    return tuple(_Maker(connection, now).all())
+    return tuple(_Maker(connection, pool, now).all())
 
 
 class _Maker:
-    def __init__(self, connection: Connection[Any], now: datetime) -> None:
+    def __init__(self, connection: Connection[Any], pool: ConnectionPool[Any], now: datetime) -> None:
         self._connection = connection
+        self._pool = pool
         self._now = now
         self._traces = _some_traces(connection, now)
 
     def all(self) -> Sequence[Question]:
         hours, filtered, traces = self._grouped, self._page, self._traces
         return (
-            hours("overview, 1 h", "/api/telemetry/overview", _HOUR, count_events, (500, 30), is_panel=True),
-            hours("overview, 24 h", "/api/telemetry/overview", _DAY, count_events, (None, 30)),
+            hours("overview, 1 h", "/api/telemetry/overview", _HOUR, look, (500, 30), is_panel=True),
+            hours("overview, 24 h", "/api/telemetry/overview", _DAY, look, (None, 30)),
             hours("performance, 24 h", "/api/telemetry/performance", _DAY, _timings, (1000, 50)),
             Question(
                 "one trace",
@@ -132,12 +135,13 @@ class _Maker:
     ) -> Question:
         def run(number: int) -> object:
             since, until = self._window(back, number)
-            return read(self._connection, stored.EventFilters(since=since, until=until).whole(), since, until)
+            with reading(self._pool, _PATIENCE) as connection:
+                return read(connection, stored.EventFilters(since=since, until=until).whole(), since, until)
 
         def path(number: int) -> str:
             return self._address(route, back, number)
 
-        return Question(name, path, run, *bounds, rolls_up=True, is_panel=is_panel)
+        return Question(name, path, run, *bounds, is_panel=is_panel)
 
     def _rolled(self, name: str, route: str, back: timedelta, goal_ms: float, **more: str) -> Question:
         """Of whole minutes: another one each time is another minute."""
@@ -160,12 +164,13 @@ class _Maker:
     def _stats(self, name: str, back: timedelta, *, is_panel: bool = False) -> Question:
         def run(number: int) -> object:
             since, until = self._window(back, number)
-            return groups(self._connection, stored.EventFilters(since=since, until=until).whole())
+            with reading(self._pool, _PATIENCE) as connection:
+                return groups(connection, stored.EventFilters(since=since, until=until).whole())
 
         def path(number: int) -> str:
             return self._address("/api/telemetry/stats", back, number)
 
-        return Question(name, path, run, None, 50, rolls_up=True, is_panel=is_panel)
+        return Question(name, path, run, None, 50, is_panel=is_panel)
 
     def _page(  # noqa: PLR0913 - likewise
         self,
@@ -203,7 +208,7 @@ class _Maker:
 
 
 def _timings(connection: Connection[Any], whole: Filter, _since: datetime, _until: datetime) -> object:
-    return performance.read(connection, whole, "command")
+    return performance.read(connection, performance.real(whole), "command")
 
 
 def size_of(connection: Connection[Any]) -> tuple[int, int]:

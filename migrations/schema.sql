@@ -1091,7 +1091,8 @@ return width_bucket(
 
 -- `width` is of the bucket that begins at `starts_at`, UTC. Each dimension has all events: by `operation`, by `space_id`, or
 -- by `user_id`, and never by two of them. `measured` of the events have a value for this measure; `total`, `least` and
--- `greatest` are of these, `bins` has those that are not empty, in order, and `counts` how many values each has.
+-- `greatest` are of these, `bins` has those that are not empty, in order, and `counts` how many values each has. `last_at`
+-- is when the last of the events occurred. The operation of a request of HTTP is its method and route.
 create table telemetry_metrics (
     starts_at timestamptz not null,
     events bigint not null,
@@ -1100,13 +1101,16 @@ create table telemetry_metrics (
     total bigint not null,
     least bigint,
     greatest bigint,
+    last_at timestamptz not null,
     space_id uuid,
     scale smallint not null default 5,
+    dry_run boolean not null,
     width text not null,
     dimension text not null,
     measure text not null,
     component text not null,
     event_type text not null,
+    level text not null,
     operation text,
     outcome text,
     error_category text,
@@ -1124,7 +1128,7 @@ create table telemetry_metrics (
 );
 
 create unique index telemetry_metrics_once on telemetry_metrics (
-    dimension, width, starts_at, event_type, measure, operation, outcome, error_category, space_id, user_id
+    dimension, width, starts_at, event_type, measure, level, dry_run, operation, outcome, error_category, space_id, user_id
 ) nulls not distinct;
 
 -- One row. `view` is what was visible when batches were last taken in; of these `minutes` have to be made still (since

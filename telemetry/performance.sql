@@ -3,7 +3,7 @@
 
 -- name: select_command
 -- Executions that came to their end, by command.
-select 'command' as kind, command_slug as name, outcome, duration_us, occurred_at
+select 'command' as kind, operation as name, outcome, duration_us, occurred_at
 from telemetry_events
 where event_type in ('command.execution.completed', 'command.execution.failed');
 
@@ -17,8 +17,7 @@ where event_type in ('dsl.step.executed', 'dsl.step.failed');
 -- Executions and steps, in one pass.
 select
     case component when 'dsl' then 'step' else 'command' end as kind,
-    case component when 'dsl' then step_type else command_slug end as name,
-    outcome, duration_us, occurred_at
+    operation as name, outcome, duration_us, occurred_at
 from telemetry_events
 where event_type in (
     'command.execution.completed', 'command.execution.failed', 'dsl.step.executed', 'dsl.step.failed'
@@ -38,7 +37,7 @@ where event_type in ('dsl.step.executed', 'dsl.step.failed') and starts_with(ste
 
 -- name: select_chat
 -- Executions that answer in a chat: those that came in through it, and those of commands that are called so.
-select 'chat' as kind, command_slug as name, outcome, duration_us, occurred_at
+select 'chat' as kind, operation as name, outcome, duration_us, occurred_at
 from telemetry_events
 where event_type in ('command.execution.completed', 'command.execution.failed')
     and (request_source = 'chat' or command_slug ~ '(^|\.)chat\.');

@@ -1,10 +1,13 @@
-"""Statistics over events: how often commands ran, which tools were used, what chats look like."""
+"""Statistics over events: how often commands ran, which tools were used, what chats look like.
+
+From roll-ups where these can tell what is asked for, else from events: the same either way.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -15,6 +18,9 @@ from psycopg.rows import class_row
 from telemetry.filters.conditions import conditions
 from telemetry.filters.syntax import Filter
 from telemetry.query import store_errors
+from telemetry.rollups.asked import Slice, slice_of
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answers
 from telemetry.sql import queries
 
 SQL = queries(__file__)
@@ -31,6 +37,10 @@ _GROUPED: Final = sql.SQL(
     " coalesce(sum(duration_us), 0) as duration_us, max(occurred_at) as last_at"
     " from ({}) as countable group by event_type, component, operation, command, outcome, hour"
 )
+
+
+#: Components whose events are told apart by what was done.
+_NAMED: Final = frozenset({"tool", "llm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +74,74 @@ class Group:
     last_at: datetime
 
 
-def groups(connection: Connection[Any], asked: Filter) -> list[Group]:
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """What was found.
+
+    Attributes:
+        groups: Each with what its events have in common.
+        since: The first instant that they are of, if that is another one than was asked for: events of before are gone.
+    """
+
+    groups: Sequence[Group]
+    since: datetime | None = None
+
+
+def groups(connection: Connection[Any], asked: Filter) -> Groups:
     """What the events of a filter have in common; names of users and spaces resolved.
+
+    Args:
+        connection: In a transaction with one view (`telemetry.reading`).
+        asked: With bounds of time, or everything is read.
 
     Raises:
         StoreTooSlow: It took longer than a statement may.
         StoreUnavailable: Postgres did not answer.
     """
+    part = slice_of(asked)
+    if part is None:
+        return Groups(_of_events(connection, asked))
+    with store_errors():
+        told = answers(connection, tuple(_questions(part)))
+    whole, chats = told
+    found = [_group(figure) for figure in chats.figures]
+    found += [group for group in map(_group, whole.figures) if group.component != "chat"]
+    return Groups(found, whole.since if whole.since != part.since else None)
+
+
+def _questions(part: Slice) -> tuple[Question, Question]:
+    """All of it as a whole, and chats by the hour."""
+    whole = Question(
+        part.since,
+        part.until,
+        by=("event_type", "operation", "outcome"),
+        only={"measure": ["duration"]},
+        spread=False,
+        is_exact=True,
+        where=part.where,
+    )
+    return whole, replace(whole, width="hour", only={**whole.only, "component": ["chat"]})
+
+
+def _group(figure: Figure) -> Group:
+    event_type = figure.key["event_type"]
+    component = event_type.partition(".")[0]
+    return Group(
+        event_type,
+        component,
+        figure.key["operation"] if component in _NAMED else None,
+        figure.key["operation"] if event_type in _ENDS else None,
+        figure.key["outcome"],
+        figure.starts_at.hour if figure.starts_at is not None else None,
+        figure.events,
+        figure.errors,
+        figure.measured,
+        Decimal(figure.total),
+        figure.last_at,
+    )
+
+
+def _of_events(connection: Connection[Any], asked: Filter) -> list[Group]:
     wanted = conditions(asked)
     statement = _GROUPED.format(sql.SQL(SQL["select_countable"]) + wanted.where())
     with store_errors(), connection.cursor(row_factory=class_row(Group)) as cursor:

@@ -7,7 +7,7 @@ select
     component,
     case when component in ('tool', 'llm') then operation end as operation,
     case when event_type in ('command.execution.completed', 'command.execution.failed', 'command.execution.cancelled')
-        then command_slug end as command,
+        then operation end as command,
     outcome,
     case when component = 'chat' then extract(hour from occurred_at at time zone 'UTC')::integer end as hour,
     level,

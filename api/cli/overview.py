@@ -14,7 +14,7 @@ from api.cli.output import Column, Item, item_format, local_time, print_json, ta
 from api.cli.pager import paged
 from api.cli.target import open_client
 from api.cli.terminal import Terminal, cells, clean, human_duration, plural
-from api.cli.timing_lines import shown_percent, timing_columns
+from api.cli.timing_lines import remark_on_percentiles, shown_percent, timing_columns
 
 #: Columns before what a line says, and what is between two facts of one.
 _LABEL, _GAP = 12, "   "
@@ -44,6 +44,8 @@ def overview(form: str, **query: Any) -> None:  # noqa: ANN401 - options
     terminal = Terminal.of_stdout()
     for text, tone in _lines(told, terminal):
         terminal.say(text, tone)
+    if told["commands"] or told["step_types"]:
+        remark_on_percentiles(told)
 
 
 def _lines(told: Item, terminal: Terminal) -> Iterator[Line]:
@@ -147,7 +149,7 @@ _WHOLE_FROM = 10
 
 
 def _stretch(told: Item, terminal: Terminal) -> str:
-    return _duration(told["minutes"] * 60_000 / len(told["spread"]["events"]), terminal)
+    return _duration(told["spread"]["step_s"] * 1000, terminal)
 
 
 def _duration(duration_ms: float, terminal: Terminal) -> str:

@@ -41,6 +41,12 @@ def timing_columns(title: str, terminal: Terminal, *, with_type: bool = False) -
     )
 
 
+def remark_on_percentiles(told: Item) -> None:
+    """Say how exact the percentiles of an answer are, below its table."""
+    percent = told["percentile_error_percent"]
+    Terminal.of_stderr().say(f"percentiles are within {percent:g} %" if percent else "percentiles are exact", "dim")
+
+
 def shown_percent(value: float | None) -> str:
     """To one decimal; `100 %` and `0 %` are that exactly, and nobody adds up what is next to nothing."""
     if value is None:

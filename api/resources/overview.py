@@ -21,8 +21,8 @@ from telemetry.completeness import look_at_completeness
 from telemetry.error_groups import error_groups, frames_version, groups_json
 from telemetry.filters.printing import show
 from telemetry.filters.syntax import Filter
-from telemetry.overview import count_events, counts_json
-from telemetry.performance import Timing, lines_json, read, real, timing_json
+from telemetry.overview import counts_json, look
+from telemetry.performance import Timing, lines_json, real, timing_json
 from workers.checkup.finding import STATUSES
 from workers.checkup.history import Checked, newest
 
@@ -53,7 +53,7 @@ class Overview(MethodView):
 
             def make() -> bytes:
                 told = _what_went_on(connection, whole, start, until, limit)
-                return json_bytes({"start": start, "end": until, "filter": text, **told})
+                return json_bytes({"end": until, "filter": text, **told})
 
             kept = answers().answer(connection, f"overview {limit} {frames_version(connection)} {text}", make)
             standing = {
@@ -68,12 +68,14 @@ class Overview(MethodView):
 def _what_went_on(
     connection: Connection[Any], whole: Filter, start: datetime, until: datetime, limit: int
 ) -> dict[str, Any]:
-    counts = counts_json(count_events(connection, whole, start, until), until - start)
-    found = read(connection, whole, None, "p95", whole=True)
+    seen = look(connection, whole, start, until)
+    counts, found = counts_json(seen, until), seen.performance
     groups = error_groups(connection, whole, start, until, limit, newest_first=True)
     took = found.whole.get("command")
     steps = [line for line in found.lines if line.kind == "step"]
     return {
+        "start": seen.since,
+        "percentile_error_percent": found.error_percent,
         **counts,
         "executions": {**counts["executions"], "took": None if took is None else timing_json(took)},
         "commands": lines_json([line for line in found.lines if line.kind == "command"], limit),

@@ -39,9 +39,10 @@ class PerformanceOfAll(MethodView):
             text = show(whole)
 
             def make() -> bytes:
-                lines = read(connection, whole, query["type"], order).lines
-                said = {"start": period[0], "end": period[1], "filter": text, "sort": order}
-                return json_bytes({**said, "items": lines_json(lines, limit)})
+                found = read(connection, whole, query["type"], order)
+                said = {"start": found.since or period[0], "end": period[1], "filter": text, "sort": order}
+                off = {"percentile_error_percent": found.error_percent}
+                return json_bytes({**said, **off, "items": lines_json(found.lines, limit)})
 
             body = answers().answer(connection, f"performance {query['type']} {order} {limit} {text}", make)
         return Response(body, mimetype="application/json")

@@ -38,8 +38,9 @@ class Stats(MethodView):
             text = show(whole)
 
             def make() -> bytes:
-                said = {"start": period[0], "end": period[1], "filter": text}
-                return json_bytes({**said, **stats(groups(connection, whole))})
+                found = groups(connection, whole)
+                said = {"start": found.since or period[0], "end": period[1], "filter": text}
+                return json_bytes({**said, **stats(found.groups)})
 
             body = answers().answer(connection, f"stats {text}", make)
         return Response(body, mimetype="application/json")

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import fields, validate
 
 from api.schemas.error_groups import ErrorGroupShape
-from api.schemas.performance import PerformanceLine, TimingShape
+from api.schemas.performance import ERROR_PERCENT, PerformanceLine, TimingShape
 from api.schemas.requests import DigitsInteger, EventFilterQuery
 from api.schemas.shape import Shape, said
 from telemetry.overview import STRETCHES
@@ -55,9 +55,13 @@ def _counts(of: str) -> fields.List[Any]:
 
 
 class Spread(Shape):
-    """How many there were in each of equal stretches of the time."""
+    """How many there were in each of equal stretches of the time, of whole minutes, hours or days in UTC."""
 
-    executions = _counts(f"That ended, in {STRETCHES} stretches.")
+    start = fields.AwareDateTime(
+        required=True, format="iso", metadata=said("When the first begins, which may be before the time asked for.")
+    )
+    step_s = fields.Integer(required=True, metadata=said("How long each is, in seconds."))
+    executions = _counts(f"That ended, in {STRETCHES + 1} stretches at most.")
     failures = _counts("Executions that failed.")
     events = _counts("All events.")
     errors = _counts("Those at level `error`.")
@@ -100,6 +104,7 @@ class OverviewShape(Shape):
     start = fields.AwareDateTime(required=True, format="iso")
     end = fields.AwareDateTime(required=True, format="iso")
     filter = fields.String(required=True, metadata=said("All that was asked for, as one filter."))
+    percentile_error_percent = ERROR_PERCENT
     minutes = fields.Float(required=True, metadata=said("How long that is; rates are of it."))
     events = fields.Integer(required=True)
     errors = fields.Integer(required=True, metadata=said("Of them at level `error`."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from marshmallow import ValidationError, fields, validate
 
@@ -34,8 +34,17 @@ class PerformanceQuery(EventFilterQuery):
     limit = DigitsInteger(validate=validate.Range(1, MAX_LINES), metadata=said(f"Lines, at most; {MAX_LINES} at most."))
 
 
+#: Of an answer with percentiles.
+ERROR_PERCENT: Final = fields.Float(
+    required=True,
+    metadata=said(
+        "By how much percentiles are off, at most: 1.1 from roll-ups (older than 90 days 4.4), 0 from events."
+    ),
+)
+
+
 class TimingShape(Shape):
-    """How something went. Percentiles are exact."""
+    """How something went. Percentiles are off by no more than the answer says; all else is exact."""
 
     count = fields.Integer(
         required=True, metadata=said("How often it ran to an end; dry runs and cancelled ones aside.")
@@ -69,4 +78,5 @@ class PerformanceShape(Shape):
     )
     filter = fields.String(required=True, metadata=said("All that was asked for, as one filter."))
     sort = fields.String(required=True, validate=validate.OneOf(ORDERS))
+    percentile_error_percent = ERROR_PERCENT
     items = fields.List(fields.Nested(PerformanceLine), required=True)

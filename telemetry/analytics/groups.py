@@ -13,7 +13,8 @@ from psycopg import Connection
 from telemetry.events import CATALOGUE, event_type
 from telemetry.rollups.metrics import REQUESTS, Asked, Tally, question
 from telemetry.rollups.parts import MEMBER, Dimension, Width
-from telemetry.rollups.reading import Figure, Question, answer
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answer
 
 By = Literal["command", "step", "tool", "model", "user", "space", "component"]
 

@@ -18,7 +18,8 @@ from telemetry.clock import from_unix_us, to_unix_us
 from telemetry.events import CATALOGUE, event_type
 from telemetry.rollups.metrics import WITHOUT_ERROR, Asked, question
 from telemetry.rollups.parts import Width
-from telemetry.rollups.reading import Figure, Question, answer, what_is_known
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answer, what_is_known
 from telemetry.settings import format_duration
 
 #: What errors can be told apart by.

@@ -71,7 +71,7 @@ class Request:
 
 
 def request_of(data: bytes) -> Request | None:
-    """The request whose end an encoded event tells; none if it tells of something else.
+    """The request whose end an encoded event tells; none if it tells of something else, or of a dry run.
 
     Raises:
         EventMalformed: It cannot be read; the sink keeps it aside.
@@ -85,7 +85,7 @@ def request_of(data: bytes) -> Request | None:
         raise EventMalformed("not an event") from None
     if unix_ms_of(event.event_id) != event.occurred_at_us // 1000:
         raise EventMalformed(f"{event_type(event)}: event_id")
-    return _request(event)
+    return None if event.scope.dry_run else _request(event)
 
 
 def _request(event: Event) -> Request | None:

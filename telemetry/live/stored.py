@@ -13,9 +13,10 @@ from telemetry.ids import least_id_at
 from telemetry.live.buffer import histogram_without
 from telemetry.live.seen import Seen
 from telemetry.live.store import OTHER, By, MetricsStore, Series
-from telemetry.rollups.metrics import REQUESTS, Tally
+from telemetry.rollups.metrics import REAL, REQUESTS, Tally
 from telemetry.rollups.parts import MEMBER, Dimension
-from telemetry.rollups.reading import Figure, Question, answer
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answer
 from telemetry.sql import queries
 
 SQL = queries(__file__)
@@ -129,7 +130,7 @@ class _Asked:
             None,
             "operation",
             ("operation",),
-            _only_commands("command") | {"measure": ["duration"]},
+            {**REAL, **_only_commands("command"), "measure": ["duration"]},
             spread=False,
         )
         found = sorted(answer(self._connection, question).figures, key=lambda figure: -figure.events)
@@ -138,7 +139,7 @@ class _Asked:
     def _answer(
         self, dimension: Dimension, by: tuple[str, ...], only: Mapping[str, Collection[Any]]
     ) -> Iterable[Figure]:
-        kinds = {"event_type": list(_COMPONENT_OF), **only}
+        kinds = {**REAL, "event_type": list(_COMPONENT_OF), **only}
         since, until = from_unix_us(self._first_us), from_unix_us(self._end_us)
         return answer(self._connection, Question(since, until, "minute", dimension, by, kinds)).figures
 

@@ -10,6 +10,7 @@ select epoch, seen from telemetry_producers where heard_at >= %(since)s;
 select user_id
 from telemetry_events
 where event_id >= %(first_id)s and event_id < %(end_id)s and event_type = any(%(types)s::text[]) and user_id is not null
+    and not dry_run
 group by user_id
 order by count(*) desc, user_id
 limit %(most)s;
@@ -19,6 +20,7 @@ limit %(most)s;
 select space_id
 from telemetry_events
 where event_id >= %(first_id)s and event_id < %(end_id)s and event_type = any(%(types)s::text[]) and space_id is not null
+    and not dry_run
 group by space_id
 order by count(*) desc, space_id
 limit %(most)s;

@@ -10,10 +10,11 @@ bound of a scale is one of the next finer scale: two scales merge at the coarser
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from typing import Any, Final
 
 #: Of all that is counted: bins grow by 2^(1/32).
@@ -40,6 +41,12 @@ def bounds(scale: int) -> tuple[int, ...]:
 def bin_of(value: int, scale: int = FINEST) -> int:
     """The bin that a value is in: how many bounds are not above it. Below 1 it is 0."""
     return bisect_right(bounds(scale), value)
+
+
+def error_percent(scale: int) -> float:
+    """By how many percent a quantile may be off, at most (`middle_of`); to one decimal, never less."""
+    growth = 2 ** (1 / (1 << scale))
+    return math.ceil(1000 * (growth - 1) / (growth + 1)) / 10
 
 
 def middle_of(number: int, scale: int = FINEST) -> float:
@@ -107,6 +114,24 @@ class Histogram:
             _one_of(max, self.greatest, other.greatest),
         )
 
+    @classmethod
+    def total(cls, parts: Iterable[Histogram]) -> Histogram:
+        """All of them together, as merging them one by one would give; nothing of nothing."""
+        parts = tuple(parts)
+        if len(parts) == 1:
+            return parts[0]
+        scale = min((each.scale for each in parts), default=FINEST)
+        counts: dict[int, int] = {}
+        for each in parts:
+            for number, count in each.scaled(scale).counts.items():
+                counts[number] = counts.get(number, 0) + count
+        return cls(
+            scale,
+            counts,
+            min((each.least for each in parts if each.least is not None), default=None),
+            max((each.greatest for each in parts if each.greatest is not None), default=None),
+        )
+
     def scaled(self, scale: int) -> Histogram:
         """The same at a coarser scale: what counting the values at that scale had made.
 
@@ -132,18 +157,23 @@ class Histogram:
         Args:
             share: 0 to 1.
         """
+        return next(iter(self.quantiles(share)), None)
+
+    def quantiles(self, *shares: float) -> list[float]:
+        """Several at once, as `quantile` tells each; none at all without values."""
         if self.least is None or self.greatest is None:
-            return None
-        count = self.count
-        rank = max(math.ceil(share * count), 1)
-        if rank in (1, count):
+            return []
+        numbers = sorted(self.counts)
+        seen = list(accumulate(map(self.counts.__getitem__, numbers)))
+        return [self._at(max(math.ceil(share * seen[-1]), 1), numbers, seen) for share in shares]
+
+    def _at(self, rank: int, numbers: Sequence[int], seen: Sequence[int]) -> float:
+        assert self.least is not None  # noqa: S101 - there are values
+        assert self.greatest is not None  # noqa: S101 - likewise
+        if rank in (1, seen[-1]):
             return float(self.least if rank == 1 else self.greatest)
-        seen = 0
-        for number in sorted(self.counts):
-            seen += self.counts[number]
-            if seen >= rank:
-                return float(min(max(middle_of(number, self.scale), self.least), self.greatest))
-        return float(self.greatest)
+        number = numbers[bisect_left(seen, rank)]
+        return float(min(max(middle_of(number, self.scale), self.least), self.greatest))
 
     def to_json(self) -> dict[str, Any]:
         """All that is known of it: bins by their number, with their bounds to be found by `scale`."""

@@ -1,6 +1,7 @@
 """The metrics there are, what each is made of, and its points over time.
 
-A request is what somebody waits for: an execution that has come to its end, or a chat request that has.
+A request is what somebody waits for: an execution that has come to its end, or a chat request that has. Dry runs are
+none: what they did was never done.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from psycopg import Connection
 
 from telemetry.rollups.histogram import Histogram
 from telemetry.rollups.parts import MEMBER, Dimension, Width
-from telemetry.rollups.reading import Figure, Question, answer
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answer
 
 Aggregation = Literal["minute", "hour", "day", "week", "month"]
 
@@ -25,6 +27,8 @@ REQUESTS: Final[Mapping[str, tuple[str, ...]]] = {
     "chat": ("chat.request.completed", "chat.request.failed"),
     "command": ("command.execution.completed", "command.execution.failed", "command.execution.cancelled"),
 }
+#: Of all of them.
+REAL: Final[Mapping[str, tuple[bool, ...]]] = {"dry_run": (False,)}
 #: Users, or spaces, that one answer names.
 MAX_MEMBERS: Final = 100
 CATEGORIES: Final = ("network", "timeout", "rate_limit", "server", "validation", "internal")
@@ -320,7 +324,7 @@ def tallied(figures: Iterable[Figure]) -> dict[str, Tally]:
 
 def question(asked: Asked, width: Width | None, by: tuple[str, ...]) -> Question:
     """What is asked of the roll-ups."""
-    only: dict[str, Any] = {"event_type": [kind for name in asked.components for kind in REQUESTS[name]]}
+    only: dict[str, Any] = {**REAL, "event_type": [kind for name in asked.components for kind in REQUESTS[name]]}
     dimension: Dimension = "operation"
     if asked.user_id is not None:
         dimension, only["user_id"] = "user", [asked.user_id]

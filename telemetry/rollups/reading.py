@@ -6,63 +6,29 @@ when a bucket was made, so a bucket is used only if all that is visible of its t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
 from telemetry.clock import from_unix_us, to_unix_us
-from telemetry.ids import least_id_at
-from telemetry.rollups.coverage import NEVER, Coverage, Known, Stretch, cover, snapped, within
-from telemetry.rollups.histogram import FINEST, Histogram
-from telemetry.rollups.parts import MINUTES, Dimension, Width, folded, of_buckets, of_events, without_bins
+from telemetry.rollups.coverage import NEVER, Known, Stretch, cover, snapped, within
+from telemetry.rollups.histogram import Histogram
+from telemetry.rollups.parts import Dimension, Width
+from telemetry.rollups.question import Question
+from telemetry.rollups.sources import Sources
+from telemetry.rollups.statements import statement_of
 from telemetry.sql import queries
 
 SQL = queries(__file__)
 
 _MINUTE_US: Final = 60_000_000
-_MINUTE: Final = timedelta(minutes=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_OR, _AND, _EITHER = sql.SQL(" or "), sql.SQL(" and "), sql.SQL(" union all ")
-_NOTHING: Final = sql.SQL("false")
-_ALWAYS: Final = sql.SQL("true")
 _ALL_CLEAN: Final[Mapping[Width, Sequence[Stretch]]] = {"minute": (), "hour": (), "day": ()}
-
-_IN_IDS: Final = sql.SQL("(e.event_id >= {} and e.event_id < {})")
-_IN_TIME: Final = sql.SQL("(b.starts_at >= {} and b.starts_at < {})")
-_OF_WIDTH: Final = sql.SQL("b.dimension = {} and b.width = {} and {} and ({})")
-_ANY_OF: Final = sql.SQL("{} = any({})")
-#: Events of transactions that had ended at a position (`telemetry.query.stored_before`).
-_STORED_BEFORE: Final = sql.SQL("age(e.xmin) not between 0 and age({}::text::xid8::xid)")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of buckets.
-
-    Attributes:
-        since: The first instant; moved to the beginning of its minute, or of the narrowest bucket that is still kept.
-        until: The end, not included; moved likewise.
-        width: Of the buckets of the answer; none for one that is all of the time.
-        dimension: What may be told apart beside what all buckets do.
-        by: What is told apart: `component`, `event_type`, `outcome`, `error_category`, `measure`, and the dimension's
-            own: `operation`, `space_id` or `user_id`.
-        only: Values by the same names: others are left out.
-        spread: Whether quantiles are wanted; without them it is several times as fast.
-        stored_before: Only what was stored before this position (`telemetry.query.position`), whenever it is asked.
-    """
-
-    since: datetime
-    until: datetime
-    width: Width | None = None
-    dimension: Dimension = "operation"
-    by: tuple[str, ...] = ()
-    only: Mapping[str, Collection[Any]] = field(default_factory=dict)
-    spread: bool = True
-    stored_before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +43,7 @@ class Figure:
         measured: How many of them have a value.
         total: Sum of the values.
         histogram: Of the values; without any bins if those were not asked for.
+        last_at: When the last of the events occurred.
     """
 
     starts_at: datetime | None
@@ -86,6 +53,7 @@ class Figure:
     measured: int
     total: int
     histogram: Histogram
+    last_at: datetime
 
     @property
     def average(self) -> float | None:
@@ -130,31 +98,40 @@ def answer(connection: Connection[Any], question: Question) -> Answer:
     Raises:
         psycopg.Error: Postgres did not answer, or not in time.
     """
-    found = folding(connection, question)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        # Planned for the stretches that are asked for: a plan for all of them would look into every partition.
-        rows = cursor.execute(found.statement, found.values, prepare=False).fetchall()
-    figures = [figure_of(row, question.by) for row in rows if row["events"]]
-    figures.sort(key=lambda figure: (figure.starts_at or _EPOCH, [str(value) for value in figure.key.values()]))
-    return Answer(found.since, found.until, figures)
+    return answers(connection, (question,))[0]
+
+
+def answers(connection: Connection[Any], questions: Sequence[Question]) -> list[Answer]:
+    """The answers to several questions: what no bucket tells is looked at once for all of them, where that can be.
+
+    Args:
+        connection: In a transaction with one view (`telemetry.reading`).
+        questions: Of the same time, position, dimension and `where`; with a width, at most one of them.
+
+    Raises:
+        psycopg.Error: Postgres did not answer, or not in time.
+    """
+    known, sealed = what_is_known(connection, questions[0].dimension, questions[0].stored_before)
+    found = [_sources(question, known, sealed) for question in questions]
+    told: list[list[Figure]] = []
+    with _close_at_hand(connection):
+        if all(sources.has_events_of(found[0][0]) for sources, _, _ in found):
+            told.extend(_figures(connection, questions, [sources for sources, _, _ in found]))
+        else:
+            for question, (sources, _, _) in zip(questions, found, strict=True):
+                told.extend(_figures(connection, [question], [sources]))
+    return [Answer(since, until, figures) for (_, since, until), figures in zip(found, told, strict=True)]
 
 
 def folding(connection: Connection[Any], question: Question) -> Folding:
-    """How to read an answer, in the view of the connection's transaction. Raises as `answer`."""
+    """How to read the answer to a question with a width, in the view of the connection's transaction.
+
+    Raises:
+        psycopg.Error: Postgres did not answer, or not in time.
+    """
     known, sealed = what_is_known(connection, question.dimension, question.stored_before)
-    widest = question.width or "day"
-    wanted = snapped(_minutes(question), known, widest)
-    coverage = cover([wanted], known, widest)
-    sources = _Sources(question.dimension)
-    sources.read_buckets(coverage)
-    for component, day in sealed:
-        # Its events of that day are gone; what is dirty there is so for those of others.
-        gone = within(coverage.events, day)
-        sources.leave_out(component, gone)
-        sources.read_buckets(cover(gone, Known(_ALL_CLEAN, known.kept_from), widest), component)
-    sources.read_events(coverage.events, question.stored_before)
-    statement, values = _folding(question, sources.parts(spread=question.spread))
-    return Folding(_instant(wanted[0]), _instant(wanted[1]), statement, values)
+    sources, since, until = _sources(question, known, sealed)
+    return Folding(since, until, *statement_of([question], [sources]))
 
 
 def what_is_known(
@@ -187,47 +164,87 @@ def what_is_known(
     return known, [(component, (first, first + 1440)) for first, component in row["components"]]
 
 
-class _Sources:
-    """Gathers where the parts of an answer come from."""
+def narrowest_kept(connection: Connection[Any], since: datetime) -> Width:
+    """The width of the narrowest buckets that are kept from an instant on.
 
-    def __init__(self, dimension: Dimension) -> None:
-        self._dimension = dimension
-        self._left_out: list[sql.Composed] = []
-        self._events: sql.Composable = _NOTHING
-        self._buckets: list[sql.Composed] = []
-
-    def read_buckets(self, coverage: Coverage, component: str | None = None) -> None:
-        """Read the buckets of a coverage, of one component only if one is named."""
-        of_component = sql.SQL("b.component = {}").format(component) if component is not None else _ALWAYS
-        for width, stretches in coverage.buckets.items():
-            instants = [tuple(map(_instant, stretch)) for stretch in stretches]
-            in_time = _OR.join(_IN_TIME.format(*each) for each in instants)
-            self._buckets.append(_OF_WIDTH.format(self._dimension, width, of_component, in_time))
-
-    def leave_out(self, component: str, stretches: Sequence[Stretch]) -> None:
-        """Read no events of a component within these stretches."""
-        if stretches:
-            self._left_out.append(sql.SQL("not (e.component = {} and ({}))").format(component, _in_ids(stretches)))
-
-    def read_events(self, stretches: Sequence[Stretch], stored_before: int | None) -> None:
-        """Read the events of these stretches, but for those left out, and those that were stored later."""
-        if stretches:
-            stored = [] if stored_before is None else [_STORED_BEFORE.format(str(stored_before))]
-            self._events = _AND.join([sql.SQL("({})").format(_in_ids(stretches)), *self._left_out, *stored])
-
-    def parts(self, *, spread: bool) -> sql.Composed:
-        """The parts of all of it, with their bins or without."""
-        events = of_events(self._events)
-        buckets = (of_buckets(where, spread=spread) for where in self._buckets)
-        return _EITHER.join([events if spread else without_bins(events), *buckets])
+    Raises:
+        psycopg.Error: Postgres did not answer.
+    """
+    found = connection.execute(SQL["kept"]).fetchone()
+    minutes_from, hours_from = found if found else (0, 0)
+    minute = to_unix_us(since) // _MINUTE_US
+    if minute >= minutes_from:
+        return "minute"
+    return "hour" if minute >= hours_from * 60 else "day"
 
 
-def _folding(question: Question, parts: sql.Composable) -> tuple[sql.Composed, dict[str, Any]]:
-    asked = {name: list(values) for name, values in question.only.items()}
-    conditions = [_ANY_OF.format(sql.Identifier(name), sql.Placeholder(name)) for name in asked]
-    chosen = sql.SQL("select * from ({}) as either where {}").format(parts, _AND.join([*conditions, _ALWAYS]))
-    keys = (*(("starts_at",) if question.width else ()), *question.by)
-    return folded(chosen, keys), {**asked, "width": MINUTES[question.width or "day"] * _MINUTE}
+def _sources(
+    question: Question, known: Known, sealed: Sequence[tuple[str, Stretch]]
+) -> tuple[Sources, datetime, datetime]:
+    """Where the parts of an answer come from, and what it is of."""
+    widest = question.width or "day"
+    sources = Sources(question.dimension, question.stored_before)
+    gone = [*known.sealed, *(day for _, day in sealed)]
+    first_us, end_us = to_unix_us(question.since), max(to_unix_us(question.until), to_unix_us(question.since))
+    if not question.is_exact:
+        first_us, end_us = first_us // _MINUTE_US * _MINUTE_US, -(-end_us // _MINUTE_US) * _MINUTE_US
+    outer = first_us // _MINUTE_US, -(-end_us // _MINUTE_US)
+    moved = snapped(outer, replace(known, sealed=gone), widest)
+    if _is_within(outer[0], gone):
+        first_us = moved[0] * _MINUTE_US
+    if _is_within(outer[1] - 1, gone):
+        end_us = moved[1] * _MINUTE_US
+    # The minutes that it is only partly of are told by their events.
+    whole = -(-first_us // _MINUTE_US), end_us // _MINUTE_US
+    if whole[0] > whole[1]:
+        sources.read_between(first_us, end_us)
+    else:
+        sources.read_between(first_us, whole[0] * _MINUTE_US)
+        sources.read_between(whole[1] * _MINUTE_US, end_us)
+    coverage = cover([whole] if whole[0] < whole[1] else [], known, widest)
+    sources.read_buckets(coverage)
+    for component, day in sealed:
+        # Its events of that day are gone; what is dirty there is so for those of others.
+        lost = within(coverage.events, day)
+        sources.leave_out(component, lost)
+        sources.read_buckets(cover(lost, Known(_ALL_CLEAN, known.kept_from), widest), component)
+    sources.read_events(coverage.events)
+    return sources, from_unix_us(first_us), from_unix_us(end_us)
+
+
+def _is_within(minute: int, stretches: Iterable[Stretch]) -> bool:
+    return any(first <= minute < end for first, end in stretches)
+
+
+@contextmanager
+def _close_at_hand(connection: Connection[Any]) -> Iterator[None]:
+    """Have Postgres look up buckets by their index: what is asked for lies together, and is in memory.
+
+    It reckons with a disk that seeks, and would go through the whole table, which grows with the time that is kept. Nor
+    is it worth the milliseconds that workers take to start, but where many events are looked at. Those it would sort,
+    for it thinks that they have as many groups as there are events.
+    """
+    before = connection.cursor(row_factory=dict_row).execute(SQL["reckon_with_memory"]).fetchone()
+    yield
+    connection.execute(SQL["reckon_as_before"], before)
+
+
+def _figures(
+    connection: Connection[Any], questions: Sequence[Question], sources: Sequence[Sources]
+) -> list[list[Figure]]:
+    statement, values = statement_of(questions, sources)
+    told: list[dict[tuple[Any, ...], _Gathered]] = [{} for _ in questions]
+    keys = [(*(("starts_at",) if question.width else ()), *question.by) for question in questions]
+    # Binary: most of it is arrays of numbers.
+    with connection.cursor(row_factory=dict_row, binary=True) as cursor:
+        # Planned for the stretches that are asked for: a plan for all of them would look into every partition.
+        for row in cursor.execute(statement, values, prepare=False):
+            number = row["number"]
+            told[number].setdefault(tuple([row[name] for name in keys[number]]), _Gathered()).take(row)
+    return [
+        _in_order(found.figure(question.by) for found in of_question.values() if found.row.get("events"))
+        for question, of_question in zip(questions, told, strict=True)
+    ]
 
 
 def figure_of(row: Mapping[str, Any], by: Iterable[str]) -> Figure:
@@ -237,38 +254,54 @@ def figure_of(row: Mapping[str, Any], by: Iterable[str]) -> Figure:
         row: As the statement of `Folding` gives it.
         by: What is told apart.
     """
-    return Figure(
-        row.get("starts_at"),
-        {name: row[name] for name in by},
-        row["events"],
-        row["errors"],
-        row["measured"],
-        row["total"],
-        _histogram(row),
+    found = _Gathered()
+    found.take(row)
+    return found.figure(by)
+
+
+def _in_order(figures: Iterable[Figure]) -> list[Figure]:
+    return sorted(
+        figures, key=lambda figure: (figure.starts_at or _EPOCH, [str(value) for value in figure.key.values()])
     )
 
 
-def _histogram(row: Mapping[str, Any]) -> Histogram:
-    """Of bins that may be of several scales."""
-    merged = Histogram(max(row["scales"], default=FINEST), {}, row["least"], row["greatest"])
-    for scale in sorted(set(row["scales"]), reverse=True):
-        bins = zip(row["scales"], row["bins"], row["counts"], strict=True)
-        merged = merged.merged(Histogram(scale, {bin_: count for each, bin_, count in bins if each == scale}))
-    return merged
+class _Gathered:
+    """Rows of the same key: one has the figures, others have bins."""
 
+    def __init__(self) -> None:
+        self.row: Mapping[str, Any] = {}
+        self._counts: dict[int, dict[int, int]] = {}
 
-def _minutes(question: Question) -> Stretch:
-    first = to_unix_us(question.since) // _MINUTE_US
-    return first, max(-(-to_unix_us(question.until) // _MINUTE_US), first)
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Add what a row has."""
+        if row["events"] is not None:
+            self.row = row
+        scales, bins = row["scales"], row["bins"]
+        if len(scales) == 1:
+            # One for all of them: nearly always so.
+            counts = self._counts.setdefault(scales[0], {})
+            known = counts.get
+            for number, count in zip(bins, row["counts"], strict=True):
+                counts[number] = known(number, 0) + count
+            return
+        for scale, number, count in zip(scales, bins, row["counts"], strict=True):
+            of_scale = self._counts.setdefault(scale, {})
+            of_scale[number] = of_scale.get(number, 0) + count
 
-
-def _instant(minute: int) -> datetime:
-    return from_unix_us(minute * _MINUTE_US)
-
-
-def _in_ids(stretches: Iterable[Stretch]) -> sql.Composed:
-    bounds = ([least_id_at(minute * _MINUTE_US) for minute in stretch] for stretch in stretches)
-    return _OR.join(_IN_IDS.format(*each) for each in bounds)
+    def figure(self, by: Iterable[str]) -> Figure:
+        """What they say together."""
+        row = self.row
+        histogram = Histogram.total(Histogram(scale, counts) for scale, counts in self._counts.items())
+        return Figure(
+            row.get("starts_at"),
+            {name: row[name] for name in by},
+            row["events"],
+            row["errors"],
+            row["measured"],
+            row["total"],
+            replace(histogram, least=row["least"], greatest=row["greatest"]),
+            row["last_at"],
+        )
 
 
 def _stretches(multirange: Iterable[Any], minutes: int = 1) -> list[Stretch]:

@@ -22,3 +22,25 @@ with place as (
 select (place.minutes + unread.minutes + later.minutes) - sealed.minutes as minutes, place.hours, place.member_hours, place.days,
     place.minutes_from, place.hours_from, sealed.minutes as sealed, sealed.components
 from place, unread, later, sealed;
+
+-- name: kept
+-- The first minute and the first hour of which narrow buckets are kept, since 1970. One row.
+select minutes_from, hours_from from telemetry_rollup_progress;
+
+-- name: reckon_with_memory
+-- Have pages cost the same wherever they are, workers more than a few thousand rows are worth, and groups room, until the end
+-- of the transaction; what it was before. One row.
+with before as materialized (
+    select current_setting('random_page_cost') as pages, current_setting('parallel_setup_cost') as workers,
+        current_setting('hash_mem_multiplier') as room
+), now as materialized (
+    select set_config('random_page_cost', '1.1', true), set_config('parallel_setup_cost', '10000', true),
+        set_config('hash_mem_multiplier', '100', true)
+    from before
+)
+select before.pages, before.workers, before.room from before, now;
+
+-- name: reckon_as_before
+-- Have it as it was. params: pages; workers; room.
+select set_config('random_page_cost', %(pages)s, true), set_config('parallel_setup_cost', %(workers)s, true),
+    set_config('hash_mem_multiplier', %(room)s, true);

@@ -23,7 +23,8 @@ from telemetry.errors import ExportChanged, MetricsCrossed
 from telemetry.filters.kinds import EARLIEST, LATEST
 from telemetry.ids import unix_ms_of
 from telemetry.rollups.parts import COMMON, MEMBER, MINUTES, Dimension, Width
-from telemetry.rollups.reading import Figure, Question, figure_of, folding
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, figure_of, folding
 from telemetry.sql import queries
 
 SQL = queries(__file__)
@@ -43,7 +44,7 @@ _KEYS: Final = COMMON[1:]
 #: What every record has, in this order. Of the dimensions' own columns, those of another one are null.
 FIELDS: Final = (
     *("starts_at", "width", "dimension", *_KEYS, *MEMBER.values(), "unit"),
-    *("events", "errors", "measured", "sum", "min", "max", "scale", "bins", "counts"),
+    *("events", "errors", "measured", "sum", "min", "max", "last_at", "scale", "bins", "counts"),
 )
 
 #: Buckets that one statement reads, at most: an hour of minutes, a day of hours.
@@ -265,6 +266,7 @@ def _record(wanted: Wanted, figure: Figure) -> Record:
         "sum": figure.total,
         "min": histogram.least,
         "max": histogram.greatest,
+        "last_at": figure.last_at,
         "scale": histogram.scale,
         "bins": bins,
         "counts": [histogram.counts[each] for each in bins],

@@ -46,7 +46,7 @@ def began() -> datetime:
 
 @pytest.fixture
 def stored(api: Api, connection: psycopg.Connection, began: datetime) -> None:
-    """In the first hour four chat requests, one of which fails, and two executions, one of which expires."""
+    """In the first hour four chat requests, one of which fails, and two executions, one of which expires; a dry run."""
     make_partitions(connection, SystemClock().now() - timedelta(days=1), 2)
     clock, recorder = ManualClock(began), RememberingRecorder()
     collector = Collector(recorder, clock, api.resources.pseudonyms, {"small"})
@@ -71,6 +71,7 @@ def stored(api: Api, connection: psycopg.Connection, began: datetime) -> None:
     executions = [
         ExecutionCompleted(mint(at_us), at_us, scope, *counts),
         ExecutionFailed(mint(at_us), at_us, scope, *counts, "expired"),
+        ExecutionCompleted(mint(at_us), at_us, make_scope(user_id=None, space_id=None, dry_run=True), *counts),
     ]
     store(connection, [*recorder.events, *executions])
 

@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from threading import Event as Signal
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import ConnectionPool
 
-from telemetry.clock import from_unix_us
+from telemetry.clock import from_unix_us, to_unix_us
 from telemetry.events import Event, ExecutionStarted, HttpRequestCompleted, StepFailed
 from telemetry.ids import mint
 from telemetry.partitions import make_days, name_of
@@ -29,7 +30,8 @@ from telemetry.rollups.aggregator import LOCK_KEY, Aggregator, AggregatorResult,
 from telemetry.rollups.comparison import compare
 from telemetry.rollups.histogram import Histogram
 from telemetry.rollups.keeping import COARSE, Kept, forget
-from telemetry.rollups.reading import Figure, Question, answer
+from telemetry.rollups.question import Question
+from telemetry.rollups.reading import Figure, answer
 from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_new_events
 from telemetry.testing import ManualClock
@@ -68,6 +70,7 @@ def some_event(chance: random.Random, at_us: int) -> Event:
         user_id=chance.choice([*USERS, None]),
         space_id=chance.choice([*SPACES, None]),
         command_slug=chance.choice("abc"),
+        dry_run=chance.random() < 0.2,
     )
     duration_us = int(chance.lognormvariate(8, 2))
     kind = chance.randrange(4)
@@ -90,38 +93,41 @@ def store(connection: Connection, events: Iterable[Event]) -> None:
         append_batch(connection, events=stored, duplicates=len(events) - stored, minutes=minutes)
 
 
-def recomputed(connection: Connection[Any], question: Question) -> list[tuple[Any, ...]]:
-    """What every event of the time says, plainly."""
+def all_values(connection: Connection[Any]) -> list[dict[str, Any]]:
+    """What every event says, once for each measure."""
     cursor = connection.cursor(row_factory=dict_row)
-    rows = cursor.execute(
-        "select *, (measures->>'queue_wait_us')::bigint as queue_wait_us from telemetry_events"
-        " where occurred_at >= %s and occurred_at < %s",
-        (question.since, question.until),
-    ).fetchall()
-    groups: dict[tuple[Any, ...], list[tuple[bool, int | None]]] = {}
-    for row in rows:
-        measures = [("duration", row["duration_us"])]
+    values = []
+    for row in cursor.execute("select * from telemetry_events").fetchall():
+        if row["component"] == "http":
+            row["operation"] = f"{row['measures']['method']} {row['operation']}"
+        row["at_us"] = to_unix_us(row["occurred_at"])
+        values.append({**row, "measure": "duration", "value": row["duration_us"]})
         if row["event_type"] == "command.execution.started":
-            measures.append(("queue_wait", row["queue_wait_us"]))
-        for measure, value in measures:
-            known = {**row, "measure": measure}
-            if any(known[name] not in values for name, values in question.only.items()):
-                continue
-            width = {"minute": MINUTE_US, "hour": HOUR_US, "day": DAY_US, None: None}[question.width]
-            at = None
-            if width is not None:
-                at_us = int(row["occurred_at"].timestamp() * 1e6 + 0.5)
-                at = from_unix_us(at_us // width * width)
-            key = (at, *(known[name] for name in question.by))
-            groups.setdefault(key, []).append((row["level"] == "error", value))
+            values.append({**row, "measure": "queue_wait", "value": row["measures"]["queue_wait_us"]})
+    return values
+
+
+def recomputed(values: Iterable[dict[str, Any]], question: Question) -> list[tuple[Any, ...]]:
+    """What those of the time say, plainly."""
+    step_us = question.step // timedelta(microseconds=1) if question.step is not None else None
+    first_us, end_us = to_unix_us(question.since), to_unix_us(question.until)
+    groups: dict[tuple[Any, ...], list[tuple[bool, int | None, datetime]]] = {}
+    for known in values:
+        at_us = known["at_us"]
+        if not first_us <= at_us < end_us or any(known[name] not in only for name, only in question.only.items()):
+            continue
+        at = None if step_us is None else from_unix_us(at_us // step_us * step_us)
+        key = (at, *(known[name] for name in question.by))
+        groups.setdefault(key, []).append((known["level"] == "error", known["value"], known["occurred_at"]))
     return [
         (
             key,
             len(members),
-            sum(is_error for is_error, _ in members),
-            sum(value is not None for _, value in members),
-            sum(value or 0 for _, value in members),
-            spread(Histogram.of(value for _, value in members if value is not None), question),
+            sum(is_error for is_error, _, _ in members),
+            sum(value is not None for _, value, _ in members),
+            sum(value or 0 for _, value, _ in members),
+            spread(Histogram.of(value for _, value, _ in members if value is not None), question),
+            max(at for _, _, at in members),
         )
         for key, members in groups.items()
     ]
@@ -140,6 +146,7 @@ def told(figures: Sequence[Figure]) -> list[tuple[Any, ...]]:
             figure.measured,
             figure.total,
             figure.histogram,
+            figure.last_at,
         )
         for figure in figures
     ]
@@ -152,7 +159,13 @@ def ordered(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 def questions(noon_us: int) -> list[Question]:
     since, until = from_unix_us(noon_us - 3 * HOUR_US), from_unix_us(noon_us + 2 * HOUR_US)
     odd = from_unix_us(noon_us - 91 * MINUTE_US)
+    exact = Question(odd + timedelta(microseconds=1_234_567), from_unix_us(noon_us - 20_500_000), is_exact=True)
+    durations = {"measure": ["duration"]}
     return [
+        replace(exact, by=("event_type", "level", "dry_run")),
+        replace(exact, by=("operation", "outcome"), only=durations),
+        replace(exact, width="minute", every=15, by=("level",), only=durations, spread=False),
+        replace(exact, dimension="user", by=("user_id",), only=durations),
         Question(since, until),
         Question(odd, until, "minute", by=("event_type", "measure"), spread=False),
         Question(odd, until, by=("event_type", "operation", "outcome", "measure")),
@@ -165,14 +178,15 @@ def questions(noon_us: int) -> list[Question]:
 
 
 def assert_all_equal(pool: ConnectionPool[Any], noon_us: int) -> None:
-    for question in questions(noon_us):
-        assert_equal(pool, question)
+    assert_equal(pool, *questions(noon_us))
 
 
-def assert_equal(pool: ConnectionPool[Any], question: Question) -> None:
+def assert_equal(pool: ConnectionPool[Any], *asked: Question) -> None:
     with reading(pool, timedelta(seconds=30)) as connection:
-        found = answer(connection, question)
-        assert ordered(told(found.figures)) == ordered(recomputed(connection, question)), question
+        values = all_values(connection)
+        for question in asked:
+            found = answer(connection, question)
+            assert ordered(told(found.figures)) == ordered(recomputed(values, question)), question
 
 
 def test_figures_equal_the_events_at_every_moment(
@@ -289,6 +303,7 @@ def test_one_aggregator_leaves_while_another_is_at_it(
         other.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
 
         assert aggregator.run_once() == AggregatorResult(is_held=True)
+        other.execute("select pg_advisory_unlock(%s)", (LOCK_KEY,))
 
     assert aggregator.run_once().minutes == 1
 
@@ -375,7 +390,7 @@ def test_a_component_that_is_sealed_keeps_its_figures_while_others_are_made_agai
     clock.advance(timedelta(days=1))
     aggregator.run_once()
     with reading(pool, timedelta(seconds=30)) as reader:
-        before = recomputed(reader, whole_day(noon_us))
+        before = recomputed(all_values(reader), whole_day(noon_us))
     connection.execute("delete from telemetry_events where component = 'http'")
     connection.execute(
         "insert into telemetry_sealed values (%s, 'http', %s, %s, '{}')",

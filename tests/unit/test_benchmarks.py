@@ -121,8 +121,8 @@ def test_what_is_compared_is_written_with_versions_and_ratios(tmp_path: Path) ->
     assert written["figures"]["idle_ms_p50"]["values"] == {"Weir": 10.0, "DBOS": 40.0}
 
 
-def question(name: str, limit_ms: float | None = None, *, rolls_up: bool = False) -> Question:
-    return Question(name, str, None, limit_ms, 50, rolls_up=rolls_up)
+def question(name: str, limit_ms: float | None = None) -> Question:
+    return Question(name, str, None, limit_ms, 50)
 
 
 @pytest.mark.req("S-15")
@@ -130,13 +130,13 @@ def test_answers_are_held_against_limits_of_time_and_memory(tmp_path: Path) -> N
     fast, slow, late = Times(10, 20), Times(60, 70), Times(60, 900)
     answers = (
         Answered(question("good", 500), fast, fast, fast, 1 << 20),
-        Answered(question("slow", 500, rolls_up=True), None, slow, fast, 0),
+        Answered(question("slow", 500), None, slow, fast, 0),
         Answered(question("late", 500), fast, late, fast, 0),
         Answered(question("large"), fast, fast, fast, 6 << 20),
     )
     assert [each.verdict for each in answers] == [
         "fine",
-        "over the goal, needs roll-ups",
+        "over the goal",
         "OVER THE LIMIT",
         "TOO MUCH MEMORY",
     ]

@@ -202,6 +202,10 @@ def test_of_all_events_those_that_end_requests_count() -> None:
     ]
 
 
+def test_dry_runs_are_no_requests() -> None:
+    assert [request_of(each) for each in encoded(*one_of_each(make_scope(dry_run=True)))] == [None] * len(one_of_each())
+
+
 def test_what_is_no_event_is_malformed_or_none_of_ours() -> None:
     ending = encoded(one_of_each()[-1])[0]
     step = encoded(make_step(make_scope(), now_us()))[0]
