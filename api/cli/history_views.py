@@ -58,9 +58,9 @@ def _buckets(terminal: Terminal) -> View:
             _valued("MAX", lambda item: item["max"], 4, terminal),
         ),
         (
-            "starts_at", "width", "dimension", "component", "event_type", "level", "dry_run", "outcome", "error_category",
-            "measure", "operation", "space_id", "user_id", "unit", "events", "errors", "measured", "sum", "min", "max",
-            "last_at", "scale", "bins", "counts",
+            "starts_at", "width", "dimension", "component", "event_type", "level", "dry_run", "outcome",
+            "error_category", "measure", "operation", "space_id", "user_id", "unit", "events", "errors", "measured",
+            "sum", "min", "max", "last_at", "scale", "bins", "counts",
         ),
         "Nothing of it happened then. Look further back (--last 7d).",
     )  # fmt: skip
