@@ -40,6 +40,9 @@ class FigureNames(fields.String):
             raise ma.ValidationError(f"Must be some of: {', '.join(NAMES)}; separated by commas.")
         return tuple(dict.fromkeys(ALSO.get(name, name) for name in text.split(",")))
 
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:  # noqa: ANN401 - marshmallow's
+        return super()._serialize(value and ",".join(value), attr, obj, **kwargs)
+
 
 class PeriodQuery(QueryShape):
     """From when to when."""

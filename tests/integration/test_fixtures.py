@@ -65,20 +65,24 @@ def test_every_test_has_a_database_of_its_own_and_an_empty_redis(folder: Path) -
 
 
 @pytest.mark.parametrize(
-    ("options", "variables"),
+    ("options", "variables", "said"),
     [
-        ((), {"WEIRTEST_DATABASE_URL": "postgresql://127.0.0.1:1/x", "WEIRTEST_REDIS_URL": "redis://127.0.0.1:1"}),
-        (("-n", "2"), {"WEIRTEST_DATABASE_URL": "postgresql://127.0.0.1:1/x"}),
+        (
+            (),
+            {"WEIRTEST_DATABASE_URL": "postgresql://127.0.0.1:1/x", "WEIRTEST_REDIS_URL": "redis://127.0.0.1:1"},
+            "3 skipped",
+        ),
+        ((), {"WEIRTEST_DATABASE_URL": "postgresql://127.0.0.1:1/x", "CI": "true"}, "3 errors"),
+        (("-n", "2"), {"WEIRTEST_DATABASE_URL": "postgresql://127.0.0.1:1/x", "CI": "true"}, "3 errors"),
     ],
+    ids=["here", "CI", "CI, two processes"],
 )
 def test_without_servers_tests_are_skipped_here_and_fail_in_ci(
-    folder: Path, options: tuple[str, ...], variables: dict[str, str]
+    folder: Path, options: tuple[str, ...], variables: dict[str, str], said: str
 ) -> None:
-    here = run_pytest(folder, *options, **variables)
-    in_ci = run_pytest(folder, *options, CI="true", **variables)
+    done = run_pytest(folder, *options, **variables)
 
-    assert "3 skipped" in here.stdout, here.stdout
-    assert "3 errors" in in_ci.stdout, in_ci.stdout
+    assert said in done.stdout, done.stdout
 
 
 def test_unit_tests_start_no_servers() -> None:
