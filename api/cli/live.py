@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import click
@@ -83,9 +83,7 @@ def _warn(error: ApiUnreachable | ApiRefused) -> None:
     Terminal.of_stderr().say(clean(f"{error.detail}; asking again"), "dim")
 
 
-def _said(
-    client: Client, path: str, deadline: float, shower: _Paced | _Json
-) -> Iterator[ApiUnreachable | ApiRefused]:
+def _said(client: Client, path: str, deadline: float, shower: _Paced | _Json) -> Iterator[ApiUnreachable | ApiRefused]:
     """Show what is told until the deadline; each time that the API has gone away, why.
 
     Raises:
@@ -113,7 +111,7 @@ def _said(
 class _Json:
     """Each event as a line."""
 
-    def __enter__(self) -> _Json:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,7 +136,7 @@ class _Paced:
         self._timer: threading.Timer | None = None
         self._failed: OSError | None = None
 
-    def __enter__(self) -> _Paced:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -231,7 +229,8 @@ def _summary(metrics: Item) -> str:
     return (
         f"{metrics['request_rate']['metadata']['requests']} requests, {_number(metrics['request_rate']['value'])}/min, "
         f"p50 {_number(latency['median'], ' ms')}, p95 {_number(latency['p95'], ' ms')}, "
-        f"p99 {_number(latency['p99'], ' ms')}, errors {_number(errors['value'], ' %')}, tokens {_number(metrics['total_tokens']['value'])}, "
+        f"p99 {_number(latency['p99'], ' ms')}, errors {_number(errors['value'], ' %')}, "
+        f"tokens {_number(metrics['total_tokens']['value'])}, "
         f"cache hits {_number(metrics['cache_hit_rate']['value'], ' %')}"
     )
 
