@@ -48,12 +48,12 @@ _RULES = View(
     (
         Column("RULE", "name"),
         Column("STATE", lambda item: str(item["state"]) if item["enabled"] else "disabled", tone=_tone),
-        Column("METRIC", lambda item: measured(item["metric"], item["statistic"]), shrinks=True),
+        Column("METRIC", lambda item: measured(item["metric"], item["statistic"]), shrinks=True, least=14),
         Column("FIRES", lambda item: _bound(item), shrinks=True, least=12),
-        Column("ONLY", lambda item: _only(item), shrinks=True, leaves=4),
-        Column("OVER", "window", leaves=2),
-        Column("SEVERITY", "severity", leaves=1),
-        Column("FROM", "origin", leaves=3),
+        Column("ONLY", lambda item: _only(item), shrinks=True, leaves=1),
+        Column("OVER", "window", leaves=3),
+        Column("SEVERITY", "severity", leaves=2),
+        Column("FROM", "origin", leaves=4),
     ),
     _RULE_FIELDS,
     "There are no rules.",
@@ -314,12 +314,12 @@ def _show_rule(found: Item, form: str) -> None:
     if found["parents"]:
         print(f"kept quiet while one of these fires: {', '.join(map(clean, found['parents']))}")
     if found["value"] is not None:
-        print(f"last measured: {plain_number(found['value'])} {found['unit']}")
+        print(f"last measured: {plain_number(found['value'])} {found.get('unit', '')}".rstrip())
 
 
 def _bound(rule: Item) -> str:
     """What is out of bounds, with its unit: nobody has to know that latencies are milliseconds."""
-    return f"{rule['operator']} {plain_number(rule['threshold'])} {rule['unit']}"
+    return f"{rule['operator']} {plain_number(rule['threshold'])} {rule.get('unit', '')}".rstrip()
 
 
 def _only(rule: Item) -> str:

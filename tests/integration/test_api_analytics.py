@@ -325,6 +325,7 @@ def test_the_command_line_tells_the_same(weir: Weir, connection: psycopg.Connect
     assert digest.startswith("digest")
     assert digest.split()[-6].startswith("+")
     assert "1 of 2; more with --limit" in lines.err
+    assert "LATENCY, P99 on the right: changed by, against the time before (from 2" in lines.err
     assert "TOKENS" in weir("telemetry", "analytics", "--by", "model").out
 
     (row, *_) = csv.DictReader(weir("telemetry", "analytics", "--last", "25h", "--format", "csv").out.splitlines())
