@@ -13,6 +13,7 @@ from api.cli.target import open_client
 from api.cli.terminal import Terminal, clean, plural
 from api.cli.times import instant, span
 from api.client import segment
+from telemetry.alerts.figures import measured, plain_number
 
 _ALERT_FIELDS = (
     "id", "rule", "metric", "statistic", "severity", "value", "operator", "threshold", "unit", "state", "fired_at",
@@ -20,7 +21,8 @@ _ALERT_FIELDS = (
 )  # fmt: skip
 _RULE_FIELDS = (
     "name", "origin", "enabled", "state", "metric", "statistic", "operator", "threshold", "window", "violations", "for",
-    "severity", "channels", "no_data", "value",
+    "severity", "channels", "no_data", "value", "unit", "component", "command", "user", "space", "least_requests",
+    "parents",
 )  # fmt: skip
 _SILENCE_FIELDS = ("id", "rule", "severity", "starts_at", "ends_at")
 
@@ -46,11 +48,12 @@ _RULES = View(
     (
         Column("RULE", "name"),
         Column("STATE", lambda item: str(item["state"]) if item["enabled"] else "disabled", tone=_tone),
-        Column("METRIC", lambda item: f"{item['metric']} {item['statistic']}", shrinks=True),
-        Column("FIRES", lambda item: f"{item['operator']} {item['threshold']:g}"),
-        Column("OVER", "window", leaves=2),
-        Column("SEVERITY", "severity", leaves=1),
-        Column("FROM", "origin", leaves=3),
+        Column("METRIC", lambda item: measured(item["metric"], item["statistic"]), shrinks=True, least=14),
+        Column("FIRES", lambda item: _bound(item), shrinks=True, least=12),
+        Column("ONLY", lambda item: _only(item), shrinks=True, leaves=1),
+        Column("OVER", "window", leaves=3),
+        Column("SEVERITY", "severity", leaves=2),
+        Column("FROM", "origin", leaves=4),
     ),
     _RULE_FIELDS,
     "There are no rules.",
@@ -131,7 +134,7 @@ def silence(form: str, *, preview: bool, **words: str | None) -> None:
     What fires is noted all the same, and what is still there at the end is told of then.
     """
     if (words["duration"] is None) == (words["end"] is None):
-        message = "give --for or --until: a silence ends"
+        message = "give either --for or --until: a silence ends"
         raise click.UsageError(message)
     body = _given(rule=words["rule"], severity=words["severity"], user=words["user"], preview=preview)
     if words["duration"] is not None:
@@ -300,9 +303,26 @@ def _show_rule(found: Item, form: str) -> None:
     held = f", for {found['for']}" if found["for"] != "0s" else ""
     print(f"{clean(found['name'])}: {found['state'] if found['enabled'] else 'disabled'}")
     print(
-        f"fires when {found['metric']} {found['statistic']} {found['operator']} {found['threshold']:g} over"
+        f"fires when {measured(found['metric'], found['statistic'])} {_bound(found)} over"
         f" {found['window']}, {plural(found['violations'], 'time')} in a row{held}"
     )
     print(f"{found['severity']}, through {', '.join(found['channels'])}; without data: {found['no_data']}")
+    if _only(found):
+        print(f"only of {clean(_only(found))}")
+    if found["least_requests"]:
+        print(f"no data with fewer than {plural(found['least_requests'], 'request')}")
+    if found["parents"]:
+        print(f"kept quiet while one of these fires: {', '.join(map(clean, found['parents']))}")
     if found["value"] is not None:
-        print(f"last measured: {found['value']:g}")
+        print(f"last measured: {plain_number(found['value'])} {found.get('unit', '')}".rstrip())
+
+
+def _bound(rule: Item) -> str:
+    """What is out of bounds, with its unit: nobody has to know that latencies are milliseconds."""
+    return f"{rule['operator']} {plain_number(rule['threshold'])} {rule.get('unit', '')}".rstrip()
+
+
+def _only(rule: Item) -> str:
+    """Whose requests a rule is about, if not all."""
+    named = ("component", "command", "user", "space")
+    return ", ".join(f"{name} {rule[name]}" for name in named if rule[name] is not None)

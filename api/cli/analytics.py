@@ -100,6 +100,9 @@ def analytics(form: str, **query: Any) -> None:  # noqa: ANN401 - options
     )
     lines = list(_flat(told["items"])) if form == "csv" else told["items"]
     show_page({"items": lines, "next_cursor": None}, view, form, terminal)
+    if form == "table" and told["items"]:
+        titles, since = ", ".join(map(_title, names)), local_time(told["previous_start"])[:16]
+        Terminal.of_stderr().say(f"{titles} on the right: changed by, against the time before (from {since})", "dim")
     if form == "table" and told["members"] > len(told["items"]):
         Terminal.of_stderr().say(f"{len(told['items'])} of {told['members']:,}; more with --limit", "dim")
 
@@ -150,11 +153,13 @@ def _columns(by: str, names: Sequence[str], items: Sequence[Item], terminal: Ter
             if has_cache
             else ()
         ),
-        *(
-            Column(_CHANGED.get(name, name.upper().replace("_", " ")), _way(name, terminal), right=True, leaves=9)
-            for name in names
-        ),
+        *(Column(_title(name), _way(name, terminal), right=True, leaves=9) for name in names),
     )
+
+
+def _title(name: str) -> str:
+    """Of the column that says by how much a figure has changed."""
+    return _CHANGED.get(name, name.upper().replace("_", " "))
 
 
 def _way(name: str, terminal: Terminal) -> Any:  # noqa: ANN401 - a cell

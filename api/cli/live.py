@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import click
@@ -51,7 +52,8 @@ _UNAVAILABLE = 503
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="On a terminal a table that is kept up to date, else a line a second; or each change as a line of JSON.",
+    help="On a terminal a table that is kept up to date, else a line when something changed, at most one a second; or"
+    " each change as a line of JSON.",
 )
 def live(window: str, component: str | None, by: str | None, for_: str | None, form: str) -> None:
     """Show rates, latencies, tokens, errors and cache of the requests that ended lately, as they end.
@@ -63,8 +65,8 @@ def live(window: str, component: str | None, by: str | None, for_: str | None, f
     deadline = math.inf if for_ is None else time.monotonic() + _duration(for_).total_seconds()
     with open_client() as client:
         try:
-            with tidy():
-                for said in _said(client, f"{_PATH}?{urlencode(query)}", deadline, _shower(form, by)):
+            with tidy(), _shower(form, by) as shower:
+                for said in _said(client, f"{_PATH}?{urlencode(query)}", deadline, shower):
                     _warn(said)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
@@ -81,9 +83,7 @@ def _warn(error: ApiUnreachable | ApiRefused) -> None:
     Terminal.of_stderr().say(clean(f"{error.detail}; asking again"), "dim")
 
 
-def _said(
-    client: Client, path: str, deadline: float, shower: _Lines | _Picture | _Json
-) -> Iterator[ApiUnreachable | ApiRefused]:
+def _said(client: Client, path: str, deadline: float, shower: _Paced | _Json) -> Iterator[ApiUnreachable | ApiRefused]:
     """Show what is told until the deadline; each time that the API has gone away, why.
 
     Raises:
@@ -111,21 +111,83 @@ def _said(
 class _Json:
     """Each event as a line."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to be shown."""
+
     def show(self, name: str, data: Item, _said: Item) -> None:
         print(json.dumps({"event": name, **data}), flush=True)
 
 
+class _Paced:
+    """Shows figures at most every so often, and the newest for certain: what comes too soon waits for its turn.
+
+    Nothing more may be told for a minute, so a timer shows what waits; and the end, if that is sooner.
+    """
+
+    def __init__(self, shower: _Lines | _Picture, pause_s: float) -> None:
+        self._shower = shower
+        self._pause_s = pause_s
+        self._lock = threading.Lock()
+        self._due = 0.0
+        self._waiting: Item | None = None
+        self._timer: threading.Timer | None = None
+        self._failed: OSError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None and (kind is None or issubclass(kind, KeyboardInterrupt)):
+                self._shower.show(waiting)
+
+    def show(self, _name: str, _data: Item, said: Item) -> None:
+        """Now, or when it is due.
+
+        Raises:
+            OSError: Nobody takes what is shown any more.
+        """
+        with self._lock:
+            if self._failed is not None:
+                raise self._failed
+            self._waiting = said
+            wait_s = self._due - time.monotonic()
+            if wait_s <= 0:
+                self._show()
+            elif self._timer is None:
+                self._timer = threading.Timer(wait_s, self._show_late)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _show_late(self) -> None:
+        with self._lock:
+            self._timer = None
+            try:
+                self._show()
+            except OSError as error:
+                self._failed = error
+
+    def _show(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._due = time.monotonic() + self._pause_s
+            self._shower.show(waiting)
+
+
 class _Lines:
-    """A line now and then, for a file or a pipe."""
+    """A line, for a file or a pipe."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._due = 0.0
 
-    def show(self, _name: str, _data: Item, said: Item) -> None:
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _LINE_S
-            self._terminal.say(f"{local_time(said['as_of'])}  {_state(said)}  {_summary(said['metrics'])}")
+    def show(self, said: Item) -> None:
+        self._terminal.say(f"{local_time(said['as_of'])}  {_state(said)}  {_summary(said['metrics'])}")
 
 
 class _Picture:
@@ -134,13 +196,9 @@ class _Picture:
     def __init__(self, terminal: Terminal, by: str | None) -> None:
         self._terminal = terminal
         self._by = by
-        self._due = 0.0
         self._is_first = True
 
-    def show(self, name: str, _data: Item, said: Item) -> None:
-        if time.monotonic() < self._due and name != "snapshot":
-            return
-        self._due = time.monotonic() + _PICTURE_S
+    def show(self, said: Item) -> None:
         lines = [
             f"{local_time(said['as_of'])}  the last {said['minutes']:.1f} minutes  {_state(said)}",
             "",
@@ -153,11 +211,11 @@ class _Picture:
         print(_CLEAR_BELOW, end="", flush=True)
 
 
-def _shower(form: str, by: str | None) -> _Lines | _Picture | _Json:
+def _shower(form: str, by: str | None) -> _Paced | _Json:
     if form == "json":
         return _Json()
     terminal = Terminal.of_stdout()
-    return _Picture(terminal, by) if terminal.interactive else _Lines(terminal)
+    return _Paced(_Picture(terminal, by), _PICTURE_S) if terminal.interactive else _Paced(_Lines(terminal), _LINE_S)
 
 
 def _state(said: Item) -> str:
@@ -170,9 +228,10 @@ def _summary(metrics: Item) -> str:
     latency, errors = metrics["total_latency"]["metadata"], metrics["error_rate"]
     return (
         f"{metrics['request_rate']['metadata']['requests']} requests, {_number(metrics['request_rate']['value'])}/min, "
-        f"p50 {_number(latency['median'])} ms, p95 {_number(latency['p95'])} ms, p99 {_number(latency['p99'])} ms, "
-        f"errors {_number(errors['value'])} %, tokens {_number(metrics['total_tokens']['value'])}, "
-        f"cache hits {_number(metrics['cache_hit_rate']['value'])} %"
+        f"p50 {_number(latency['median'], ' ms')}, p95 {_number(latency['p95'], ' ms')}, "
+        f"p99 {_number(latency['p99'], ' ms')}, errors {_number(errors['value'], ' %')}, "
+        f"tokens {_number(metrics['total_tokens']['value'])}, "
+        f"cache hits {_number(metrics['cache_hit_rate']['value'], ' %')}"
     )
 
 
@@ -191,8 +250,8 @@ def _requests(metrics: Item) -> int:
     return requests
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else format(value, ",.0f" if value >= 100 else ".3g")  # noqa: PLR2004 - three digits
+def _number(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else format(value, ",.0f" if value >= 100 else ".3g") + unit  # noqa: PLR2004 - three digits
 
 
 def _latency(row: Any, name: str) -> str:  # noqa: ANN401 - JSON
@@ -203,10 +262,10 @@ _COLUMNS = (
     Column("REQUESTS OF", lambda row: row["name"], shrinks=True, least=12),
     Column("REQUESTS", lambda row: str(_requests(row["metrics"])), right=True),
     Column("PER MIN", lambda row: _number(row["metrics"]["request_rate"]["value"]), right=True),
-    Column("P50 MS", lambda row: _latency(row, "median"), right=True),
+    Column("P50 MS", lambda row: _latency(row, "median"), right=True, leaves=4),
     Column("P95 MS", lambda row: _latency(row, "p95"), right=True),
-    Column("P99 MS", lambda row: _latency(row, "p99"), right=True),
+    Column("P99 MS", lambda row: _latency(row, "p99"), right=True, leaves=1),
     Column("ERRORS %", lambda row: _number(row["metrics"]["error_rate"]["value"]), right=True),
-    Column("TOKENS", lambda row: _number(row["metrics"]["total_tokens"]["value"]), right=True),
-    Column("CACHE %", lambda row: _number(row["metrics"]["cache_hit_rate"]["value"]), right=True),
+    Column("TOKENS", lambda row: _number(row["metrics"]["total_tokens"]["value"]), right=True, leaves=3),
+    Column("CACHE %", lambda row: _number(row["metrics"]["cache_hit_rate"]["value"]), right=True, leaves=2),
 )

@@ -23,6 +23,7 @@ def stats(form: str, **query: Any) -> None:  # noqa: ANN401 - options
     """Count events: of each component, executions of each command, uses of each tool, and what chats consist of.
 
     The same as `weir telemetry query --type stats`. How long all that took: `weir telemetry performance`.
+    Dry runs are events, too, and other than there are counted: `-f dry_run:false` leaves them out.
     """
     with explained(query["filter"]), open_client() as client:
         told = client.get("/api/telemetry/stats", query)

@@ -318,6 +318,7 @@ def _rule_json(rule: StoredRule, standing: Standing | None) -> dict[str, Any]:
         "name": rule.rule.name,
         **words_of(rule.rule),
         "statistic": rule.rule.measured,
+        "unit": rule.rule.unit,
         "origin": rule.origin,
         "changed_at": rule.changed_at,
         "state": stands.track.state,

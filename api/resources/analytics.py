@@ -79,11 +79,19 @@ class Spikes(MethodView):
 def _period(query: Mapping[str, Any], most: timedelta) -> tuple[datetime, datetime]:
     """Whole minutes, of which the last may not be over: who asks again soon asks the same.
 
+    Of a time that is still to come it is the first minute, in which there is nothing: never another time.
+
     Raises:
-        RequestInvalid: It is longer than what may be asked for.
+        RequestInvalid: It is longer than what may be asked for, or ends before it begins.
     """
     now = resources().clock.now()
     start, end = period_of(query)
+    if query["start"] is not None and start is not None:
+        if end is not None and start >= end:
+            raise RequestInvalid([Fault("request.time_range", "end is not after start", path="end")])
+        if start > now:
+            since = floor(start, _MINUTE)
+            return since, since + _MINUTE
     until = floor(min(end or now, now) + _MINUTE - timedelta.resolution, _MINUTE)
     if query["start"] is None:
         span = _DAY if query["time_range"] is None else parse_duration_or_all(query["time_range"])

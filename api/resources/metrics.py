@@ -67,7 +67,10 @@ class Historical(MethodView):
     @blueprint.alt_response(304, description=UNCHANGED)
     @blueprint.refuses(503)
     def get(self, query: Mapping[str, Any]) -> Response:
-        """One metric in steps of a minute, an hour, a day, a week or a month."""
+        """One metric in steps of a minute, an hour, a day, a week or a month.
+
+        The first and the last item are of as much of their time as was asked for, and is over.
+        """
         now = resources().clock.now()
         start, end = period_of(query)
         if start is not None and end is not None and start >= end:

@@ -34,7 +34,7 @@ def _rule_name(text: str, **facts: Any) -> fields.String:  # noqa: ANN401 - of a
 
 
 def _severity(text: str, **facts: Any) -> fields.String:  # noqa: ANN401 - of a field
-    return fields.String(validate=validate.OneOf(SEVERITIES), metadata=said(text), **facts)
+    return fields.String(validate=OneOfNear(SEVERITIES), metadata=said(text), **facts)
 
 
 class AlertQuery(QueryShape):
@@ -125,10 +125,10 @@ class AcknowledgeBody(Shape):
 class _Words(Shape):
     """What a rule says."""
 
-    metric = fields.String(required=True, validate=validate.OneOf(tuple(SUBJECTS)))
+    metric = fields.String(required=True, validate=OneOfNear(tuple(SUBJECTS)))
     threshold = fields.Float(required=True, allow_nan=False, metadata=said("In the unit of the statistic."))
     statistic = fields.String(
-        validate=validate.OneOf(["", *_STATISTICS]), metadata=said("Of the metric; its usual one unless given.")
+        validate=OneOfNear(_STATISTICS), metadata=said("Of the metric; its usual one unless given.")
     )
     operator = fields.String(validate=validate.OneOf((">", ">=", "<", "<=")), metadata=said("`>` unless given."))
     window = duration_field("Whole minutes of requests; `5m` unless given.")
@@ -138,18 +138,18 @@ class _Words(Shape):
     for_ = duration_field("And for so long; `0s` unless given.", data_key="for")
     severity = _severity("`warning` unless given.")
     channels = fields.List(
-        fields.String(validate=validate.OneOf(CHANNELS)),
+        fields.String(validate=OneOfNear(CHANNELS)),
         validate=validate.Length(1, len(CHANNELS)),
         metadata=said("`log` and `inbox` unless given."),
     )
     no_data = fields.String(
-        validate=validate.OneOf(("keep", "ok", "alert")),
+        validate=OneOfNear(("keep", "ok", "alert")),
         metadata=said("What a window without data means; `keep` unless given."),
     )
     parents = fields.List(
         _rule_name("Another rule."), validate=validate.Length(0, 20), metadata=said("Rules that mute it.")
     )
-    component = fields.String(validate=validate.OneOf(COMPONENTS), allow_none=True)
+    component = fields.String(validate=OneOfNear(COMPONENTS), allow_none=True)
     command = fields.String(validate=validate.Length(1, 200), allow_none=True)
     space = fields.String(validate=validate.Length(1, 200), allow_none=True)
     user = fields.String(validate=validate.Length(1, 200), allow_none=True)
@@ -169,6 +169,7 @@ class RuleShape(_Words):
     """A rule, and how it stands."""
 
     name = fields.String(required=True)
+    unit = fields.String(required=True, metadata=said("Of the value and the threshold."))
     user = fields.String(required=True, allow_none=True, metadata=said("Pseudonym, in hexadecimal digits."))
     origin = fields.String(
         required=True,

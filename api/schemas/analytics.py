@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any, get_args
 
 import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.metrics import CacheShape, ErrorsShape, LatenciesShape, TokensShape
-from api.schemas.requests import DigitsInteger, QueryShape, time_range_field
+from api.schemas.requests import DigitsInteger, OneOfNear, QueryShape, time_range_field
 from api.schemas.shape import Shape, said
 from telemetry.analytics.figures import ALSO, FIGURES
 from telemetry.analytics.groups import By
@@ -37,7 +38,10 @@ class FigureNames(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - marshmallow's
         text = super()._deserialize(value, attr, data, **kwargs)
         if re.fullmatch(SOME_NAMES, text) is None:
-            raise ma.ValidationError(f"Must be some of: {', '.join(NAMES)}; separated by commas.")
+            unknown = next((name for name in text.split(",") if name not in NAMES), "")
+            near = get_close_matches(unknown.lower(), NAMES, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ma.ValidationError(f"Must be some of: {', '.join(NAMES)}; separated by commas.{meant}")
         return tuple(dict.fromkeys(ALSO.get(name, name) for name in text.split(",")))
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:  # noqa: ANN401 - marshmallow's
@@ -60,7 +64,7 @@ class AnalyticsQuery(PeriodQuery):
 
     by = fields.String(
         load_default="command",
-        validate=validate.OneOf(BYS),
+        validate=OneOfNear(BYS),
         metadata=said("What is told apart; `command` if not said."),
     )
     metric = FigureNames(
@@ -73,7 +77,7 @@ class AnalyticsQuery(PeriodQuery):
     )
     order = fields.String(
         load_default="request_rate",
-        validate=validate.OneOf((*NAMES, "name")),
+        validate=OneOfNear((*NAMES, "name")),
         metadata=said("The figure that what has the most of comes first; or by name."),
     )
     limit = DigitsInteger(
@@ -93,7 +97,7 @@ class SpikesQuery(PeriodQuery):
 
     by = fields.String(
         load_default="command",
-        validate=validate.OneOf(SPIKES_BY),
+        validate=OneOfNear(SPIKES_BY),
         metadata=said("Whose errors are told apart; `command` if not said."),
     )
     bucket = fields.String(
@@ -200,7 +204,7 @@ class AnalyticsShape(Shape):
     previous_start = fields.AwareDateTime(
         required=True, format="iso", metadata=said("Where the time before begins, which ends at `start`.")
     )
-    by = fields.String(required=True, validate=validate.OneOf(BYS))
+    by = fields.String(required=True, validate=OneOfNear(BYS))
     order = fields.String(required=True)
     trend_bucket = fields.String(required=True, metadata=said("How long the stretches are that trends are made of."))
     members = fields.Integer(required=True, metadata=said("How many lines there are; `items` has the first of them."))
@@ -247,7 +251,7 @@ class SpikesShape(Shape):
 
     start = fields.AwareDateTime(required=True, format="iso")
     end = fields.AwareDateTime(required=True, format="iso")
-    by = fields.String(required=True, validate=validate.OneOf(SPIKES_BY))
+    by = fields.String(required=True, validate=OneOfNear(SPIKES_BY))
     bucket = fields.String(required=True, validate=validate.OneOf(tuple(BUCKETS)))
     series = fields.Integer(
         required=True, metadata=said("How many are looked at: those with errors in the past weeks.")

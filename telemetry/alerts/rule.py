@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args
 
 from telemetry.alerts.errors import RuleInvalid
+from telemetry.alerts.figures import measured, plain_number
 from telemetry.alerts.subjects import COMPONENTS, SUBJECTS, Subject
 from telemetry.settings import format_duration, parse_duration
 
@@ -109,8 +110,8 @@ class Rule:
         """What is said of it: numbers and registered names only."""
         over = f" over {format_duration(self.window)}" if self.subject.kind == "requests" else ""
         return (
-            f"{self.name}: {self.metric} {self.measured} is {value:g} {self.unit}{over}"
-            f" ({self.operator} {self.threshold:g})"
+            f"{self.name}: {measured(self.metric, self.measured)} is {plain_number(value)} {self.unit}{over}"
+            f" ({self.operator} {plain_number(self.threshold)})"
         )
 
 

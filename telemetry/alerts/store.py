@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -134,7 +135,10 @@ def get_rule(connection: Connection[Any], name: str) -> StoredRule:
         row = cursor.execute(SQL["rules"], {"name": name}).fetchone()
     found = None if row is None else _stored(row)
     if found is None:
-        raise RuleNotFound("there is no such rule", hint="`weir alerts rules list` shows them all.")
+        names = [each for (each,) in connection.execute(SQL["rule_names"]).fetchall()]
+        near = get_close_matches(name, names, n=1)
+        meant = f"Did you mean {near[0]}?" if near else "`weir alerts rules list` shows them all."
+        raise RuleNotFound("there is no such rule", hint=meant)
     return found
 
 

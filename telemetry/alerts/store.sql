@@ -7,6 +7,12 @@ from telemetry_alert_rules
 where %(name)s::text is null or name = %(name)s
 order by name;
 
+-- name: rule_names
+-- What rules are called. Primary key.
+select name
+from telemetry_alert_rules
+order by name;
+
 -- name: add_rule
 -- A new rule; no row if the name is taken.
 insert into telemetry_alert_rules (name, origin, words, changed_at)

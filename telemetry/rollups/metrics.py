@@ -277,7 +277,9 @@ def buckets(connection: Connection[Any], asked: Asked, aggregation: Aggregation,
         if figure.starts_at is not None:
             of_bucket = measures[start_of(figure.starts_at, aggregation, zone)]
             of_bucket.setdefault(figure.key["measure"], Tally()).add(figure)
-    return [Bucket(start, (end - start) / _MINUTE, measures[start]) for start, end in starts]
+    # The first and the last may be cut: a rate is of the minutes that were counted.
+    cut = [(start, min(end, told.until) - max(start, told.since)) for start, end in starts]
+    return [Bucket(start, length / _MINUTE, measures[start]) for start, length in cut]
 
 
 def total(connection: Connection[Any], asked: Asked) -> Bucket:

@@ -198,10 +198,13 @@ def assert_buckets(connection: Connection[Any], everything: Sequence[Ended], who
     # What is asked for ends with a whole minute.
     until = from_unix_us(-(-to_unix_us(whose.until) // MINUTE_US) * MINUTE_US)
     found = metrics.buckets(connection, whose.asked, name)
-    for bucket in (*found, metrics.total(connection, whose.asked)):
+    total = metrics.total(connection, whose.asked)
+    ends = [*(bucket.starts_at for bucket in found[1:]), until, until]
+    for bucket, ends_at in zip((*found, total), ends if found else [until], strict=True):
         since = max(bucket.starts_at, whose.since)
-        ends_at = min(bucket.starts_at + bucket.minutes * timedelta(minutes=1), until)
         of = whose.of(everything, since, ends_at)
+        if name != "minute":
+            assert bucket.minutes == (ends_at - since) / timedelta(minutes=1)
         expected = plain.metrics(of, bucket.minutes)
         assert {name: metric.point(bucket) for name, metric in METRICS.items()} == expected, (whose, name)
         assert bucket.of("duration").histogram == Histogram.of(each.duration_us for each in of)
@@ -261,15 +264,18 @@ def assert_historical(answer: dict[str, Any], everything: Sequence[Ended], whose
     starts = [datetime.fromisoformat(item["timestamp"]) for item in answer["items"]]
     for item, (starts_at, ends_at) in zip(answer["items"], pairwise([*starts, LATEST]), strict=True):
         of_item = whose.of(everything, max(starts_at, whose.since), min(ends_at, whose.until))
-        minutes = length_of(starts_at, answer["aggregation"])
+        minutes = asked_minutes(starts_at, answer["aggregation"], whose)
         assert (item["value"], item["metadata"]) == plain.metrics(of_item, minutes)[answer["type"]], whose
     assert starts or whose.since == whose.until
 
 
-def length_of(starts_at: datetime, aggregation: Aggregation) -> int:
-    """Minutes of the bucket that begins then, UTC."""
+def asked_minutes(starts_at: datetime, aggregation: Aggregation, whose: Whose) -> float:
+    """Minutes of the bucket that begins then, UTC, as far as they were asked for; with the last minute as a whole."""
     days = {"day": 1, "week": 7, "month": monthrange(starts_at.year, starts_at.month)[1]}
-    return {"minute": 1, "hour": 60}.get(aggregation) or days[aggregation] * 1440
+    whole = {"minute": 1, "hour": 60}.get(aggregation) or days[aggregation] * 1440
+    until = from_unix_us(-(-to_unix_us(whose.until) // MINUTE_US) * MINUTE_US)
+    ends_at = min(starts_at + whole * timedelta(minutes=1), until)
+    return (ends_at - max(starts_at, whose.since)) / timedelta(minutes=1)
 
 
 @contextmanager

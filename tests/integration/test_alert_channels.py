@@ -85,6 +85,7 @@ def test_a_channel_that_is_down_for_an_hour_tells_everything_once_when_it_is_bac
     with alerting.pool.connection() as connection:
         rows = connection.execute("select message, user_name from notifications order by created_at").fetchall()
     assert [row[0].split(":")[0] for row in rows] == ["Fired (warning)", "Resolved after 31m"]
+    assert "total_latency average was 8000 ms" in rows[1][0]
     assert {row[1] for row in rows} == {"operator"}
 
 

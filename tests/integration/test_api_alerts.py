@@ -57,6 +57,9 @@ def test_what_cannot_be_meant_is_refused(api: Api) -> None:
     assert (wrong.status_code, wrong.json["code"]) == (422, "alert.rule_invalid")
     assert "statistic" in wrong.json["detail"]
     assert api.post("/api/alerts/rules", {**RULE, "window": "90s"}).status_code == 422
+    unknown = api.post("/api/alerts/rules", {**RULE, "metric": "eror_rate", "statistic": "p951"}).json["detail"]
+    assert "Did you mean error_rate?" in unknown
+    assert "must be one of: average, " in unknown
 
 
 def test_what_fired_is_shown_with_what_became_of_its_messages(api: Api) -> None:
@@ -125,8 +128,11 @@ def test_the_command_line_does_all_of_it(busy_api: Api, weir: Weir) -> None:
         *("--window", "10m", "--for", "5m", "--channel", "log", "--parent", "sink-lag", "--user", "alice"),
     )
     assert added.code == 0
-    assert "fires when total_latency p95 > 5000 over 10m, 1 time in a row, for 5m" in added.out
+    assert "fires when total_latency p95 > 5000 ms over 10m, 1 time in a row, for 5m" in added.out
+    assert "kept quiet while one of these fires: sink-lag" in added.out
+    assert f"only of user {busy_api.resources.pseudonyms.user('alice').hex()}" in added.out
     assert "slow" in weir("alerts", "rules", "list").out
+    assert "Did you mean slow?" in weir("alerts", "rules", "show", "slwo").err
     assert json.loads(weir("alerts", "rules", "show", "slow", "--format", "json").out)["parents"] == ["sink-lag"]
     assert "disabled" in weir("alerts", "rules", "disable", "slow").out
     assert "slow: ok" in weir("alerts", "rules", "enable", "slow").out

@@ -279,6 +279,8 @@ REFUSED = (
     (ANALYTICS, {"time_range": "401d"}, "time_range"),
     (ANALYTICS, {"time_range": "999999999d"}, "time_range"),
     (ANALYTICS, {"start": "1999-01-01T00:00:00Z"}, "start"),
+    (ANALYTICS, {"start": "2026-01-02T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, "end"),
+    (SPIKES, {"start": "2026-01-02T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, "end"),
     (SPIKES, {"by": "user"}, "by"),
     (SPIKES, {"bucket": "1m"}, "bucket"),
     (SPIKES, {"time_range": "32d"}, "time_range"),
@@ -292,7 +294,21 @@ def test_what_cannot_be_told_is_refused_by_name_and_what_never_was_is_nothing(ap
         assert (answer.status_code, answer.json["errors"][0]["path"]) == (422, fault), query
     assert api.get(ANALYTICS).json["items"] == []
     assert api.get(SPIKES).json["items"] == []
-    assert api.get(ANALYTICS, start="2999-01-01T00:00:00Z").json["all"]["requests"]["count"] == 0
+    assert "did you mean p95?" in api.get(ANALYTICS, metric="latency,p951").json["detail"].lower()
+    assert "did you mean command?" in api.get(SPIKES, by="comand").json["detail"].lower()
+
+
+@pytest.mark.req("A-08")
+def test_what_is_still_to_come_is_nothing_and_never_the_minute_that_is_now(
+    api: Api, connection: psycopg.Connection
+) -> None:
+    store(connection, [ended(SystemClock().now(), "digest")])
+    assert api.get(ANALYTICS, time_range="1m").json["all"]["requests"]["count"] == 1
+    for start in ("2999-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"):
+        coming = api.get(ANALYTICS, start=start).json
+        assert coming["all"]["requests"]["count"] == 0
+        assert coming["start"] >= "2999"
+        assert api.get(SPIKES, start=start).json["items"] == []
 
 
 @pytest.mark.req("A-05", "C-16")
@@ -309,6 +325,7 @@ def test_the_command_line_tells_the_same(weir: Weir, connection: psycopg.Connect
     assert digest.startswith("digest")
     assert digest.split()[-6].startswith("+")
     assert "1 of 2; more with --limit" in lines.err
+    assert "LATENCY, P99 on the right: changed by, against the time before (from 2" in lines.err
     assert "TOKENS" in weir("telemetry", "analytics", "--by", "model").out
 
     (row, *_) = csv.DictReader(weir("telemetry", "analytics", "--last", "25h", "--format", "csv").out.splitlines())

@@ -101,6 +101,16 @@ def test_every_metric_is_told_over_time(api: Api, began: datetime) -> None:
     }
 
 
+@pytest.mark.req("A-01")
+@pytest.mark.usefixtures("stored")
+def test_the_rate_of_a_time_that_is_cut_is_of_the_minutes_that_were_asked_for(api: Api, began: datetime) -> None:
+    quarter = {"start": began.isoformat(), "end": (began + timedelta(minutes=15)).isoformat()}
+    for aggregation in ("hour", "day", "month"):
+        answer = api.get(HISTORICAL, type="request_rate", component="chat", aggregation=aggregation, **quarter)
+        (item,) = answer.json["items"]
+        assert item["value"] == round(item["metadata"]["requests"] / 15, 6) > 0, aggregation
+
+
 @pytest.mark.req("A-02", "A-05")
 @pytest.mark.usefixtures("stored")
 def test_statistics_of_latency_tokens_errors_and_cache(api: Api, began: datetime) -> None:

@@ -191,10 +191,11 @@ def test_property_2_time_window_aggregation(
     within = [each for each in ended(requests, since_us) if from_unix_us(each.at_us) >= asked.since]
     with stored.reading() as connection:
         found = metrics.buckets(connection, asked, aggregation)
-    for bucket in found:
-        ends_at = bucket.starts_at + bucket.minutes * timedelta(minutes=1)
+    ends = [*(bucket.starts_at for bucket in found[1:]), asked.until]
+    for bucket, ends_at in zip(found, ends, strict=True):
         of = [each for each in within if bucket.starts_at <= from_unix_us(each.at_us) < ends_at]
-        assert_plain(bucket, of, bucket.minutes, "request_rate", "total_latency")
+        minutes = (ends_at - max(bucket.starts_at, asked.since)) / timedelta(minutes=1)
+        assert_plain(bucket, of, minutes, "request_rate", "total_latency")
     assert sum(bucket.of("duration").events for bucket in found) == len(within)
 
 

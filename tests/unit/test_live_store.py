@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from fixtures.samples import encoded, make_scope, make_step, now_us, one_of_each
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cli.live import _Picture
+from api.cli.live import _Paced, _Picture
 from api.cli.terminal import Terminal
 from telemetry.ids import mint
 from telemetry.live.buffer import TimeSeriesBuffer
@@ -231,9 +233,49 @@ def test_on_a_terminal_the_figures_are_one_picture_with_the_busiest_first(capsys
     said = figures(store, View(5, None, "user"), (NOON + 1) * MINUTE_US)
     about = {"as_of": "2026-11-21T12:00:00Z", "state": "live", "reasons": ["sink_behind"]}
 
-    _Picture(Terminal(width=120, interactive=True), "user").show("snapshot", {}, {**about, **said})
+    _Picture(Terminal(width=120, interactive=True), "user").show({**about, **said})
 
     lines = capsys.readouterr().out.splitlines()
     assert "live (sink behind)" in lines[0]
     told = [line.split()[:2] for line in lines[3:7]]
     assert told == [["all", "4"], [(2).to_bytes(16).hex(), "2"], [(1).to_bytes(16).hex(), "1"], ["(others)", "1"]]
+
+
+@pytest.mark.req("S-11")
+def test_at_sixty_columns_no_line_of_it_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    said = figures(MetricsStore(10, 2, 1 << 20, ["user"]), View(5, None, "user"), (NOON + 1) * MINUTE_US)
+    about = {"as_of": "2026-11-21T12:00:00Z", "state": "live", "reasons": []}
+    _Picture(Terminal(width=60, interactive=True), "user").show({**about, **said})
+    assert max(len(line.split("\x1b[K")[0]) for line in capsys.readouterr().out.splitlines()[2:]) <= 60
+
+
+class _Noting:
+    """Notes what is shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[int] = []
+        self.is_third = threading.Event()
+
+    def show(self, said: Mapping[str, Any]) -> None:
+        self.shown.append(said["number"])
+        if said["number"] == 3:
+            self.is_third.set()
+
+
+@pytest.mark.req("S-11")
+def test_the_newest_figures_are_shown_though_nothing_follows_them() -> None:
+    noting: Any = _Noting()
+    with _Paced(noting, 0.05) as paced:
+        for number in (1, 2, 3):
+            paced.show("delta", {}, {"number": number})
+        assert noting.is_third.wait(5)
+    assert noting.shown == [1, 3]
+
+
+@pytest.mark.req("S-11")
+def test_what_waits_for_its_turn_is_shown_at_the_end() -> None:
+    noting: Any = _Noting()
+    with _Paced(noting, 3600) as paced:
+        for number in (1, 2, 3):
+            paced.show("delta", {}, {"number": number})
+    assert noting.shown == [1, 3]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from telemetry.alerts.errors import RuleInvalid
+from telemetry.alerts.figures import about, plain_number
 from telemetry.alerts.policy import Decision, Pace, Quiet, Standing, decide, held_back
 from telemetry.alerts.rule import Rule, make_rule
 from telemetry.alerts.subjects import COMPONENTS, SUBJECTS
@@ -103,3 +104,19 @@ def test_silences_end_and_are_about_something() -> None:
 def test_a_parent_that_fires_mutes() -> None:
     assert held_back(SLOW, [], ["sink"], NOON) == "muted"
     assert held_back(SLOW, [], ["another"], NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.2, "0s"), (89.680947, "1m 30s"), (1860, "31m"), (3605, "1h"), (7384, "2h 3m"), (187_200, "2d 4h")],
+)
+def test_how_long_it_took_is_told_in_no_more_than_two_units(seconds: float, told: str) -> None:
+    assert about(timedelta(seconds=seconds)) == told
+
+
+def test_no_number_has_an_exponent_that_people_have_to_resolve() -> None:
+    budget = Rule(name="tokens", metric="total_tokens", threshold=2_400_000)
+    assert budget.message(2_619_036) == "tokens: total_tokens total is 2,619,036 tokens over 5m (> 2,400,000)"
+    room = Rule(name="room", metric="disk_free", operator="<", threshold=1e18)
+    assert room.message(8e10) == "room: disk_free is 80,000,000,000 bytes (< 1,000,000,000,000,000,000)"
+    assert [plain_number(each) for each in (8000, 0.25, 99.5)] == ["8000", "0.25", "99.5"]

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from dsl.channels.channel import Message
 from dsl.notifications import MessageLevel
+from telemetry.alerts.figures import about
 from telemetry.alerts.ledger import Delivery, Kind
 from telemetry.alerts.store import Alert
-from telemetry.settings import format_duration
 
 _LEVELS: Final[Mapping[str, MessageLevel]] = {"info": "info", "warning": "warning", "critical": "error"}
 _VERBS: Final[Mapping[Kind, str]] = {"fire": "Fired", "resolve": "Resolved", "renotify": "Still firing"}
@@ -54,7 +54,9 @@ def _told(kind: Kind, alerts: Sequence[Alert]) -> str:
 
 def _line(kind: Kind, alert: Alert) -> str:
     if kind == "resolve" and alert.resolved_at is not None:
-        return f"Resolved after {format_duration(alert.resolved_at - alert.fired_at)}: {alert.message}"
+        # Names have no blanks: the first `is` is that of the value, which is not so any more.
+        was = alert.message.replace(" is ", " was ", 1)
+        return f"Resolved after {about(alert.resolved_at - alert.fired_at)}: {was}"
     return f"{_VERBS[kind]} ({alert.severity}): {alert.message}"
 
 
