@@ -168,11 +168,15 @@ set days = days - int4multirange(int4range(%(first)s::int / 1440, %(end)s::int /
 -- or a day of those. params: over: the first minute that is not over; old: the first that was not over long ago; now;
 -- interval: of old minutes; members_interval: of hours by space and by user. Primary key, telemetry_batches_in_order.
 select not isempty(p.minutes * due.minutes)
-    or not isempty(p.hours * int4multirange(int4range(null, %(over)s::int / 60)))
+    or exists (
+        select from unnest(p.hours * int4multirange(int4range(null, %(over)s::int / 60))) as piece,
+            generate_series(lower(piece), upper(piece) - 1) as hour
+        where not p.minutes && int4range(hour * 60, (hour + 1) * 60)
+    )
     or not isempty(p.member_minutes * int4multirange(int4range(null, %(over)s::int)))
         and (p.members_at is null or p.members_at <= %(now)s::timestamptz - %(members_interval)s::interval)
     or not isempty(p.days * int4multirange(int4range(null, %(over)s::int / 1440)))
-        and not p.member_minutes && int4range(null, %(over)s::int / 1440 * 1440)
+        and not (p.minutes + p.member_minutes) && int4range(null, %(over)s::int / 1440 * 1440)
     or exists (
         select from telemetry_batches as b
         where b.written_by >= pg_snapshot_xmin(p.view) and not pg_visible_in_snapshot(b.written_by, p.view)
