@@ -67,7 +67,6 @@ _MINUTE_US: Final = 60_000_000
 _WHOLE: Final[tuple[Dimension, ...]] = ("operation",)
 _MEMBERS: Final[tuple[Dimension, ...]] = ("space", "user")
 _ALL: Final = (*_WHOLE, *_MEMBERS)
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

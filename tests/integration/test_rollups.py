@@ -313,7 +313,10 @@ def test_hours_by_member_are_made_in_pieces_and_anew_if_a_minute_is(
 ) -> None:
     chance = random.Random(29)
     since, until = from_unix_us(noon_us - HOUR_US), from_unix_us(noon_us)
-    asked = [Question(since, until, None, each, (f"{each}_id", "measure")) for each in ("space", "user")]
+    asked = [
+        Question(since, until, None, "space", ("space_id", "measure")),
+        Question(since, until, None, "user", ("user_id", "measure")),
+    ]
     store(connection, [some_event(chance, at) for at in range(noon_us - HOUR_US, noon_us, MINUTE_US) for _ in range(3)])
     clock.advance(timedelta(minutes=1))
     with psycopg.connect(database_url, autocommit=True) as own:
