@@ -446,7 +446,8 @@ def test_a_day_stays_as_long_as_somebody_else_makes_roll_ups(
     database_url: str, connection: Connection, noon_us: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(connection, [some_event(random.Random(1), noon_us)])
-    monkeypatch.setattr("telemetry.rollups.aggregator.sleep", lambda _: None)
+    for module in ("telemetry.rollups.aggregator", "telemetry.partitions"):
+        monkeypatch.setattr(f"{module}.sleep", lambda _: None)
     (day,) = (each for each in list_days(connection) if each.begins.date() == from_unix_us(noon_us).date())
     with psycopg.connect(database_url, autocommit=True) as other:
         other.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
