@@ -13,8 +13,8 @@ select pg_advisory_unlock(%(key)s);
 lock table only telemetry_events in access share mode;
 
 -- name: give_memory
--- Room for tables of groups: where Postgres sees none it sorts all rows on disk. Until the end of the transaction.
-select set_config('hash_mem_multiplier', '32', true);
+-- Room to sort in, and twice as much for tables of groups: else it is done on disk. Until the end of the transaction.
+select set_config('work_mem', '64MB', true), set_config('hash_mem_multiplier', '2', true);
 
 -- name: take_in
 -- Take in the minutes of all batches that were not visible last time; what is sealed is not made again, and what is not

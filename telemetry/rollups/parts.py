@@ -122,11 +122,21 @@ def binned(parts: sql.Composable, keys: Iterable[str]) -> sql.Composed:
     return _BINNED.format(parts=parts, keys=_each(keys))
 
 
-def folded(parts: sql.Composable, keys: Iterable[str], *, in_order: bool = True) -> sql.Composed:
-    """The buckets of these keys: `FIGURES`, and `scales` beside each of `bins`, in order or in none."""
+def folded(
+    parts: sql.Composable, keys: Iterable[str], *, in_order: bool = True, is_added: bool = False
+) -> sql.Composed:
+    """The buckets of these keys: `FIGURES`, and `scales` beside each of `bins`, in order or in none.
+
+    Args:
+        parts: Of them.
+        keys: What is told apart.
+        in_order: Whether bins are.
+        is_added: Whether the parts of these keys are added up already (`of_events_added`).
+    """
     keys = tuple(keys)
     order = _IN_ORDER if in_order else sql.SQL("")
-    return _FOLDED.format(parts=binned(parts, keys), keys=_each(keys), keys_alone=columns(keys), order=order)
+    added = parts if is_added else binned(parts, keys)
+    return _FOLDED.format(parts=added, keys=_each(keys), keys_alone=columns(keys), order=order)
 
 
 def summed(parts: sql.Composable, keys: Iterable[str]) -> sql.Composed:

@@ -61,13 +61,15 @@ def statement(
         adds: Whether to what is there; else there must be nothing.
     """
 
-    def parts(each: Dimension) -> sql.Composed:
+    def buckets(each: Dimension) -> sql.Composed:
+        # What tells most of them apart is first: they are sorted by it.
+        keys = (MEMBER[each], *COMMON)
         if narrower is None:
-            return of_events_added(_BY_ID, (*COMMON, MEMBER[each]))
-        return of_buckets(_BY_BUCKET.format(dimension=each, width=narrower))
+            return folded(of_events_added(_BY_ID, keys), keys, is_added=True)
+        return folded(of_buckets(_BY_BUCKET.format(dimension=each, width=narrower)), keys)
 
     names = ("dimension", "width", *COMMON, *MEMBER.values(), *FIGURES)
-    rows = _EITHER.join(_rows(each, width, parts(each)) for each in dimensions)
+    rows = _EITHER.join(_rows(each, width, buckets(each)) for each in dimensions)
     written = _WRITTEN.format(names=columns(names), rows=rows)
     return sql.Composed([written, _added()]) if adds else written
 
@@ -85,19 +87,19 @@ def _added_figure(name: str) -> sql.Composed:
     return sql.SQL("{0} = {1}(m.{0}, excluded.{0})").format(figure, which)
 
 
-def _rows(dimension: Dimension, width: Width, parts: sql.Composable) -> sql.Composed:
-    """Buckets of one dimension; what other dimensions tell apart is null."""
+def _rows(dimension: Dimension, width: Width, buckets: sql.Composable) -> sql.Composed:
+    """Rows of buckets of one dimension; what other dimensions tell apart is null."""
     members = [
         sql.Identifier(column)
         if each == dimension
         else sql.SQL("null::{} as {}").format(_TYPES[each], sql.Identifier(column))
         for each, column in MEMBER.items()
     ]
-    return sql.SQL("select {dimension}, {width}, {common}, {members}, {figures} from ({folded}) as bucket").format(
+    return sql.SQL("select {dimension}, {width}, {common}, {members}, {figures} from ({buckets}) as bucket").format(
         dimension=dimension,
         width=width,
         common=columns(COMMON),
         members=sql.SQL(", ").join(members),
         figures=columns(FIGURES),
-        folded=folded(parts, (*COMMON, MEMBER[dimension])),
+        buckets=buckets,
     )
