@@ -186,17 +186,20 @@ create unique index telemetry_metrics_once on telemetry_metrics (
 ) nulls not distinct;
 
 -- One row. `view` is what was visible when batches were last taken in; of these `minutes` have to be made still (since
--- 1970), and `hours`, `member_hours` (by space and by user) and `days` of them. What is older than `minutes_from` and
--- `hours_from` is not kept at that width. A bucket is clean if it is in none of these and no batch outside `view` has it.
+-- 1970), and `hours` and `days` of them. `member_minutes` are not in the hours by space and by user; of an hour that is
+-- in it from end to end nothing is, whatever is there. What is older than `minutes_from` and `hours_from` is not kept at
+-- that width. A bucket is clean if it is in none of these and no batch outside `view` has it. Minutes that were over long
+-- ago were all made at `late_at`, and hours by space and by user had all of theirs at `members_at`, for the last time.
 create table telemetry_rollup_progress (
     id integer primary key default 1,
     view pg_snapshot not null default '1:1:',
     minutes int4multirange not null default '{}',
     hours int4multirange not null default '{}',
-    member_hours int4multirange not null default '{}',
+    member_minutes int4multirange not null default '{}',
     days int4multirange not null default '{}',
     minutes_from integer not null default 0,
     hours_from integer not null default 0,
+    late_at timestamptz,
     members_at timestamptz,
     constraint telemetry_rollup_progress_is_one check (id = 1)
 );

@@ -54,6 +54,8 @@ log = structlog.get_logger(__name__)
 
 #: How often the scheduler looks whether lost events are to be given back.
 GAPS_INTERVAL = timedelta(seconds=5)
+#: How long one statement of roll-ups may run: an hour of which minutes are not kept is made of all its events at once.
+ROLL_UP_TIMEOUT = timedelta(minutes=5)
 
 
 def maintain(resources: Resources) -> None:
@@ -132,14 +134,14 @@ def chain_traces(resources: Resources) -> None:
 def roll_up(resources: Resources) -> None:
     """One round of making minutes, hours and days. Never raises; the scheduler asks again."""
     try:
-        with closing(_long_connection(resources, "roll-ups")) as connection:
+        with closing(_long_connection(resources, "roll-ups", ROLL_UP_TIMEOUT)) as connection:
             result = Aggregator(connection, resources.clock).run_once()
     except (psycopg.OperationalError, StoreUnavailable) as error:
         log.warning("roll_ups_postponed", reason=type(error).__name__)
     except Exception:
         log.exception("roll_ups_failed")
     else:
-        made = {"minutes": result.minutes, "hours": result.hours, "days": result.days}
+        made = {"minutes": result.minutes, "members": result.member_minutes, "hours": result.hours, "days": result.days}
         log.debug("rolled_up", buckets=result.buckets, is_done=result.is_done, **made)
 
 
@@ -160,10 +162,10 @@ def check_up(resources: Resources) -> None:
     log.info("checkup_finished", overall=result.overall, measured=result.measured, forgotten=result.forgotten)
 
 
-def _long_connection(resources: Resources, name: str) -> PatientConnection:
+def _long_connection(resources: Resources, name: str, timeout: timedelta = STATEMENT_TIMEOUT) -> PatientConnection:
     """A connection for statements of maintenance, which may take longer than those of steps."""
     url = str(resources.servers.database_url)
-    return connect(url, name=f"weir {name}", autocommit=True, statement_timeout=STATEMENT_TIMEOUT)
+    return connect(url, name=f"weir {name}", autocommit=True, statement_timeout=timeout)
 
 
 def make_cleaner(resources: Resources) -> Cleaner:

@@ -6,12 +6,15 @@ not been, whenever it commits: so none is missed, however long its transaction r
 minutes of batches are dirty from the moment the batch is visible until they are made, in whatever view one looks:
 `telemetry.rollups.reading` takes those from events.
 
-Buckets are always made anew from all that belongs to them, in one transaction with one view:
+Buckets are made anew from all that belongs to them, in one transaction with one view. Only hours by space and by user,
+which are made of events, get their minutes in pieces: which of them they lack is noted with each piece. A minute that
+they have and that is to be made again is not taken out of them: all of the hour is made anew. In a transaction:
 
 1. Take the lock, before the transaction begins: one that waited for it inside would go on with a view of before.
 2. Let no day be dropped meanwhile (`telemetry.retention`): events that are gone would be buckets that are.
 3. Take in new batches: `minutes` are dirty.
-4. Make one stretch: forget what was made of it, fold it again, note that it is made and what is dirty for that.
+4. Make one stretch: forget what was made of it, fold it again, note that it is made and what is dirty for that; or add
+   it to its hour, and note that the hour has it.
 
 Killed anywhere, nothing of the transaction has happened, and whoever has the lock next does it. Of two at once, one
 leaves. What is sealed (`telemetry_sealed`) is never made again: its events are gone.
@@ -25,26 +28,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from psycopg import Connection, IsolationLevel, sql
+from psycopg import Connection, IsolationLevel
 from psycopg.rows import dict_row, scalar_row
 
 from telemetry.clock import Clock, from_unix_us
 from telemetry.ids import least_id_at
-from telemetry.rollups.parts import (
-    COMMON,
-    FIGURES,
-    MEMBER,
-    MINUTES,
-    Dimension,
-    Width,
-    binned,
-    columns,
-    folded,
-    of_buckets,
-    of_events,
-)
+from telemetry.rollups.parts import MINUTES, Dimension, Width
+from telemetry.rollups.writing import statement
 from telemetry.sql import queries
 
 SQL = queries(__file__)
@@ -56,8 +48,12 @@ LOCK_KEY: Final = 0x77656972726F6C6C
 SETTLING: Final = timedelta(seconds=2)
 #: How long one round goes on, about; what is left is for the next.
 PATIENCE: Final = timedelta(seconds=10)
-#: How often hours by space and by user are made, at most.
+#: How often minutes are added to hours by space and by user, at most.
 MEMBERS_INTERVAL: Final = timedelta(minutes=10)
+#: How often minutes are made that were over long ago, at most: if events of them come late, others do soon.
+LATE_INTERVAL: Final = timedelta(minutes=1)
+#: After how many minutes that is.
+_LATE_MINUTES: Final = 5
 #: Minutes that one transaction makes, at most: a whole hour, if that takes less than `_LONG_S`.
 _MOST_MINUTES: Final = 60
 _LONG_S: Final = 2.0
@@ -68,20 +64,9 @@ _PAUSE_S: Final = (0.2, 0.6)
 
 _MINUTE: Final = timedelta(minutes=1)
 _MINUTE_US: Final = 60_000_000
+_WHOLE: Final[tuple[Dimension, ...]] = ("operation",)
 _MEMBERS: Final[tuple[Dimension, ...]] = ("space", "user")
-_ALL: Final[tuple[Dimension, ...]] = ("operation", *_MEMBERS)
-
-_BY_ID: Final = sql.SQL("e.event_id >= %(first_id)s and e.event_id < %(end_id)s and e.component <> all(%(sealed)s)")
-_BY_BUCKET: Final = sql.SQL(
-    "b.dimension = {dimension} and b.width = {width} and b.starts_at >= %(since)s and b.starts_at < %(until)s"
-    " and b.component <> all(%(sealed)s)"
-)
-_EITHER: Final = sql.SQL(" union all ")
-_TYPES: Final[dict[Dimension, sql.SQL]] = {
-    "operation": sql.SQL("text"),
-    "space": sql.SQL("uuid"),
-    "user": sql.SQL("bytea"),
-}
+_ALL: Final = (*_WHOLE, *_MEMBERS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -91,14 +76,16 @@ class AggregatorResult:
 
     Attributes:
         minutes: That were made, with events or without.
-        hours: The same, all of them and those by space and user.
-        days: The same.
+        member_minutes: The same, that were added to hours by space and by user.
+        hours: That were made of their minutes.
+        days: The same, all of them and those by space and by user.
         buckets: Rows that were written.
-        is_done: Whether nothing was left that is over.
+        is_done: Whether nothing was left that is over, but for what is not to be made more often.
         is_held: Whether somebody else was at it, and nothing was done.
     """
 
     minutes: int = 0
+    member_minutes: int = 0
     hours: int = 0
     days: int = 0
     buckets: int = 0
@@ -108,18 +95,25 @@ class AggregatorResult:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Buckets of one width that one transaction makes; `first` and `end` are numbers of that width since 1970."""
+    """What one transaction makes.
+
+    Attributes:
+        width: Of the buckets.
+        dimensions: Of the buckets.
+        first: Minute since 1970.
+        end: Not included.
+        leave: Name of the statement that notes it.
+        narrower: Width of the buckets that they are made of; none for events.
+        is_added: Whether to what is there; else that is forgotten.
+    """
 
     width: Width
     dimensions: tuple[Dimension, ...]
-    leave: str
     first: int
     end: int
-    from_narrower: Width | None
-
-    @property
-    def minutes(self) -> tuple[int, int]:
-        return self.first * MINUTES[self.width], self.end * MINUTES[self.width]
+    leave: Literal["leave_minutes", "leave_hour", "leave_members", "leave_day"]
+    narrower: Width | None = None
+    is_added: bool = False
 
 
 class Aggregator:
@@ -129,7 +123,8 @@ class Aggregator:
         connection: To a migrated database, in autocommit mode; its own.
         clock: Tells what is over.
         most_minutes: That one transaction makes.
-        members_interval: How often hours by space and by user are made.
+        members_interval: How often minutes are added to hours by space and by user. Minutes of which events come late
+            wait no longer, either.
     """
 
     def __init__(
@@ -143,7 +138,7 @@ class Aggregator:
         self._connection = connection
         self._clock = clock
         self._most_minutes = most_minutes
-        self._pace = min(most_minutes, 10)
+        self._pace = 1  # so that a statement ends before its time is up, however much there is in a minute
         self._members_interval = members_interval
 
     def run_once(self, patience: timedelta = PATIENCE) -> AggregatorResult:
@@ -186,20 +181,23 @@ class Aggregator:
         began = monotonic()
         with self._connection.transaction():
             self._connection.execute(SQL["lock_events"])
+            self._connection.execute(SQL["give_memory"])
             self._connection.execute(SQL["take_in"])
             stretch = self._next(now, day)
             if stretch is None:
                 result.is_done = True
                 return False
             result.buckets += self._make(stretch, now)
-        made = stretch.end - stretch.first
-        if stretch.width == "minute":
-            result.minutes += made
+        if stretch.leave == "leave_minutes":
+            result.minutes += stretch.end - stretch.first
             self._adapt(monotonic() - began)
-        elif stretch.width == "hour":
-            result.hours += made
+        elif stretch.leave == "leave_members":
+            result.member_minutes += stretch.end - stretch.first
+            self._adapt(monotonic() - began)
+        elif stretch.leave == "leave_hour":
+            result.hours += 1
         else:
-            result.days += made
+            result.days += 1
         return True
 
     def _adapt(self, took_s: float) -> None:
@@ -212,27 +210,43 @@ class Aggregator:
     def _next(self, now: datetime, day: int | None) -> _Stretch | None:
         """Minutes before the hours that they are in, hours before days; the newest first, which are looked at most."""
         end = over(now) if day is None else day + MINUTES["day"]
-        interval = self._members_interval if day is None else timedelta(0)
-        values = {"from": day, "over": end, "most": self._pace, "now": now, "interval": interval}
-        kinds: tuple[tuple[str, Width, tuple[Dimension, ...], str, Width | None], ...] = (
-            ("next_minutes", "minute", ("operation",), "leave_minutes", None),
-            ("next_hour", "hour", ("operation",), "leave_hour", "minute"),
-            ("next_member_hour", "hour", _MEMBERS, "leave_member_hour", None),
-            ("next_day", "day", _ALL, "leave_day", "hour"),
-        )
+        members_interval = self._members_interval if day is None else timedelta(0)
+        values = {"from": day, "over": end, "old": end - _LATE_MINUTES, "most": self._pace, "now": now}
+        late, members = {"interval": min(members_interval, LATE_INTERVAL)}, {"interval": members_interval}
+        narrower: Width | None
         with self._connection.cursor(row_factory=dict_row) as cursor:
-            for find, width, dimensions, leave, narrower in kinds:
-                row = cursor.execute(SQL[find], values).fetchone()
-                if row is not None:
-                    is_kept = row.get("is_narrower_kept", False)
-                    return _Stretch(width, dimensions, leave, row["first"], row["end"], narrower if is_kept else None)
+            if row := cursor.execute(SQL["next_minutes"], {**values, **late}).fetchone():
+                return _Stretch("minute", _WHOLE, row["first"], row["end"], "leave_minutes")
+            if row := cursor.execute(SQL["next_hour"], values).fetchone():
+                narrower = "minute" if row["is_narrower_kept"] else None
+                return _Stretch("hour", _WHOLE, row["first"], row["end"], "leave_hour", narrower)
+            if row := cursor.execute(SQL["next_members"], {**values, **members}).fetchone():
+                is_added = not row["is_anew"]
+                return _Stretch("hour", _MEMBERS, row["first"], row["end"], "leave_members", is_added=is_added)
+            if day is None:
+                cursor.execute(SQL["rest_members"], {**values, **members})
+            if row := cursor.execute(SQL["next_day"], values).fetchone():
+                narrower = "hour" if row["is_narrower_kept"] else None
+                return _Stretch("day", _ALL, row["first"], row["end"], "leave_day", narrower)
         return None
 
     def _make(self, stretch: _Stretch, now: datetime) -> int:
-        first, end = stretch.minutes
+        values = self._values(stretch, stretch.first, stretch.end)
+        if not stretch.is_added:
+            # All of the buckets that it is of, even if it is a piece of them.
+            step = MINUTES[stretch.width]
+            bounds = stretch.first // step * step, -(-stretch.end // step) * step
+            self._connection.execute(SQL["clear"], self._values(stretch, *bounds))
+        made = statement(stretch.width, stretch.dimensions, stretch.narrower, adds=stretch.is_added)
+        written = self._connection.execute(made, values).rowcount
+        places = {"first": stretch.first, "end": stretch.end, "old": over(now) - _LATE_MINUTES, "now": now}
+        self._connection.execute(SQL[stretch.leave], places)
+        return written
+
+    def _values(self, stretch: _Stretch, first: int, end: int) -> dict[str, Any]:
+        """Parameters of what forgets or writes buckets of some minutes."""
         cursor = self._connection.cursor(row_factory=scalar_row)
-        sealed = cursor.execute(SQL["sealed_components"], {"minute": first}).fetchone()
-        values = {
+        return {
             "width": MINUTES[stretch.width] * _MINUTE,
             "width_name": stretch.width,
             "dimensions": list(stretch.dimensions),
@@ -240,49 +254,8 @@ class Aggregator:
             "until": from_unix_us(end * _MINUTE_US),
             "first_id": least_id_at(first * _MINUTE_US),
             "end_id": least_id_at(end * _MINUTE_US),
-            "sealed": sealed,
+            "sealed": cursor.execute(SQL["sealed_components"], {"minute": first}).fetchone(),
         }
-        self._connection.execute(SQL["clear"], values)
-        written = self._connection.execute(statement(stretch.dimensions, stretch.from_narrower), values).rowcount
-        places = {"first": stretch.first, "end": stretch.end, "over": over(now), "now": now}
-        self._connection.execute(SQL[stretch.leave], places)
-        return written
-
-
-def statement(dimensions: tuple[Dimension, ...], narrower: Width | None) -> sql.Composed:
-    """What writes the buckets of some dimensions, from narrower ones or from events, which are gone through once.
-
-    Parameters: `width`, `width_name`, `sealed`, and `since` and `until`, or for events `first_id` and `end_id`.
-    """
-    if narrower is None:
-        crossed = binned(of_events(_BY_ID), (*COMMON, *(MEMBER[dimension] for dimension in dimensions)))
-        rows = [_rows(dimension, sql.SQL("select * from crossed")) for dimension in dimensions]
-        source = sql.SQL("with crossed as materialized ({}) {}").format(crossed, _EITHER.join(rows))
-    else:
-        source = _EITHER.join(
-            _rows(each, of_buckets(_BY_BUCKET.format(dimension=each, width=narrower))) for each in dimensions
-        )
-    names = ("dimension", "width", *COMMON, *MEMBER.values(), *FIGURES)
-    return sql.SQL("insert into telemetry_metrics ({}) {}").format(columns(names), source)
-
-
-def _rows(dimension: Dimension, parts: sql.Composable) -> sql.Composed:
-    """Buckets of one dimension; what other dimensions tell apart is null."""
-    members = [
-        sql.Identifier(column)
-        if each == dimension
-        else sql.SQL("null::{} as {}").format(_TYPES[each], sql.Identifier(column))
-        for each, column in MEMBER.items()
-    ]
-    return sql.SQL(
-        "select {dimension}, %(width_name)s, {common}, {members}, {figures} from ({folded}) as bucket"
-    ).format(
-        dimension=dimension,
-        common=columns(COMMON),
-        members=sql.SQL(", ").join(members),
-        figures=columns(FIGURES),
-        folded=folded(parts, (*COMMON, MEMBER[dimension])),
-    )
 
 
 def over(now: datetime) -> int:
@@ -306,13 +279,14 @@ def is_clean(connection: Connection[Any], first: int, end: int) -> bool:
 
 
 def is_wanted(connection: Connection[Any], now: datetime) -> bool:
-    """Whether there is something to make.
+    """Whether there is something to make now.
 
     Raises:
         psycopg.Error: Postgres did not answer.
     """
-    row = connection.cursor(row_factory=scalar_row).execute(SQL["is_wanted"], {"over": over(now)}).fetchone()
-    return bool(row)
+    values = {"over": over(now), "old": over(now) - _LATE_MINUTES, "now": now}
+    intervals = {"interval": LATE_INTERVAL, "members_interval": MEMBERS_INTERVAL}
+    return bool(connection.cursor(row_factory=scalar_row).execute(SQL["is_wanted"], {**values, **intervals}).fetchone())
 
 
 @contextmanager

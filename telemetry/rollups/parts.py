@@ -34,16 +34,29 @@ FIGURES: Final = (*SUMS, "least", "greatest", "last_at", "bins", "counts")
 #: What a part adds, whatever is told apart.
 ADDED: Final = (*SUMS, "least", "greatest", "last_at", "scale", "bin", "count")
 
-_OF_EVENTS, _OF_DURATIONS, _OF_BUCKETS, _OF_SUMS, _OF_BINS = (
-    sql.SQL(SQL[name]) for name in ("of_events", "of_durations", "of_buckets", "of_sums", "of_bins")
+_OF_DURATIONS, _OF_MEASURES, _OF_BUCKETS, _OF_SUMS, _OF_BINS = (
+    sql.SQL(SQL[name]) for name in ("of_durations", "of_measures", "of_buckets", "of_sums", "of_bins")
 )
 
+#: A row for each value; of an event that should have one and has none, one without, so that the event is counted.
+_VALUES: Final = sql.SQL(
+    "{durations} where {events} union all select * from ({measures} and ({events})) as each"
+    " where value is not null or measure = 'queue_wait'"
+)
+_OF_EVENTS: Final = sql.SQL(
+    "select *, 1::bigint as events, (level = 'error')::integer::bigint as errors,"
+    " (value is not null)::integer::bigint as measured, coalesce(value, 0)::bigint as total, value as least,"
+    " value as greatest, occurred_at as last_at, 5::smallint as scale, histogram_bin(value) as bin,"
+    " (value is not null)::integer::bigint as count from ({values}) as e"
+)
 _NO_BIN: Final = sql.SQL("null::smallint")
+_ALL_BINS: Final = sql.SQL("histogram_bin(value)")
+_ALWAYS: Final = sql.SQL("true")
 _COUNTED: Final = sql.SQL(
     "select {keys} count(*)::bigint as events, count(*) filter (where level = 'error')::bigint as errors,"
     " count(value)::bigint as measured, coalesce(sum(value), 0)::bigint as total, min(value) as least,"
     " max(value) as greatest, max(occurred_at) as last_at, 5::smallint as scale, bin, count(value)::bigint as count"
-    " from (select *, {bin} as bin from ({durations} where {events}) as e where {where}) as e group by {keys} bin"
+    " from (select *, {bin} as bin from ({values}) as e where {where}) as e group by {keys} bin"
 )
 _SUMMED: Final = sql.SQL(
     "select {keys} sum(events)::bigint as events, sum(errors)::bigint as errors, sum(measured)::bigint as measured,"
@@ -70,7 +83,12 @@ _FOLDED: Final = sql.SQL(
 
 def of_events(where: sql.Composable) -> sql.Composed:
     """Parts of the events `e` that a condition holds for; needs the parameter `width`."""
-    return sql.SQL("{} where {}").format(_OF_EVENTS, where)
+    return _OF_EVENTS.format(values=_values(where))
+
+
+def of_events_added(where: sql.Composable, keys: Iterable[str]) -> sql.Composed:
+    """The same, added up already, as long as nothing but these keys is told apart; `measure` is one of them."""
+    return _COUNTED.format(keys=_each(keys), bin=_ALL_BINS, values=_values(where), where=_ALWAYS)
 
 
 def of_durations(
@@ -85,7 +103,8 @@ def of_durations(
         binned: For which of them it is said in which bin they are; for none, if that is of no interest.
     """
     bin_ = _NO_BIN if binned is None else sql.SQL("case when {} then histogram_bin(value) end").format(binned)
-    return _COUNTED.format(keys=_each(keys), bin=bin_, durations=_OF_DURATIONS, events=events, where=where)
+    durations = sql.SQL("{} where {}").format(_OF_DURATIONS, events)
+    return _COUNTED.format(keys=_each(keys), bin=bin_, values=durations, where=where)
 
 
 def of_buckets(where: sql.Composable, *, spread: bool = True) -> sql.Composed:
@@ -103,11 +122,21 @@ def binned(parts: sql.Composable, keys: Iterable[str]) -> sql.Composed:
     return _BINNED.format(parts=parts, keys=_each(keys))
 
 
-def folded(parts: sql.Composable, keys: Iterable[str], *, in_order: bool = True) -> sql.Composed:
-    """The buckets of these keys: `FIGURES`, and `scales` beside each of `bins`, in order or in none."""
+def folded(
+    parts: sql.Composable, keys: Iterable[str], *, in_order: bool = True, is_added: bool = False
+) -> sql.Composed:
+    """The buckets of these keys: `FIGURES`, and `scales` beside each of `bins`, in order or in none.
+
+    Args:
+        parts: Of them.
+        keys: What is told apart.
+        in_order: Whether bins are.
+        is_added: Whether the parts of these keys are added up already (`of_events_added`).
+    """
     keys = tuple(keys)
     order = _IN_ORDER if in_order else sql.SQL("")
-    return _FOLDED.format(parts=binned(parts, keys), keys=_each(keys), keys_alone=columns(keys), order=order)
+    added = parts if is_added else binned(parts, keys)
+    return _FOLDED.format(parts=added, keys=_each(keys), keys_alone=columns(keys), order=order)
 
 
 def summed(parts: sql.Composable, keys: Iterable[str]) -> sql.Composed:
@@ -123,3 +152,7 @@ def columns(names: Iterable[str]) -> sql.Composed:
 
 def _each(names: Iterable[str]) -> sql.Composed:
     return sql.Composed([sql.SQL("{}, ").format(sql.Identifier(name)) for name in names])
+
+
+def _values(where: sql.Composable) -> sql.Composed:
+    return _VALUES.format(durations=_OF_DURATIONS, measures=_OF_MEASURES, events=where)

@@ -154,7 +154,10 @@ def what_is_known(
         raise LookupError("telemetry_rollup_progress has no row")
     is_whole = dimension == "operation"
     minutes = _stretches(row["minutes"])
-    hours = _joined(minutes, 60, _stretches(row["hours" if is_whole else "member_hours"], 60))
+    if is_whole:
+        hours = _joined(minutes, 60, _stretches(row["hours"], 60))
+    else:
+        hours = _joined([*minutes, *_stretches(row["member_minutes"])], 60, ())
     days = _joined(hours, 1440, _stretches(row["days"], 1440))
     known = Known(
         dirty={"minute": minutes, "hour": hours, "day": days},

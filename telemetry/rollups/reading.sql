@@ -19,8 +19,8 @@ with place as (
         coalesce(jsonb_agg(jsonb_build_array(first, component)) filter (where component <> ''), '[]') as components
     from (select component, (day - date '1970-01-01') * 1440 as first from telemetry_sealed) as each
 )
-select (place.minutes + unread.minutes + later.minutes) - sealed.minutes as minutes, place.hours, place.member_hours, place.days,
-    place.minutes_from, place.hours_from, sealed.minutes as sealed, sealed.components
+select (place.minutes + unread.minutes + later.minutes) - sealed.minutes as minutes, place.hours, place.member_minutes,
+    place.days, place.minutes_from, place.hours_from, sealed.minutes as sealed, sealed.components
 from place, unread, later, sealed;
 
 -- name: kept

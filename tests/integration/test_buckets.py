@@ -168,8 +168,10 @@ def test_a_place_is_only_what_was_told_as_one(text: str) -> None:
 
 
 def test_words_of_metrics_are_the_same_everywhere() -> None:
-    named = set(re.findall(r"'(\w+)' as measure|select '(\w+)', \(e|\('(\w+)', ", PARTS.read_text()))
-    assert {next(filter(None, each)) for each in named} == set(UNITS) == set(metric_options.MEASURES)
+    text = PARTS.read_text()
+    listed = " ".join(re.findall(r"array\[('[^\]]*)\]", text))
+    named = {*re.findall(r"'(\w+)' as measure", text), *re.findall(r"'(\w+)'", listed)}
+    assert named == set(UNITS) == set(metric_options.MEASURES)
     assert (metric_options.WIDTHS, metric_options.DIMENSIONS) == (WIDTHS, DIMENSIONS)
     assert set(metric_options.TYPES) == {*METRICS, *SHORT}
     assert (*AGGREGATIONS, *ALIASES) == metric_options.AGGREGATIONS

@@ -308,6 +308,82 @@ def test_one_aggregator_leaves_while_another_is_at_it(
     assert aggregator.run_once().minutes == 1
 
 
+def test_hours_by_member_are_made_in_pieces_and_anew_if_a_minute_is(
+    database_url: str, connection: Connection, pool: ConnectionPool[Any], clock: ManualClock, noon_us: int
+) -> None:
+    chance = random.Random(29)
+    since, until = from_unix_us(noon_us - HOUR_US), from_unix_us(noon_us)
+    asked = [
+        Question(since, until, None, "space", ("space_id", "measure")),
+        Question(since, until, None, "user", ("user_id", "measure")),
+    ]
+    store(connection, [some_event(chance, at) for at in range(noon_us - HOUR_US, noon_us, MINUTE_US) for _ in range(3)])
+    clock.advance(timedelta(minutes=1))
+    with psycopg.connect(database_url, autocommit=True) as own:
+        aggregator = Aggregator(own, clock, most_minutes=7, members_interval=timedelta(0))
+
+        def until_done() -> list[int]:
+            """Minutes that each transaction added; answers are right after each."""
+            pieces = []
+            while not (result := aggregator.run_once(timedelta(0))).is_done:
+                assert_equal(pool, *asked)
+                pieces.append(result.member_minutes)
+            assert compared(pool, noon_us)[("hour", "user")] == 1440
+            return [piece for piece in pieces if piece]
+
+        first = until_done()
+        assert (sum(first), max(first), len(first) > 8) == (60, 7, True)
+        store(connection, [some_event(chance, noon_us - number * MINUTE_US) for number in (3, 30)])
+        assert sum(until_done()) == 60  # both are in it
+        store(connection, [some_event(chance, noon_us)])
+        clock.advance(timedelta(minutes=1))
+        assert until_done() == [1]  # nothing of it is in its hour yet
+
+
+def test_an_hour_by_member_that_is_half_made_is_begun_again_if_a_minute_of_it_has_to_be_made(
+    database_url: str, connection: Connection, pool: ConnectionPool[Any], clock: ManualClock, noon_us: int
+) -> None:
+    chance = random.Random(31)
+    store(connection, [some_event(chance, at) for at in range(noon_us - HOUR_US, noon_us, MINUTE_US)])
+    clock.advance(timedelta(minutes=1))
+    with psycopg.connect(database_url, autocommit=True) as own:
+        aggregator = Aggregator(own, clock, most_minutes=20, members_interval=timedelta(0))
+        while not (added := aggregator.run_once(timedelta(0)).member_minutes):
+            pass
+        assert 0 < added <= 20
+        store(connection, [some_event(chance, noon_us - MINUTE_US)])  # of what was added
+
+        again = aggregator.run_once(timedelta(minutes=1))
+
+    assert (again.minutes, again.member_minutes, again.is_done) == (1, 60, True)
+    assert compared(pool, noon_us)[("hour", "space")] == 1440
+    assert_all_equal(pool, noon_us)
+
+
+def test_minutes_of_late_events_are_made_at_most_once_a_minute(
+    database_url: str, connection: Connection, pool: ConnectionPool[Any], clock: ManualClock, noon_us: int
+) -> None:
+    def come(minutes_ago: int) -> None:
+        now_us = to_unix_us(clock.now())
+        store(connection, [make_step(make_scope(), now_us - minutes_ago * MINUTE_US)])
+
+    with psycopg.connect(database_url, autocommit=True) as own:
+        aggregator = Aggregator(own, clock)
+        come(30)
+        assert aggregator.run_once().minutes == 1
+        come(20)
+        assert not is_wanted(connection, clock.now())
+        come(2)
+        assert is_wanted(connection, clock.now())
+        assert aggregator.run_once().minutes == 1
+        assert not is_wanted(connection, clock.now())
+        assert_all_equal(pool, noon_us)
+        clock.advance(timedelta(minutes=1))
+        assert is_wanted(connection, clock.now())
+        assert aggregator.run_once().minutes == 1
+        assert_all_equal(pool, noon_us)
+
+
 def test_nothing_is_made_twice_and_a_minute_is_left_alone_until_it_is_over(
     connection: Connection, aggregator: Aggregator, clock: ManualClock, noon_us: int
 ) -> None:
@@ -370,7 +446,8 @@ def test_a_day_stays_as_long_as_somebody_else_makes_roll_ups(
     database_url: str, connection: Connection, noon_us: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(connection, [some_event(random.Random(1), noon_us)])
-    monkeypatch.setattr("telemetry.rollups.aggregator.sleep", lambda _: None)
+    for module in ("telemetry.rollups.aggregator", "telemetry.partitions"):
+        monkeypatch.setattr(f"{module}.sleep", lambda _: None)
     (day,) = (each for each in list_days(connection) if each.begins.date() == from_unix_us(noon_us).date())
     with psycopg.connect(database_url, autocommit=True) as other:
         other.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
@@ -485,7 +562,7 @@ def test_sinks_and_aggregators_at_once_and_killed_leave_every_answer_right(
     with ThreadPoolExecutor(5) as threads:
         working = [threads.submit(sink, seed) for seed in range(3)] + [threads.submit(aggregate) for _ in range(2)]
         try:
-            for _ in range(20):
+            for _ in range(12):
                 connection.execute(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
                     " where application_name = 'aggregator' and datname = current_database() and random() < 0.5"

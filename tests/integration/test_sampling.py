@@ -169,7 +169,11 @@ def test_a_partition_that_somebody_holds_is_emptied_without_stopping_them(
         assert remove(connection, "sample") == 400
 
 
-def test_who_reads_sees_samples_until_he_has_read_them(connection: Connection[Any], database_url: str) -> None:
+def test_who_reads_sees_samples_until_he_has_read_them(
+    connection: Connection[Any], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telemetry.foreign._TRIES", 2)
+    monkeypatch.setattr("telemetry.foreign._LOCK_TIMEOUT", "1ms")  # he holds every partition all the time
     fill_some(connection)
 
     with open_pool(database_url, name="reader", max_size=1, autocommit=True) as pool, reading(pool, DAY) as reader:
