@@ -150,9 +150,9 @@ class Whose:
 
     @classmethod
     def any(cls, chance: random.Random, since_us: int) -> Whose:
-        """From before everything to after it, or somewhere in between."""
-        first_us = since_us + chance.randint(-120, SPAN) * MINUTE_US
-        end_us = max(chance.choice([now_us(), first_us + chance.randint(1, 200) * MINUTE_US]), first_us)
+        """From before everything up to now, or somewhere in between."""
+        first_us, end_us = since_us + chance.randint(-120, SPAN) * MINUTE_US, now_us()
+        end_us = max(chance.choice([end_us, min(first_us + chance.randint(1, 200) * MINUTE_US, end_us)]), first_us)
         narrowed: dict[str, Any] = chance.choice(
             [
                 {},
