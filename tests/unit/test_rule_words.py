@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from telemetry.alerts.errors import RuleInvalid
-from telemetry.alerts.policy import Decision, Pace, Quiet, Standing, decide, held_back
+from telemetry.alerts.policy import Decision, Pace, Quiet, Standing, decide, held_back, muting
 from telemetry.alerts.rule import Rule, make_rule
 from telemetry.alerts.subjects import COMPONENTS, SUBJECTS
 from telemetry.rollups.metrics import METRICS, REQUESTS, Bucket
@@ -103,3 +103,13 @@ def test_silences_end_and_are_about_something() -> None:
 def test_a_parent_that_fires_mutes() -> None:
     assert held_back(SLOW, [], ["sink"], NOON) == "muted"
     assert held_back(SLOW, [], ["another"], NOON) is None
+
+
+def test_rules_that_mute_each_other_are_heard() -> None:
+    """Directly or in a ring; one that only hangs below the ring is muted by it."""
+    parents = {"a": ["b"], "b": ["c"], "c": ["a"], "below": ["a"], "gone": ["removed"]}
+    words = {"metric": "total_latency", "threshold": 1}
+    rules = {name: make_rule(name, {**words, "parents": above}) for name, above in parents.items()}
+    firing = [*parents, "removed"]
+    found = {name: muting(rule, rules, firing) for name, rule in rules.items()}
+    assert found == {"a": [], "b": [], "c": [], "below": ["a"], "gone": ["removed"]}
