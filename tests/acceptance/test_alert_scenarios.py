@@ -394,3 +394,20 @@ def is_waiting(alerting: Alerting) -> bool:
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
         ).fetchone()
     return bool(row and row[0])
+
+
+@pytest.mark.parametrize("hours", [1, 23, 25, 24 * 7])
+def test_a_sink_that_is_down_for_days_is_never_taken_for_well(alerting: Alerting, hours: int) -> None:
+    down = timedelta(hours=hours)
+    alerting.add("sink-lag", metric="sink_lag", threshold=120)
+    alerting.hold_back(timedelta(0))
+    with alerting.pool.connection() as connection:
+        connection.execute("update telemetry_producers set heard_at = now() - %s, waits_since = null", (down,))
+        connection.execute("insert into telemetry_stream (looked_at) values (now() - %s)", (down,))
+    alerting.minute()
+    assert alerting.state("sink-lag") == "firing"
+
+    with alerting.pool.connection() as connection:
+        connection.execute("update telemetry_stream set looked_at = now()")
+    alerting.minute()
+    assert alerting.state("sink-lag") == "resolved"
