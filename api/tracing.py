@@ -24,7 +24,9 @@ CORRELATION_HEADER = "X-Correlation-ID"
 SOURCE_HEADER = "X-Weir-Source"
 
 #: Blueprints whose requests leave no event: looking at telemetry or health must not make more of it.
-UNRECORDED = frozenset({"telemetry", "exports", "health", "documents", "api-docs"})
+UNRECORDED = frozenset(
+    {"telemetry", "exports", "health", "documents", "api-docs", "metrics", "alert_metrics", "analytics", "live"}
+)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _FAILED_FROM = 400

@@ -18,7 +18,11 @@ with place as (
     from telemetry_chain_progress
     where read_xid >= pg_snapshot_xmax(pg_current_snapshot())
         or exists (select from telemetry_batches where written_by >= pg_snapshot_xmax(pg_current_snapshot()))
+        or exists (select from telemetry_rollup_progress where pg_snapshot_xmax(view) > pg_snapshot_xmax(pg_current_snapshot()))
     for update skip locked
+), rolled_up as (
+    -- What roll-ups have seen is of the other server, too: they take in everything again.
+    update telemetry_rollup_progress set view = '1:1:' where exists (select from place)
 ), numbered as (
     update telemetry_batches as b
     set written_by = case when (b.written_by, b.id) > (place.read_xid, place.read_batch) then pg_current_xact_id() else '2' end
@@ -226,6 +230,7 @@ where (known.events, known.first_event_id, known.last_event_id, known.status)
 select not isempty(minutes)
     or read_xid >= pg_snapshot_xmax(pg_current_snapshot())
     or exists (select from telemetry_batches where written_by >= pg_snapshot_xmax(pg_current_snapshot()))
+    or exists (select from telemetry_rollup_progress where pg_snapshot_xmax(view) > pg_snapshot_xmax(pg_current_snapshot()))
     or (
         coalesce(finished_at < now() - %(interval)s::interval, true)
         and exists (

@@ -31,6 +31,7 @@ from telemetry.events import (
 from telemetry.ids import mint
 from telemetry.privacy import FINGERPRINT_BYTES, Pseudonyms, error_facts
 from telemetry.recorder import Recorder
+from telemetry.rows import MOST_TOKENS
 
 RequestId = NewType("RequestId", UUID)
 Cache = Literal["hit", "miss", "none"]
@@ -123,8 +124,8 @@ class Collector:
             model: That answered.
             context_time: How long what it was made from took to gather.
             model_time: How long the model took. If both together are longer than the request, neither is told.
-            prompt_tokens: That the model was given, 0 or more.
-            completion_tokens: That it gave, 0 or more.
+            prompt_tokens: That the model was given, 0 or more; no more than two thousand million.
+            completion_tokens: That it gave, likewise.
             cache: Whether the answer was there already.
         """
         ended = self._ended(request_id)
@@ -182,7 +183,8 @@ class Collector:
         """What was wrong with what was said, by kind, and how often.
 
         `given_up`: too many were open; `not_open`: it had not begun, or has ended; `too_long`: its parts were longer
-        than itself; `negative`: so was a number; `unknown_model`: not a registered name.
+        than itself; `negative`: so was a number; `too_many`: more tokens than there can be; `unknown_model`: not a
+        registered name.
         """
         with self._lock:
             return dict(self._faults)
@@ -215,6 +217,10 @@ class Collector:
     def _tokens(self, count: int | None) -> int | None:
         if count is not None and count < 0:
             self._count("negative")
+            return None
+        if count is not None and count > MOST_TOKENS:
+            # It would not be stored, and the request with it.
+            self._count("too_many")
             return None
         return count
 

@@ -67,6 +67,11 @@ _JSONB_VERSION: Final = b"\x01"
 _ID_BYTES: Final = 16
 _FINGERPRINT_BYTES: Final = 8
 
+#: The greatest numbers that there may be, of either sign, of anything and of tokens: very many of them are added up,
+#: and sums have eight bytes.
+MOST: Final = 1 << 53
+MOST_TOKENS: Final = 1 << 31
+
 #: Names that are registered somewhere: no blanks, so that a sentence is not one.
 NAME: Final = re.compile(r"[A-Za-z0-9_.:/<>\[\]-]{1,1000}")
 
@@ -190,7 +195,7 @@ def _numbers_of(cls: type[Event]) -> Encode:
     sources = {_RENAMED.get(name, name): name for name in cls.__struct_fields__}
     if all(column in sources for column in _NUMBERS):  # steps: nearly all events
         pack = _STEP_NUMBERS.pack
-        return lambda event: pack(8, event.duration_us, 4, event.mutations_count, 2, event.step_try)
+        return lambda event: pack(8, _fit(event.duration_us), 4, event.mutations_count, 2, event.step_try)
     parts = [
         _number(sources[column], number) if column in sources else _always(_NULL) for column, number in _NUMBERS.items()
     ]
@@ -199,7 +204,18 @@ def _numbers_of(cls: type[Event]) -> Encode:
 
 def _number(source: str, number: struct.Struct) -> Encode:
     get, size = attrgetter(source), number.size - 4
-    return lambda event: number.pack(size, get(event))
+    return lambda event: number.pack(size, _fit(get(event)))
+
+
+def _fit(value: int, most: int = MOST) -> int:
+    """A number, if it is none that no sum has room for.
+
+    Raises:
+        MalformedEvent: It is.
+    """
+    if not -most <= value <= most:
+        raise MalformedEvent("a number that cannot be")
+    return value
 
 
 def _fragment_of(cls: type[Event]) -> Encode:
@@ -215,15 +231,19 @@ def _always(encoded: bytes) -> Encode:
 def _told(event: Event, keys: tuple[str, ...]) -> dict[str, Any]:
     """Fields of a class that have no column; what is none, false or empty says nothing, and is left out."""
     values = ((key, getattr(event, key)) for key in keys)
-    return {key: _checked(value) for key, value in values if value is not None and value is not False and value != ()}
+    return {
+        key: _checked(key, value) for key, value in values if value is not None and value is not False and value != ()
+    }
 
 
-def _checked(value: Any) -> Any:  # noqa: ANN401 - any field
+def _checked(key: str, value: Any) -> Any:  # noqa: ANN401 - any field
     """What of a field goes into the measures.
 
     Raises:
-        MalformedEvent: It has another form than registered names and ids, or there are too many.
+        MalformedEvent: It has another form than registered names and ids, or there are too many, or it is too great.
     """
+    if isinstance(value, int):
+        return _fit(value, MOST_TOKENS if key.endswith("_tokens") else MOST)
     if isinstance(value, str):
         _name(value)
     elif isinstance(value, bytes):

@@ -4,7 +4,7 @@
 -- Up to when the stream has told everything. `transport_at`: when anything was last heard of it, or a sink found nothing
 -- new in it; now, if nobody is to be heard of. What is older than that by `silence` is not waited for, and named. `at`: the least instant from which a
 -- producer that is heard of still holds something. Producers of the last day. params: silence: interval.
--- index: telemetry_producers_heard.
+-- indexes: telemetry_producers_heard, telemetry_producers_open.
 with recent as (
     -- What is later than now was heard before the clock was set back.
     select epoch, producer, least(heard_at, now()) as heard_at, waits_since, closed_at is null as is_open
@@ -13,7 +13,12 @@ with recent as (
 ), stream as (
     select case
         when bool_or(is_open) then greatest(max(heard_at), (select least(looked_at, now()) from telemetry_stream))
-        else now()
+        -- Nobody was heard of for a day, and nobody listened: whoever has not said that it ends may be waiting.
+        else coalesce((
+            select looked_at from telemetry_stream
+            where looked_at <= now() - interval '1 day'
+                and exists (select from telemetry_producers where closed_at is null)
+        ), now())
     end as transport_at
     from recent
 ), live as (

@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from datetime import timedelta
 from functools import partial
 from threading import Event
@@ -76,7 +76,7 @@ from workers.rounds import (
     write_exports,
 )
 from workers.runner import Runner
-from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.scheduler import Aside, Leadership, Periodic, Scheduler
 from workers.services.declarer import Declarer
 from workers.services.reaper import Reaper
 from workers.services.sweeper import Sweeper
@@ -341,6 +341,7 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             lease=workers.lease,
             max_deaths=workers.max_deaths,
         )
+        alerts = Aside("alerts", make_evaluator(resources).run_once)
         work = [
             Periodic("declared_schedules", workers.schedule_interval, declarer.run_once),
             Periodic("schedules", workers.schedule_interval, lambda: ticker.run_once().again_in),
@@ -356,12 +357,13 @@ def run_scheduler(servers: ServerSettings, workers: WorkerSettings) -> None:
             Periodic("exports", GAPS_INTERVAL, partial(ask_for_exports, resources)),
             Periodic("cleanup", workers.maintenance_interval, partial(ask_for_cleaning, resources)),
             Periodic("alert_rules", workers.alerts.interval, make_rule_declarer(resources).run_once),
-            Periodic("alerts", workers.alerts.interval, make_evaluator(resources).run_once),
+            # Five hundred rules, or a store that is slow, take longer than a sweep or a dead worker may wait.
+            Periodic("alerts", workers.alerts.interval, alerts),
         ]
         scheduler = Scheduler(Leadership(database_url), work, resources.clock)
         with _health(resources, "scheduler", scheduler.pulse, wait=workers.sweep_interval):
             await_schema(database_url, stop)
-            with telling(snapshots_of(resources, "scheduler")), posting(make_post(resources)):
+            with telling(snapshots_of(resources, "scheduler")), posting(make_post(resources)), closing(alerts):
                 scheduler.run(stop)
 
 

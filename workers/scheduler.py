@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Event
+from threading import Event, Thread
 
 import psycopg
 import structlog
@@ -22,6 +22,8 @@ from telemetry.pulse import Pulse
 log = structlog.get_logger(__name__)
 
 _LEAST_WAIT_S = 0.05
+#: How long the end of the process waits for work that was begun aside.
+_END_S = 5.0
 
 #: Key of the advisory lock that makes a leader; any number that nothing else here uses.
 LEADER_LOCK = 7_420_001
@@ -93,6 +95,41 @@ class Periodic:
     interval: timedelta
     run: Callable[[], object]
     due_us: int = field(default=0)
+
+
+class Aside:
+    """Work that may take long, in a thread of its own, one at a time: nothing else waits for it.
+
+    Args:
+        name: For log lines.
+        run: Does it, as that of `Periodic`. Stopped anywhere with its process, it may be begun again.
+    """
+
+    def __init__(self, name: str, run: Callable[[], object]) -> None:
+        self._name = name
+        self._run = run
+        self._thread: Thread | None = None
+
+    def __call__(self) -> None:
+        """Begin it, unless it is not done since the last time."""
+        if self._thread is not None and self._thread.is_alive():
+            log.warning("periodic_work_takes_long", work=self._name)
+            return
+        self._thread = Thread(target=self._do, name=f"weir {self._name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait until it is done, but not for long."""
+        if self._thread is not None:
+            self._thread.join(_END_S)
+
+    def _do(self) -> None:
+        try:
+            self._run()
+        except WeirError as error:
+            log.warning("periodic_work_failed", work=self._name, reason=error.code)
+        except Exception:
+            log.exception("periodic_work_failed", work=self._name)
 
 
 class Scheduler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -96,7 +97,8 @@ class Historical(MethodView):
                 told = {"type": metric.name, "unit": metric.unit, "aggregation": aggregation, "items": items}
                 return json_bytes(told)
 
-            body = answers().answer(connection, f"historical {metric.name} {aggregation} {asked}", make)
+            about = f"{metric.name} {aggregation} {_in_whole_minutes(asked) if since < until else None}"
+            body = answers().answer(connection, f"historical {about}", make)
         return briefly_kept(body, 5)
 
 
@@ -139,6 +141,16 @@ def _asked(connection: Connection[Any], query: Mapping[str, Any], since: datetim
     user_id, space_id = whose(connection, query)
     components = tuple(REQUESTS) if query["component"] is None else (query["component"],)
     return Asked(since, until, components, user_id, space_id)
+
+
+def _in_whole_minutes(asked: Asked) -> Asked:
+    """What has the same answer: it is of whole minutes, and `now` is never the same twice."""
+    end = asked.until.replace(second=0, microsecond=0)
+    return replace(
+        asked,
+        since=asked.since.replace(second=0, microsecond=0),
+        until=end if end == asked.until else end + _LEAST["minute"],
+    )
 
 
 def _of(asked: Asked, since: datetime, until: datetime) -> Asked:

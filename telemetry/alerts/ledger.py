@@ -74,7 +74,8 @@ def send(  # noqa: PLR0913 - one for each thing that is known of it
 ) -> Delivery:
     """Have a channel tell of alerts, in one message; past the hourly cap in a summary, when the hour is over."""
     delivery = _make(channel, kind, alerts, "due", now, due_at=now)
-    lately = connection.execute(SQL["told_lately"], {"channel": channel, "since": now - _HOUR, "limit": cap}).fetchall()
+    values = {"channel": channel, "since": now - _HOUR, "now": now, "limit": cap}
+    lately = connection.execute(SQL["told_lately"], values).fetchall()
     if len(lately) >= cap:
         summary = _summary(connection, channel, lately[0][0] + _HOUR, now)
         delivery = _make(channel, kind, alerts, "capped", now, summary_id=summary)
@@ -161,7 +162,7 @@ def attempts_of(connection: Connection[Any], delivery_id: UUID) -> list[Attempt]
 
 
 def _summary(connection: Connection[Any], channel: str, due_at: datetime, now: datetime) -> UUID:
-    """The summary that a channel is still to tell, made if there is none."""
+    """The summary that a channel has not begun to tell, made if there is none."""
     with connection.cursor(row_factory=dict_row) as cursor:
         found = cursor.execute(SQL["summary_due"], {"channel": channel}).fetchone()
     if found is not None:

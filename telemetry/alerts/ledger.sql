@@ -11,27 +11,34 @@ values (
 );
 
 -- name: told_lately
--- When a channel was given what counts towards its hourly cap, oldest first. params: channel; since; limit.
+-- When a channel was given what counts towards its hourly cap, oldest first. params: channel; since; now: what is later was
+-- noted by a clock that was ahead; limit.
 -- Index telemetry_alert_deliveries_newest.
 select created_at from telemetry_alert_deliveries
-where channel = %(channel)s and created_at > %(since)s and kind in ('fire', 'resolve', 'renotify')
+where channel = %(channel)s and created_at > %(since)s and created_at <= %(now)s and kind in ('fire', 'resolve', 'renotify')
     and status not in ('withheld', 'capped')
 order by created_at
 limit %(limit)s;
 
 -- name: summary_due
--- The summary of a channel that is still to be told. Index telemetry_alert_deliveries_due.
-select id from telemetry_alert_deliveries where channel = %(channel)s and status = 'due' and kind = 'summary' limit 1;
+-- The summary of a channel that nobody has begun to tell, held until the transaction ends: what is added to one that is
+-- being told, it does not say. Index telemetry_alert_deliveries_due.
+select id from telemetry_alert_deliveries
+where channel = %(channel)s and status = 'due' and kind = 'summary' and attempts = 0
+limit 1
+for update;
 
 -- name: claim
 -- The delivery that is tried next: the first of each channel that is not done, if it is due; until `again_at` it is its
 -- taker's alone. One that failed keeps later ones waiting: they are told in order, and a dead channel is not stormed.
--- Deliveries for tests wait for none. params: now; again_at; id: of only this one, or null. Index telemetry_alert_deliveries_due.
+-- Deliveries for tests wait for none. Nothing is put off for more than an hour: what is due later than tomorrow was put off
+-- by a clock that was ahead. params: now; again_at; id: of only this one, or null. Index telemetry_alert_deliveries_due.
 update telemetry_alert_deliveries as d set attempts = attempts + 1, due_at = %(again_at)s
 where d.id = (
     select first.id
     from telemetry_alert_deliveries as first
-    where first.status = 'due' and first.due_at <= %(now)s and (%(id)s::uuid is null or first.id = %(id)s)
+    where first.status = 'due' and (first.due_at <= %(now)s or first.due_at > %(now)s + interval '1 day')
+        and (%(id)s::uuid is null or first.id = %(id)s)
         and (first.kind in ('test', 'summary') or not exists (
             select from telemetry_alert_deliveries as before
             where before.channel = first.channel and before.status = 'due' and before.id < first.id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -105,3 +105,29 @@ def held_back(rule: Rule, silences: Iterable[Quiet], firing: Collection[str], no
     if any(silence.holds(rule, now) for silence in silences):
         return "silenced"
     return "muted" if set(rule.parents) & set(firing) else None
+
+
+def muting(rule: Rule, rules: Mapping[str, Rule], firing: Collection[str]) -> list[str]:
+    """Parents that fire and may keep a rule quiet.
+
+    One that the rule keeps quiet in turn, itself or through others, may not: of those that fire together nobody would
+    ever be told.
+
+    Args:
+        rule: Whose.
+        rules: All of them, by name.
+        firing: Names of those that fire.
+    """
+    return [name for name in rule.parents if name in firing and rule.name not in _above(name, rules)]
+
+
+def _above(name: str, rules: Mapping[str, Rule]) -> set[str]:
+    """A rule's parents, theirs, and so on."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        rule = rules.get(left.pop())
+        new = set(rule.parents) - found if rule is not None else set()
+        found |= new
+        left.extend(new)
+    return found

@@ -160,6 +160,7 @@ def remove_rule(connection: Connection[Any], name: str, now: datetime) -> None:
         RuleNotFound: There is none of this name.
         RuleDeclared: It is not a user's.
     """
+    connection.execute(SQL["hold_to_change"], {"name": name})
     if get_rule(connection, name).origin != "user":
         raise RuleDeclared(f"the rule {name} is declared, and cannot be removed here; it can be disabled")
     _forget(connection, name, now)
@@ -184,6 +185,7 @@ def declare(connection: Connection[Any], rules: Iterable[tuple[Rule, Origin]], n
 
     A rule that reads otherwise than before begins anew; an alert of it that is open ends, and nobody is told.
     """
+    connection.execute(SQL["hold_to_change"], {"name": None})
     changed = 0
     names = []
     for rule, origin in rules:

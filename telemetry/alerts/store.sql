@@ -74,6 +74,11 @@ delete from telemetry_alert_states where rule = %(rule)s;
 -- Keep rules as they are until the transaction ends.
 select name, origin, words, is_enabled, changed_at from telemetry_alert_rules order by name for share;
 
+-- name: hold_to_change
+-- Keep others from one rule, or from all, until the transaction ends. Rules come first, then how they stand, then alerts: who
+-- takes them in another order waits for whoever evaluates, who waits for them. params: name: text or null. Primary key.
+select from telemetry_alert_rules where %(name)s::text is null or name = %(name)s order by name for update;
+
 -- name: open_alert
 -- A rule fires.
 insert into telemetry_alerts (

@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 KEPT: Final = 64
 #: Different views that are remembered although nobody looks at them, about.
 _MOST_CHANNELS: Final = 64
+#: Of the number of a telling: readers say what they know, and of very many digits nothing is made.
+_MOST_DIGITS: Final = 18
 #: Between two attempts to reach the stream.
 _LEAST_AWAY_S, _MOST_AWAY_S = 0.1, 5.0
 #: How long the thread may take to end; then it is left to the end of the process.
@@ -124,7 +126,8 @@ class Channel:
     def number_of(self, last_id: str | None) -> int | None:
         """The number of the last telling that somebody knows; none if it is none of this channel's."""
         name, _, number = (last_id or "").rpartition(".")
-        return int(number) if name == self._name and number.isdecimal() else None
+        is_ours = name == self._name and number.isdecimal() and len(number) <= _MOST_DIGITS
+        return int(number) if is_ours else None
 
     def _id(self) -> str:
         return f"{self._name}.{self.number}"

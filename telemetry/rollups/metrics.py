@@ -350,7 +350,8 @@ def start_of(instant: datetime, aggregation: Aggregation, zone: ZoneInfo = _UTC)
     # Hours of UTC: those of a zone are the same, or begin some minutes off.
     if aggregation == "hour":
         return instant.astimezone(_UTC).replace(minute=0, second=0, microsecond=0)
-    day = local.replace(hour=0, minute=0)
+    # The first of the two midnights, where clocks go back at one o'clock.
+    day = local.replace(hour=0, minute=0, fold=0)
     if aggregation == "week":
         day -= timedelta(days=day.weekday())
     elif aggregation == "month":

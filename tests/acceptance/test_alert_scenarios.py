@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from fixtures.alerting import MINUTE, Alerting
+from fixtures.stacks import eventually
 from psycopg import sql
 
-from telemetry.alerts import store
+from telemetry.alerts import ledger, store
 from telemetry.connections import connect
 from telemetry.settings import RetentionSettings
 from workers.services.cleaner import Cleaner
@@ -334,3 +336,78 @@ def test_what_is_old_goes_and_what_has_not_ended_stays(alerting: Alerting, datab
     cleaner.run_once()
     assert [alert.rule for alert in alerting.alerts] == ["lasts"]
     assert [each.status for each in alerting.deliveries] == ["due"]
+
+
+def test_a_clock_that_was_ahead_and_is_set_right_makes_nobody_blind(alerting: Alerting) -> None:
+    """As when a machine starts with a wrong clock: what it noted then is of a time that is still to come."""
+    alerting.add()
+    alerting.add("disk", metric="disk_free", operator=">=", threshold=0)
+    right = alerting.clock.now()
+    alerting.tell(hourly_cap=1)
+    alerting.clock.advance(timedelta(days=300))
+    alerting.minute()
+    assert [alert.rule for alert in alerting.alerts] == ["disk"]
+
+    alerting.clock.set(right)
+    for _ in range(2):
+        alerting.minute(SLOW)
+
+    assert {(alert.rule, alert.state) for alert in alerting.alerts} == {("disk", "firing"), ("slow", "firing")}
+    fires = [each for each in alerting.deliveries if each.kind == "fire"]
+    assert [(each.rules, each.status) for each in fires] == [(["slow"], "due"), (["disk"], "due")]
+    now = alerting.clock.now()
+    with alerting.pool.connection() as connection:
+        for expected in fires:
+            taken = ledger.claim(connection, now, MINUTE)
+            assert taken is not None
+            assert taken.id == expected.id
+            ledger.end(connection, taken, reason=None, latency_us=1, again_at=None, now=now)
+
+
+def test_who_removes_a_rule_does_not_stop_those_who_evaluate(alerting: Alerting) -> None:
+    """They take the same rows in the same order: one waits for the other, and not both."""
+    alerting.add()
+    alerting.minute(SLOW)
+    with (
+        alerting.pool.connection() as evaluating,
+        alerting.pool.connection() as removing,
+        ThreadPoolExecutor(1) as aside,
+    ):
+        with evaluating.transaction():
+            store.list_rules(evaluating, hold=True)
+
+            def remove() -> None:
+                with removing.transaction():
+                    store.remove_rule(removing, "slow", alerting.clock.now())
+
+            removal = aside.submit(remove)
+            eventually(lambda: is_waiting(alerting))
+            store.standings(evaluating, hold=True)
+            assert [alert.rule for alert in store.open_alerts(evaluating)] == ["slow"]
+        removal.result(5)
+    assert [alert.state for alert in alerting.alerts] == ["resolved"]
+
+
+def is_waiting(alerting: Alerting) -> bool:
+    with alerting.pool.connection() as connection:
+        row = connection.execute(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        ).fetchone()
+    return bool(row and row[0])
+
+
+@pytest.mark.parametrize("hours", [1, 23, 25, 24 * 7])
+def test_a_sink_that_is_down_for_days_is_never_taken_for_well(alerting: Alerting, hours: int) -> None:
+    down = timedelta(hours=hours)
+    alerting.add("sink-lag", metric="sink_lag", threshold=120)
+    alerting.hold_back(timedelta(0))
+    with alerting.pool.connection() as connection:
+        connection.execute("update telemetry_producers set heard_at = now() - %s, waits_since = null", (down,))
+        connection.execute("insert into telemetry_stream (looked_at) values (now() - %s)", (down,))
+    alerting.minute()
+    assert alerting.state("sink-lag") == "firing"
+
+    with alerting.pool.connection() as connection:
+        connection.execute("update telemetry_stream set looked_at = now()")
+    alerting.minute()
+    assert alerting.state("sink-lag") == "resolved"

@@ -160,6 +160,27 @@ def test_a_summary_tells_what_the_cap_kept_back(alerting: Alerting, hook: Hook) 
     assert hook.bodies[1]["data"]["message"] == "3 more messages than an hour may have were kept back, of: slow"
 
 
+def test_what_is_kept_back_while_a_summary_is_told_is_told_in_the_next(alerting: Alerting, hook: Hook) -> None:
+    alerting.tell(hourly_cap=1, duplicates=timedelta(0))
+    alerting.add(channels=["webhook"])
+    post = post_of(alerting, hook.settings)
+    alerting.minute(SLOW)
+    [alert] = alerting.alerts
+    alerting.minute(FAST)
+    [summary] = [each for each in alerting.deliveries if each.kind == "summary"]
+    assert summary.due_at is not None
+    alerting.clock.set(summary.due_at - MINUTE / 2)
+    post.run_once()
+    with alerting.pool.connection() as connection:
+        ledger.send(connection, "webhook", "fire", [alert], alerting.clock.now(), 1000)
+        alerting.clock.set(summary.due_at)
+        assert ledger.claim(connection, alerting.clock.now(), LEASE, summary.id)
+        late = ledger.send(connection, "webhook", "resolve", [alert], alerting.clock.now(), 1)
+        again = ledger.send(connection, "webhook", "resolve", [alert], alerting.clock.now(), 1)
+    assert (late.status, again.status) == ("capped", "capped")
+    assert late.summary_id == again.summary_id != summary.id
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
     [

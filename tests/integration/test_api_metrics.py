@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from telemetry.collector import Collector
 from telemetry.events import Event, ExecutionCompleted, ExecutionFailed
 from telemetry.ids import mint
 from telemetry.partitions import make_partitions
+from telemetry.rollups import metrics
 from telemetry.rollups.aggregator import Aggregator
 from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_events
@@ -257,3 +259,14 @@ def test_buckets_that_there_cannot_be_are_refused(api: Api, query: dict[str, str
     answer = api.get(BUCKETS, **query)
 
     assert (answer.json["code"], said in answer.json["detail"]) == (code, True), answer.text
+
+
+@pytest.mark.req("A-08", "S-03")
+@pytest.mark.usefixtures("stored")
+def test_what_was_just_answered_is_not_read_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to now, which is never the same twice; a minute may end meanwhile, and no two will."""
+    read = Mock(wraps=metrics.buckets)
+    monkeypatch.setattr(metrics, "buckets", read)
+    answers = [api.get(HISTORICAL, type="request_rate") for _ in range(4)]
+    assert answers[0].json["items"]
+    assert read.call_count <= 2

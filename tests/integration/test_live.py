@@ -363,6 +363,7 @@ def test_who_comes_back_with_the_last_id_is_told_what_has_changed(
         again.until(lambda said: requests(said) == 1)
         assert set(again.names) == {"delta"}
     assert again.channel.number_of("of-another-process.3") is None
+    assert again.channel.number_of(last_id + "0" * 5000) is None
 
 
 def test_without_viewers_nothing_follows_the_stream(make_feed: MakeFeed, sink: Sink, redis: Redis) -> None:

@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import ConnectionPool
 
+from telemetry import chains
 from telemetry.clock import from_unix_us, to_unix_us
 from telemetry.events import Event, ExecutionStarted, HttpRequestCompleted, StepFailed
 from telemetry.ids import mint
@@ -579,3 +580,31 @@ def test_sinks_and_aggregators_at_once_and_killed_leave_every_answer_right(
         assert Aggregator(own, clock, members_interval=timedelta(0)).run_once(timedelta(minutes=1)).is_done
     assert_all_equal(pool, noon_us)
     assert compared(pool, noon_us)[("hour", "user")] == 1440
+
+
+def test_a_database_restored_into_a_younger_server_counts_what_comes(
+    connection: Connection, autocommit_pool: ConnectionPool[Any], aggregator: Aggregator, clock: ManualClock
+) -> None:
+    """Views and ids of transactions come along in a dump, and are of times to come: what is new looked long known."""
+    chance, first = random.Random(3), clock.now()
+    store(connection, [some_event(chance, to_unix_us(first)) for _ in range(3)])
+    clock.advance(timedelta(minutes=2))
+    aggregator.run_once()
+    connection.execute("update telemetry_batches set written_by = (10000000000 + id)::text::xid8")
+    connection.execute("update telemetry_rollup_progress set view = '10000000100:10000000100:'")
+    connection.execute(
+        "update telemetry_chain_progress set read_batch = (select max(id) from telemetry_batches),"
+        " read_xid = (select max(written_by) from telemetry_batches)"
+    )
+    store(connection, [some_event(chance, to_unix_us(first)) for _ in range(4)])
+
+    assert chains.is_wanted(connection, timedelta(hours=1))
+    chains.build_chains(connection)
+
+    for _ in range(2):
+        with reading(autocommit_pool, timedelta(seconds=5)) as one_view:
+            found = answer(one_view, Question(first, clock.now(), only={"measure": ["duration"]}))
+        assert sum(figure.events for figure in found.figures) == 7
+        result = aggregator.run_once()
+    assert (result.is_done, result.minutes) == (True, 0)
+    assert not is_wanted(connection, clock.now())

@@ -20,7 +20,7 @@ from telemetry.testing import ManualClock
 from workers.broker import BellBroker, queue_of
 from workers.executions import Promoted
 from workers.hints import Hints
-from workers.scheduler import Leadership, Periodic, Scheduler
+from workers.scheduler import Aside, Leadership, Periodic, Scheduler
 from workers.services.sweeper import Sweeper, SweepResult
 from workers.testing import World
 
@@ -98,6 +98,36 @@ def test_work_may_ask_to_be_asked_again_sooner_and_never_later(leadership: Leade
         clock.advance(timedelta(milliseconds=100))
 
     assert (done.count("sooner"), done.count("later")) == (10, 3)
+
+
+def test_work_aside_keeps_nothing_waiting_and_is_not_done_twice_at_once(
+    leadership: Leadership, clock: ManualClock
+) -> None:
+    begun, go_on, done = Event(), Event(), []
+
+    def take_long() -> None:
+        done.append("long")
+        begun.set()
+        go_on.wait(10)
+        raise ZeroDivisionError
+
+    aside = Aside("long", take_long)
+    work = [
+        Periodic("long", timedelta(seconds=1), aside),
+        Periodic("often", timedelta(seconds=1), partial(done.append, "often")),
+    ]
+    scheduler = Scheduler(leadership, work, clock)
+    for _ in range(3):
+        scheduler.run_once()
+        clock.advance(timedelta(seconds=1))
+    assert begun.wait(10)
+    assert (done.count("long"), done.count("often")) == (1, 3)
+
+    go_on.set()
+    aside.close()
+    scheduler.run_once()
+    aside.close()
+    assert (done.count("long"), done.count("often")) == (2, 4)
 
 
 def test_work_that_fails_unforeseen_does_not_end_the_scheduler(leadership: Leadership, clock: ManualClock) -> None:

@@ -15,7 +15,10 @@ from telemetry.rollups.metrics import Aggregation, start_of, stretches
 
 pytestmark = pytest.mark.req("A-01", "A-06")
 
-ZONES = ("UTC", "Europe/Berlin", "America/Santiago", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia")
+ZONES = (
+    *("UTC", "Europe/Berlin", "America/Santiago", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia"),
+    *("America/Havana", "Atlantic/Azores"),
+)
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 LENGTHS = {"minute": 0.1, "hour": 5, "day": 40, "week": 200, "month": 800}
 
@@ -47,6 +50,9 @@ def test_stretches_have_no_gaps(since: datetime, share: float, aggregation: Aggr
         ("day", "Europe/Berlin", "2026-03-30T00:00:00+00:00", "2026-03-29T22:00:00+00:00"),
         ("week", "UTC", "2026-11-22T00:00:00+00:00", "2026-11-16T00:00:00+00:00"),
         ("month", "America/Santiago", "2026-04-01T02:00:00+00:00", "2026-03-01T03:00:00+00:00"),
+        ("day", "America/Havana", "2026-11-01T04:30:00+00:00", "2026-11-01T04:00:00+00:00"),
+        ("day", "America/Havana", "2026-11-01T05:30:00+00:00", "2026-11-01T04:00:00+00:00"),
+        ("month", "America/Havana", "2026-11-01T05:30:00+00:00", "2026-11-01T04:00:00+00:00"),
         ("hour", "Asia/Kolkata", "2026-01-01T10:45:00+00:00", "2026-01-01T10:00:00+00:00"),
     ],
 )

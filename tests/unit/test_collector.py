@@ -110,6 +110,15 @@ def test_numbers_below_zero_are_left_out(collector: Collector, kept: Remembering
     assert collector.faults == {"negative": 2}
 
 
+def test_more_tokens_than_there_can_be_are_left_out(collector: Collector, kept: RememberingRecorder) -> None:
+    """As when somebody takes a time for a count: the sum of a few of these has no room in a bucket."""
+    collector.complete_request(collector.start_request(), prompt_tokens=1_763_000_000_000_000_000, completion_tokens=7)
+
+    (completed,) = (event for event in kept.events if isinstance(event, ChatRequestCompleted))
+    assert (completed.prompt_tokens, completed.completion_tokens) == (None, 7)
+    assert collector.faults == {"too_many": 1}
+
+
 def test_a_model_that_nobody_registered_is_a_hash(collector: Collector, kept: RememberingRecorder) -> None:
     collector.complete_request(collector.start_request(), model="my secret project")
     collector.complete_request(collector.start_request())

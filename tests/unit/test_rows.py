@@ -11,6 +11,7 @@ from telemetry.events import (
     CATALOGUE,
     MAX_FAILED_FIELDS,
     MAX_FIELD,
+    ChatRequestCompleted,
     CommandValidationFailed,
     Event,
     ExecutionFailed,
@@ -19,7 +20,7 @@ from telemetry.events import (
     StepFailed,
 )
 from telemetry.ids import mint
-from telemetry.rows import COLUMNS, MalformedEvent, RowEncoder
+from telemetry.rows import COLUMNS, MOST, MOST_TOKENS, MalformedEvent, RowEncoder
 
 encode = RowEncoder().encode
 
@@ -295,3 +296,24 @@ def test_an_event_that_is_no_row_is_refused_without_being_quoted(changes: dict[s
 
     assert refused.value.__cause__ is None
     assert not any(str(value) in str(refused.value) for value in changes.values() if value not in ("", 5))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt_tokens": MOST_TOKENS + 1},
+        {"context_us": MOST + 1},
+        {"duration_us": MOST + 1},
+        {"duration_us": -MOST - 1},
+    ],
+    ids=str,
+)
+def test_numbers_that_sums_have_no_room_for_make_no_row(changes: dict[str, int]) -> None:
+    at_us = now_us()
+    request = ChatRequestCompleted(mint(at_us), at_us, make_scope(), mint(at_us), "small", 10)
+    assert encode(msgspec.structs.replace(request, prompt_tokens=MOST_TOKENS, context_us=MOST, duration_us=MOST))
+    with pytest.raises(MalformedEvent, match="a number that cannot be"):
+        encode(msgspec.structs.replace(request, **changes))
+    if "duration_us" in changes:
+        with pytest.raises(MalformedEvent):
+            encode(make_step(make_scope(), at_us, duration_us=changes["duration_us"]))

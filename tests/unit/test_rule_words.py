@@ -9,7 +9,7 @@ import pytest
 
 from telemetry.alerts.errors import RuleInvalid
 from telemetry.alerts.figures import about, plain_number
-from telemetry.alerts.policy import Decision, Pace, Quiet, Standing, decide, held_back
+from telemetry.alerts.policy import Decision, Pace, Quiet, Standing, decide, held_back, muting
 from telemetry.alerts.rule import Rule, make_rule
 from telemetry.alerts.subjects import COMPONENTS, SUBJECTS
 from telemetry.rollups.metrics import METRICS, REQUESTS, Bucket
@@ -120,3 +120,13 @@ def test_no_number_has_an_exponent_that_people_have_to_resolve() -> None:
     room = Rule(name="room", metric="disk_free", operator="<", threshold=1e18)
     assert room.message(8e10) == "room: disk_free is 80,000,000,000 bytes (< 1,000,000,000,000,000,000)"
     assert [plain_number(each) for each in (8000, 0.25, 99.5)] == ["8000", "0.25", "99.5"]
+
+
+def test_rules_that_mute_each_other_are_heard() -> None:
+    """Directly or in a ring; one that only hangs below the ring is muted by it."""
+    parents = {"a": ["b"], "b": ["c"], "c": ["a"], "below": ["a"], "gone": ["removed"]}
+    words = {"metric": "total_latency", "threshold": 1}
+    rules = {name: make_rule(name, {**words, "parents": above}) for name, above in parents.items()}
+    firing = [*parents, "removed"]
+    found = {name: muting(rule, rules, firing) for name, rule in rules.items()}
+    assert found == {"a": [], "b": [], "c": [], "below": ["a"], "gone": ["removed"]}

@@ -21,7 +21,7 @@ from psycopg_pool import ConnectionPool
 
 from telemetry.alerts import ledger, store
 from telemetry.alerts.measuring import Probe, lag, observe, observed
-from telemetry.alerts.policy import Decision, Kind, decide, held_back
+from telemetry.alerts.policy import Decision, Kind, decide, held_back, muting
 from telemetry.alerts.policy import Standing as AlertStanding
 from telemetry.alerts.rule import Rule
 from telemetry.alerts.settings import AlertSettings
@@ -42,6 +42,9 @@ log = structlog.get_logger(__name__)
 LOCK: Final = 7_420_011
 #: How far events may be behind before rules about requests say that they cannot see.
 STALE: Final = timedelta(minutes=2)
+#: How far ahead of this clock what was noted may be, for two schedulers may not agree. More was noted by a clock that
+#: was wrong, and has been set right since.
+_APART: Final = timedelta(minutes=5)
 #: Instants of what is measured now are rounded down to this, so that two evaluators do not count it twice.
 _GRID: Final = timedelta(seconds=30)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -140,7 +143,7 @@ class Evaluator:
         """
         with reaching_store(), reading(self._pool, self._query_timeout) as connection:
             rules = [each.rule for each in store.list_rules(connection) if each.rule.enabled]
-            standings = store.standings(connection)
+            standings = _by_clock(store.standings(connection), now)
             behind = lag(connection, self._silence)
             return [
                 self._look_at_requests(connection, rule, standings.get(rule.name), now, behind)
@@ -162,7 +165,7 @@ class Evaluator:
                 outcome.is_alone = False
                 return outcome
             rules = {each.rule.name: each.rule for each in store.list_rules(connection, hold=True)}
-            standings = store.standings(connection, hold=True)
+            standings = _by_clock(store.standings(connection, hold=True), now)
             for look in looks:
                 # Changed or removed since it was looked at: the next round looks at what it is now.
                 if rules.get(look.rule.name) == look.rule:
@@ -244,7 +247,8 @@ class Evaluator:
                 notified_at=alert.notified_at,
                 rule_notified_at=standing.notified_at,
             )
-            decision = decide(stands, self._settings.pace, now, held_back(rule, silences, firing, now))
+            kept_back = held_back(rule, silences, muting(rule, rules, firing), now)
+            decision = decide(stands, self._settings.pace, now, kept_back)
             if decision is None:
                 continue
             decided[decision].append(alert)
@@ -294,6 +298,25 @@ def _by_channel(alerts: Iterable[Alert]) -> dict[str, list[Alert]]:
         for channel in alert.channels:
             found[channel].append(alert)
     return found
+
+
+def _by_clock(standings: Mapping[str, Standing], now: datetime) -> dict[str, Standing]:
+    """How rules stand, by a clock that may have been ahead and was set right: they are looked at from now on again.
+
+    Else nothing would be seen, and nobody told, until the time has come that the clock once showed.
+    """
+    return {name: replace(standing, **_from_later(standing, now)) for name, standing in standings.items()}
+
+
+def _from_later(standing: Standing, now: datetime) -> dict[str, Any]:
+    """What is noted of times that are still to come, put right."""
+    latest = now + _APART
+    right: dict[str, Any] = {}
+    if standing.evaluated_until is not None and standing.evaluated_until > latest:
+        right = {"evaluated_until": None, "track": forget_row(standing.track)}
+    if standing.notified_at is not None and standing.notified_at > latest:
+        right["notified_at"] = None
+    return right
 
 
 def _failed(connection: Connection[Any], rule: Rule, now: datetime, error: Exception) -> Observation:
