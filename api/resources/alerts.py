@@ -211,6 +211,7 @@ class Silences(MethodView):
 
     @blueprint.arguments(SilenceBody)
     @blueprint.response(201, SilencedShape)
+    @blueprint.alt_response(200, schema=SilencedShape, description="What a preview found; nothing is kept.")
     @blueprint.refuses(404, 503)
     def post(self, body: Mapping[str, Any]) -> Response:
         """Have no notifications for a while, of a rule, of a severity or of all. What fires is noted all the same.
