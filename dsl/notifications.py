@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 
 from dsl.records import checked_text
 from telemetry.clock import to_unix_us
-from telemetry.ids import new_id
+from telemetry.ids import least_id_at, new_id
 from telemetry.sql import queries
 
 SQL = queries(__file__)
@@ -34,7 +34,6 @@ class Notification:
         id: UUIDv7, minted from `created_at`.
         execution_id: What sent it.
         user_name: Whom it is for (the plain name; operational, never telemetry).
-        read_at: When it was read.
     """
 
     id: UUID
@@ -44,7 +43,34 @@ class Notification:
     level: MessageLevel
     message: str
     created_at: datetime
-    read_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Notification):
+    """A row of the inbox, with the name of its space."""
+
+    space: str
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which rows of the inbox; what is none leaves none out.
+
+    Attributes:
+        space_id: Of this space.
+        user_name: For this user.
+        level: Exactly this one.
+        since: Sent then or later.
+        until: Sent before.
+        before: Id that the page before ended with.
+    """
+
+    space_id: UUID | None = None
+    user_name: str | None = None
+    level: MessageLevel | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: UUID | None = None
 
 
 def insert(  # noqa: PLR0913 - one argument per column
@@ -75,11 +101,8 @@ def insert(  # noqa: PLR0913 - one argument per column
     return notification
 
 
-def newest(
-    connection: Connection[Any], space_id: UUID, *, limit: int, before: UUID | None = None
-) -> list[Notification]:
-    """A page of a space's inbox, newest first; the next one begins with `before` set to the last id of this one."""
-    cursor = connection.cursor(row_factory=class_row(Notification))
-    return cursor.execute(
-        SQL["newest_notifications"], {"space_id": space_id, "before": before, "limit": limit}
-    ).fetchall()
+def newest(connection: Connection[Any], which: Which, *, limit: int) -> list[Listed]:
+    """A page of the inbox, newest first; the next one begins with `before` set to the last id of this one."""
+    first = None if which.since is None else least_id_at(to_unix_us(which.since))
+    cursor = connection.cursor(row_factory=class_row(Listed))
+    return cursor.execute(SQL["newest_notifications"], {**asdict(which), "first": first, "limit": limit}).fetchall()

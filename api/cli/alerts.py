@@ -187,7 +187,8 @@ def test_rule(rule: str, form: str) -> None:
     else:
         for told in found["channels"]:
             reason = f" ({clean(told['reason'])})" if told["reason"] else ""
-            print(f"{told['channel']}: {told['status']}{reason}")
+            hint = f": {clean(told['hint'])}" if told["hint"] else ""
+            print(f"{told['channel']}: {told['status']}{reason}{hint}")
     if any(told["status"] == "failed" for told in found["channels"]):
         raise click.exceptions.Exit(EXPECTED)
 
@@ -242,12 +243,15 @@ _words = together(
 @_words
 @item_format
 def add_rule(name: str, form: str, **words: Any) -> None:  # noqa: ANN401 - one per option
-    """Add the rule NAME."""
+    """Add the rule NAME. What it names and is not there yet, such as a space, is accepted, and said."""
     hold = words.pop("hold")
     body = {"name": name, **_given(**words, **{"for": hold})}
     body |= {key: list(body[key]) for key in ("channels", "parents") if key in body}
     with open_client() as client:
-        _show_rule(client.post("/api/alerts/rules", body).body, form)
+        made = client.post("/api/alerts/rules", body).body
+    _show_rule(made, form)
+    for warning in made["warnings"]:
+        Terminal.of_stderr().say(clean(f"weir: {warning}"), "slow")
 
 
 @rules.command("remove")

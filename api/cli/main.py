@@ -51,6 +51,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "queues": Entry("api.cli.queues:queues", "Look at what waits or failed for good, hold it up, set limits."),
         "schedules": Entry("api.cli.schedules:schedules", "Run commands by themselves, and see what became of it."),
         "fragments": Entry("api.cli.fragments:fragments", "Look at fragments, import and export them."),
+        "notifications": Entry(
+            "api.cli.notifications:notifications", "Read the inbox: what commands and alerts told people."
+        ),
     },
     "Telemetry": {
         "telemetry": Entry("api.cli.telemetry:telemetry", "Look at traces and events."),

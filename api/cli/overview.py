@@ -115,12 +115,21 @@ def _standing(told: Item, terminal: Terminal) -> Iterator[Line]:
     if health is None:
         yield from _said("health", ["no check-up is stored yet; weir telemetry health looks now"], terminal, "dim")
         return
-    bad = [f"{each['name']} of {each['component']} {each['status']}" for each in health["problems"]]
-    ago = (datetime.fromisoformat(told["end"]) - datetime.fromisoformat(health["checked_at"])).total_seconds()
+    bad = [_problem(each) for each in health["problems"]]
+    from telemetry.clock import SystemClock
+
+    # Before this moment, whatever time is asked about.
+    ago = (SystemClock().now() - datetime.fromisoformat(health["checked_at"])).total_seconds()
     when = f"{_duration(ago * 1000, terminal)} ago" if ago > 0 else local_time(health["checked_at"])
     said = [str(health["status"]), *(bad or [f"all of {plural(health['checks'], 'check')}"]), when]
     tone = {"healthy": "succeeded", "critical": "failed"}.get(health["status"], "slow")
     yield from _said("health", said, terminal, tone)
+
+
+def _problem(found: Item) -> str:
+    """`sink of telemetry: warning`; of a check that is called as its component is, that once."""
+    name, component = found["name"], found["component"]
+    return f"{name}: {found['status']}" if name == component else f"{name} of {component}: {found['status']}"
 
 
 def _table(items: list[Item], columns: Any, terminal: Terminal) -> Iterator[Line]:  # noqa: ANN401 - as table takes them

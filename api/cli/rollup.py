@@ -92,5 +92,6 @@ def _mark(connection: Connection[Any], start: str | None, end: str | None) -> in
 
 
 def _show(made: Item) -> None:
-    kinds = ", ".join(plural(made[name], name.removesuffix("s")) for name in ("minutes", "hours", "days"))
-    Terminal.of_stdout().say(f"{kinds} made: {plural(made['buckets'], 'row')}")
+    # An hour is made for all, by space and by user, and again when more of its minutes are there: that counts no hours.
+    minutes, rows = plural(made["minutes"], "minute"), plural(made["buckets"], "row")
+    Terminal.of_stdout().say(f"{minutes} made, and the hours and days that they are in: {rows}")

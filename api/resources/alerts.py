@@ -19,12 +19,14 @@ from api.resources.answers import id_from_cursor, json_answer, make_cursor, page
 from api.resources.context import resources
 from api.resources.due_times import time_fault
 from api.resources.preconditions import ETAG_HEADER, IF_NONE_MATCH_HEADER, UNCHANGED, kept
+from api.resources.rule_warnings import warnings_of
 from api.schemas.alerts import (
     AcknowledgeBody,
     AlertDetailShape,
     AlertPage,
     AlertQuery,
     AlertShape,
+    MadeRuleShape,
     NewRuleShape,
     RulePage,
     RuleShape,
@@ -35,13 +37,14 @@ from api.schemas.alerts import (
     TestedShape,
 )
 from api.schemas.requests import EmptyShape
-from dsl.channels import make_channels
+from dsl.channels import REQUIRED, make_channels
+from dsl.channels.errors import NOT_CONFIGURED
 from telemetry.alerts import ledger, store
 from telemetry.alerts.ledger import Attempt, Delivery
 from telemetry.alerts.rule import make_rule, words_of
 from telemetry.alerts.store import Alert, Silence, Standing, StoredRule
 from telemetry.filters.kinds import EARLIEST
-from telemetry.settings import parse_duration
+from telemetry.settings import parse_duration, variable_of
 from workers.alerting.post import Post, Told
 from workers.executions import reaching_store
 
@@ -119,18 +122,20 @@ class Rules(MethodView):
         return json_answer({"items": items, "next_cursor": None})
 
     @blueprint.arguments(NewRuleShape)
-    @blueprint.response(201, RuleShape)
+    @blueprint.response(201, MadeRuleShape)
     @blueprint.refuses(409, 503)
     def post(self, body: Mapping[str, Any]) -> Response:
-        """Make a rule; it is looked at within half a minute."""
+        """Make a rule; it is looked at within half a minute. Warnings name what it is about and is not there yet."""
         held = resources()
         words = {("for" if key == "for_" else key): value for key, value in body.items() if key != "name"}
         if words.get("user") is not None:
             words["user"] = held.pseudonyms.user(words["user"]).hex()
         rule = make_rule(body["name"], words)
         with _transaction() as connection:
+            warnings = warnings_of(connection, rule)
             store.add_rule(connection, rule, held.clock.now())
-            return json_answer(_rule_json(store.get_rule(connection, rule.name), None), 201)
+            made = _rule_json(store.get_rule(connection, rule.name), None)
+        return json_answer(made | {"warnings": warnings}, 201)
 
 
 @blueprint.route("/rules/<name>")
@@ -349,13 +354,23 @@ def _attempt_json(attempt: Attempt) -> dict[str, Any]:
 def _tried_json(delivery: Delivery, told: Told | None) -> dict[str, Any]:
     """Taken by the scheduler before this process came to it, it is still due here."""
     if told is None:
-        return {"channel": delivery.channel, "status": "due", "reason": None, "latency_ms": None}
+        return {"channel": delivery.channel, "status": "due", "reason": None, "latency_ms": None, "hint": None}
     return {
         "channel": delivery.channel,
         "status": told.status,
         "reason": told.reason,
         "latency_ms": _ms(told.latency_us),
+        "hint": _hint(delivery.channel, told.reason),
     }
+
+
+def _hint(channel: str, reason: str | None) -> str | None:
+    """What to do for a channel that is not set up: the settings that it needs and has not."""
+    if reason != NOT_CONFIGURED:
+        return None
+    settings = resources().workers.dsl.channels
+    missing = [variable_of(settings.section, key) for key in REQUIRED[channel] if not getattr(settings, key)]
+    return f"set {' and '.join(missing)}, and start Weir again"
 
 
 def _ms(us: int | None) -> float | None:

@@ -189,6 +189,18 @@ class RuleShape(_Words):
 RulePage = page_of(RuleShape, "RulePage")
 
 
+class MadeRuleShape(RuleShape):
+    """A rule that was made, and what of it cannot work yet."""
+
+    warnings = fields.List(
+        fields.String(),
+        required=True,
+        metadata=said(
+            "What it names and is not there: a space, a command, a parent; it fires, or is muted, once it is."
+        ),
+    )
+
+
 class TriedShape(Shape):
     """What became of a test of a channel."""
 
@@ -196,6 +208,7 @@ class TriedShape(Shape):
     status = fields.String(required=True)
     reason = fields.String(required=True, allow_none=True)
     latency_ms = fields.Float(required=True, allow_none=True)
+    hint = fields.String(required=True, allow_none=True, metadata=said("What to do about it, where that is known."))
 
 
 class TestedShape(Shape):

@@ -22,6 +22,10 @@ from telemetry.clock import Clock
 EFFECTS: Mapping[str, Effect] = MappingProxyType(
     {"inbox": Inbox.effect, "log": Log.effect, "webhook": Webhook.effect, "email": Email.effect}
 )
+#: Settings without which a channel leads nowhere, by its name.
+REQUIRED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"webhook": ("webhook_url",), "email": ("smtp_host", "email_to")}
+)
 
 
 def make_channels(settings: ChannelSettings, clock: Clock) -> Mapping[str, Channel]:

@@ -19,7 +19,7 @@ from uuid import UUID
 from psycopg import Connection
 
 from dsl.channels.channel import Message
-from dsl.channels.errors import ChannelFailed, ChannelRefused
+from dsl.channels.errors import NOT_CONFIGURED, ChannelFailed, ChannelRefused
 from dsl.channels.limit import Limit
 from dsl.settings import ChannelSettings
 from dsl.step import Effect
@@ -57,7 +57,7 @@ class Email:
     def deliver(self, message: Message, connection: Connection[Any] | None) -> UUID | None:
         settings = self._settings
         if settings.smtp_host is None or not settings.email_to:
-            raise ChannelRefused(_NAME, "not_configured")
+            raise ChannelRefused(_NAME, NOT_CONFIGURED)
         with Limit(_LONGEST) as limit:
             try:
                 refused = self._send(settings.smtp_host, written(message, settings), limit)

@@ -7,10 +7,13 @@ StepError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from dsl.errors import StepError
 from telemetry.events import Category
+
+#: Reason of a channel whose settings do not say where it leads.
+NOT_CONFIGURED: Final = "not_configured"
 
 
 class ChannelFailed(StepError):

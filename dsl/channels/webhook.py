@@ -27,7 +27,7 @@ from uuid import UUID
 from psycopg import Connection
 
 from dsl.channels.channel import Message
-from dsl.channels.errors import ChannelFailed, ChannelRefused
+from dsl.channels.errors import NOT_CONFIGURED, ChannelFailed, ChannelRefused
 from dsl.channels.limit import Limit
 from dsl.settings import ChannelSettings
 from dsl.step import Effect
@@ -58,7 +58,7 @@ class Webhook:
 
     def deliver(self, message: Message, connection: Connection[Any] | None) -> UUID | None:
         if self._settings.webhook_url is None:
-            raise ChannelRefused(_NAME, "not_configured")
+            raise ChannelRefused(_NAME, NOT_CONFIGURED)
         parts = _split(self._settings.webhook_url)
         body = _body(message)
         headers = {

@@ -16,9 +16,9 @@ import pytest
 from fixtures.alerting import MINUTE, Alerting
 from fixtures.receivers import Hook, Mailbox
 
-from dsl.channels import make_channels
+from dsl.channels import REQUIRED, make_channels
 from dsl.channels.channel import Message
-from dsl.channels.errors import ChannelFailed, ChannelRefused
+from dsl.channels.errors import NOT_CONFIGURED, ChannelFailed, ChannelRefused
 from dsl.channels.webhook import Webhook
 from dsl.settings import ChannelSettings
 from dsl.steps.notify import Notify
@@ -258,10 +258,17 @@ def test_a_mail_server_that_refuses_is_not_asked_again(mailbox: Mailbox) -> None
         make_channels(mailbox.settings, CLOCK)["email"].deliver(MESSAGE, None)
 
 
-@pytest.mark.parametrize("name", ["webhook", "email"])
-def test_without_an_address_they_say_so(name: str) -> None:
-    with pytest.raises(ChannelRefused, match="not_configured"):
-        make_channels(ChannelSettings(), CLOCK)[name].deliver(MESSAGE, None)
+@pytest.mark.parametrize("name", REQUIRED)
+def test_without_the_settings_that_they_need_they_say_so(name: str) -> None:
+    complete = ChannelSettings(webhook_url="no address", smtp_host="127.0.0.1", smtp_port=1, email_to=("a@b.org",))
+    nothing = ChannelSettings()
+    for missing in REQUIRED[name]:
+        some = replace(complete, **{missing: getattr(nothing, missing)})
+        with pytest.raises(ChannelRefused, match=NOT_CONFIGURED):
+            make_channels(some, CLOCK)[name].deliver(MESSAGE, None)
+    with pytest.raises(ChannelFailed) as told:
+        make_channels(complete, CLOCK)[name].deliver(MESSAGE, None)
+    assert told.value.reason != NOT_CONFIGURED
 
 
 def test_a_notify_step_tells_under_one_id_however_often_it_is_tried(hook: Hook) -> None:

@@ -89,6 +89,33 @@ def test_a_test_says_what_became_of_each_channel(api: Api) -> None:
         ("log", "delivered", None),
         ("webhook", "failed", "not_configured"),
     ]
+    assert [each["hint"] for each in tried] == [None, "set WEIR_CHANNEL_WEBHOOK_URL, and start Weir again"]
+
+
+def test_a_rule_about_what_is_not_there_is_taken_with_a_warning(api: Api) -> None:
+    def warnings(**words: object) -> list[str]:
+        made = api.post("/api/alerts/rules", {**RULE, **words})
+        assert made.status_code == 201
+        assert api.open("DELETE", "/api/alerts/rules/slow").status_code == 200
+        found: list[str] = made.json["warnings"]
+        return found
+
+    api.write("faulty", "  - {id: a, type: nothing}\n")
+    for name, words in (("on", {}), ("off", {"enabled": False}), ("mutual", {"parents": ["slow"]})):
+        api.post("/api/alerts/rules", {**RULE, "name": name, **words})
+
+    assert warnings() == warnings(space="default") == warnings(command="todo.add") == []
+    assert warnings(command="faulty") == warnings(command="small", component="chat") == []
+    assert warnings(space="nowhere") == ["no space 'nowhere' yet"]
+    assert warnings(command="todo.ad") == ["no command 'todo.ad' yet, unless a model is meant"]
+    assert warnings(command="todo.ad", component="command") == ["no command 'todo.ad' yet"]
+    assert warnings(parents=["on", "off", "nobody"]) == [
+        "the rule 'off' is disabled: it mutes nothing",
+        "no rule 'nobody' yet: it mutes nothing",
+    ]
+    assert warnings(parents=["mutual"]) == [
+        "the rule 'mutual' is muted by this one, too: whichever fires, nobody may be told"
+    ]
 
 
 def test_a_silence_ends_and_says_what_it_keeps_back(api: Api) -> None:
@@ -153,6 +180,8 @@ def test_the_command_line_does_all_of_it(busy_api: Api, weir: Weir) -> None:
     assert "slow: total_latency average is 8000 ms over 1m (> 5000)" in shown
     assert "webhook  fire  due" in shown
     assert weir("alerts", "test", "slow").code == 1
+    far = weir("alerts", "rules", "add", "far", "--metric", "error_rate", "--threshold", "5", "--space", "nowhere")
+    assert (far.code, far.err) == (0, "weir: no space 'nowhere' yet\n")
 
 
 def test_what_the_scheduler_is_made_of_declares_evaluates_and_tells(api: Api) -> None:

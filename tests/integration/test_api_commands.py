@@ -179,6 +179,7 @@ def test_the_api_describes_itself(api: Api) -> None:
         "/api/fragments",
         "/api/fragments/import",
         "/api/fragments/{fragment_id}",
+        "/api/notifications",
         "/api/schedules",
         "/api/schedules/{name}",
         "/api/executions/bulk",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -45,6 +46,9 @@ def test_roll_ups_are_made_checked_and_made_once_more(offline_weir: Weir, connec
     told = offline_weir("telemetry", "verify", "--rollups", "--last", "3d")
     assert told.code == 1
     assert "NOT EQUAL to their events" in told.out
+
+    said = offline_weir("telemetry", "rollup", "--from", "2h", "--to", "1h").out
+    assert re.fullmatch(r"60 minutes made, and the hours and days that they are in: [0-9,]+ rows\n", said)
 
     again = json.loads(offline_weir("telemetry", "rollup", "--from", "3d", "--format", "json").out)
     assert again["asked_minutes"] > 2 * 1440

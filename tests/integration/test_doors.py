@@ -32,6 +32,7 @@ NO_DOORS = {
 BEHIND_ROUTES = {
     *("alerts list", "alerts show", "alerts silences", "alerts unsilence", "alerts test"),
     *("alerts rules list", "alerts rules show", "alerts rules disable", "alerts rules enable", "alerts rules remove"),
+    "notifications list",
 }
 
 

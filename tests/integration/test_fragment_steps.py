@@ -201,7 +201,7 @@ def test_a_notification_is_in_the_inbox_of_the_user(connection: Connection) -> N
     params = {"channel": "inbox", "level": "warning", "message": "look"}
     first = run_step(Notify(), params, connection=connection, execution=execution)
     run_step(Notify(), params | {"user": "grace", "level": "info"}, connection=connection, execution=execution)
-    stored = notifications.newest(connection, DEFAULT_SPACE_ID, limit=10)
+    stored = notifications.newest(connection, notifications.Which(DEFAULT_SPACE_ID), limit=10)
     assert sorted((one.user_name, one.level, one.message) for one in stored) == [
         ("grace", "info", "look"),
         ("tester", "warning", "look"),
@@ -220,7 +220,7 @@ def test_a_notification_is_in_the_inbox_of_the_user(connection: Connection) -> N
     [mutation] = first.mutations
     assert (mutation.entity, mutation.operation) == ("notification", "created")
     assert str(mutation.entity_id) == notification_id
-    older = notifications.newest(connection, DEFAULT_SPACE_ID, limit=10, before=stored[0].id)
+    older = notifications.newest(connection, notifications.Which(DEFAULT_SPACE_ID, before=stored[0].id), limit=10)
     assert older == stored[1:]
 
 

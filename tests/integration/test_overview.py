@@ -171,6 +171,25 @@ def test_an_overview_of_nothing_says_so(weir: Weir) -> None:
     assert weir("telemetry", "performance", "--command", "nobody").out.startswith("Nothing of it ended here")
 
 
+@pytest.mark.req("S-10", "S-12")
+def test_health_is_of_this_moment_whatever_time_is_asked_about(weir: Weir, busy_api: Api) -> None:
+    with busy_api.resources.pool.connection() as connection:
+        connection.execute(
+            "insert into telemetry_health_checks (id, window_at, checked_at, name, component, status)"
+            " select gen_random_uuid(), at, at, name, component, 'warning'"
+            " from (values ('processes', 'processes'), ('lag', 'sink')) as found (name, component),"
+            " (select now() - interval '3 hours' as at) as before"
+        )
+    record(busy_api, *ended("todo.add", 10))
+
+    for asked in ("--last=1h", "--start=2999-01-01"):
+        shown = weir("telemetry", "overview", asked, "--format", "table").out
+        assert "processes: warning" in shown
+        assert "lag of sink: warning" in shown
+        assert "of processes" not in shown
+        assert "3 h 0 min ago" in shown
+
+
 @pytest.mark.req("S-10")
 def test_overview_and_performance_are_shown_as_lines_json_and_csv(weir: Weir, busy_api: Api) -> None:
     record(busy_api, *ended("todo.add", 1_500_000), *ended("digest", 20_000, failed=True))

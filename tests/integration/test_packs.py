@@ -84,7 +84,7 @@ def stored(connection: Connection, **filters: Any) -> list[Fragment]:  # noqa: A
 
 
 def messages(connection: Connection) -> list[tuple[str, str]]:
-    found = notifications.newest(connection, DEFAULT_SPACE_ID, limit=100)
+    found = notifications.newest(connection, notifications.Which(DEFAULT_SPACE_ID), limit=100)
     return [(one.level, one.message) for one in found]
 
 
