@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from telemetry.clock import SystemClock, from_unix_us
 from telemetry.partitions import make_partitions
-from telemetry.rows import RowEncoder
+from telemetry.rows import MOST, RowEncoder
 from telemetry.store import insert_events, insert_new_events, prepare_session
 
 
@@ -65,9 +65,7 @@ def test_every_field_of_every_event_arrives_in_its_column(connection: psycopg.Co
 @pytest.mark.req("S-01")
 def test_extremes_of_every_column_arrive(connection: psycopg.Connection) -> None:
     scope = make_scope(dry_run=True, attempt=32_767, user_id=None, space_id=None, execution_id=None, command_slug=None)
-    event = make_step(
-        scope, duration_us=(1 << 63) - 1, step_try=-32_768, mutations_count=-(1 << 31), step_path="a" * 1000
-    )
+    event = make_step(scope, duration_us=MOST, step_try=-32_768, mutations_count=-(1 << 31), step_path="a" * 1000)
 
     insert_events(connection, rows_of(event))
 
@@ -75,7 +73,7 @@ def test_extremes_of_every_column_arrive(connection: psycopg.Connection) -> None
         "select duration_us, step_try, mutations_count, length(step_path), dry_run, attempt, user_id "
         "from telemetry_events"
     ).fetchone()
-    assert found == ((1 << 63) - 1, -32_768, -(1 << 31), 1000, True, 32_767, None)
+    assert found == (MOST, -32_768, -(1 << 31), 1000, True, 32_767, None)
 
 
 @pytest.mark.req("S-02")
