@@ -207,11 +207,11 @@ def _series(
     if shown and all(member.name is not None for member in shown) and wanted.which.by != "component":
         only[MEMBER[plain.dimension]] = [_stored(member, plain.dimension) for member in shown]
     series: dict[Member, dict[datetime, Group]] = {}
-    question = replace(plain, only=only, spread=_have_quantiles(figures))
+    every = stretches.step // timedelta(minutes=MINUTES[stretches.width])
+    question = replace(plain, only=only, spread=_have_quantiles(figures), every=every)
     for member, figure in told(connection, wanted.which, question):
         if figure.starts_at is not None:
-            start = floor(figure.starts_at, stretches.step)
-            series.setdefault(member, {}).setdefault(start, Group()).add(figure)
+            series.setdefault(member, {}).setdefault(figure.starts_at, Group()).add(figure)
     return series
 
 
