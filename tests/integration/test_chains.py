@@ -11,6 +11,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from fixtures.chaining import chain_all
 from fixtures.samples import ERROR, make_scope, make_step, now_us
 from fixtures.stacks import eventually
 from psycopg import Connection
@@ -77,23 +78,6 @@ def run_of(scope: Scope, at_us: int, *, fails: bool = False, steps: int = 1) -> 
 
 def built(connection: Connection) -> dict[bytes, Chain]:
     return {chain.correlation_id.bytes: chain for chain in chains.page(connection, limit=10_000)}
-
-
-def chain_all(connection: Connection, **limits: Any) -> int:  # noqa: ANN401 - of build_chains
-    """Build until every batch is read: transactions of other tests on the same server put some off. Returns slices."""
-    slices = 0
-    unread = (
-        "select count(*) from telemetry_batches as b, telemetry_chain_progress as p"
-        " where (b.written_by, b.id) > (p.read_xid, p.read_batch)"
-    )
-
-    def is_read() -> bool:
-        nonlocal slices
-        slices += build_chains(connection, **limits).slices
-        return connection.execute(unread).fetchone() == (0,)
-
-    eventually(is_read)
-    return slices
 
 
 def test_a_chain_tells_what_became_of_a_family(connection: Connection) -> None:

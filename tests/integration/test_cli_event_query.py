@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from fixtures.apis import Api, Weir
+from fixtures.chaining import chain_all_traces
 from fixtures.samples import make_scope, make_step, now_us, one_of_each
 
 from api.cli.event_following import Printer
@@ -23,7 +24,7 @@ from api.cli.terminal import Terminal
 from telemetry.events import Event
 from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_events
-from workers.rounds import chain_traces, check_up
+from workers.rounds import check_up
 
 ROOT = Path(__file__).parents[2]
 QUERY = ("telemetry", "query")
@@ -202,7 +203,7 @@ def test_what_maintenance_keeps_is_listed(weir: Weir, kind: str, said: str) -> N
 def test_check_ups_and_chains_are_shown(weir: Weir, busy_api: Api) -> None:
     weir("run", "todo.add", "-i", "body=x")
     check_up(busy_api.resources)
-    chain_traces(busy_api.resources)
+    chain_all_traces(busy_api.resources)
 
     chains, checks = weir(*QUERY, "--type", "chains"), weir(*QUERY, "--type", "health", "--component", "database")
     snapshots = weir(*QUERY, "--type", "performance", "--format", "csv")

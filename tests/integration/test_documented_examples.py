@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 import msgspec
 import pytest
 from fixtures.apis import Api, Typed, served, settings_of_api
+from fixtures.chaining import chain_all_traces
 from fixtures.databases import empty_redis, fresh_database
 from fixtures.examples import documented
 from fixtures.running import Servers
@@ -35,7 +36,7 @@ from telemetry.events import Event, ExecutionCompleted, StepFailed
 from telemetry.foreign import open_days
 from telemetry.rows import RowEncoder
 from telemetry.store import append_batch, insert_events
-from workers.rounds import chain_traces, check_up
+from workers.rounds import check_up
 
 pytestmark = pytest.mark.req("S-05", "S-06", "S-07", "S-08", "S-09", "S-10")
 
@@ -322,7 +323,7 @@ def fill(connection: Connection, api: Api) -> str:
     api.write("fails", FAILS)
     submitted = api.submit("fails").json
     api.run()
-    chain_traces(api.resources)
+    chain_all_traces(api.resources)
     check_up(api.resources)
     return str(submitted["correlation_id"])
 

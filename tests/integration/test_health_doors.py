@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fixtures.apis import Api, Weir
+from fixtures.chaining import chain_all_traces
 from fixtures.samples import make_scope, make_step, now_us
 from psycopg import Connection
 
@@ -16,7 +17,7 @@ from api.app import close_app
 from api.client import ApiUnreachable
 from api.settings import Settings
 from workers.boot import snapshots_of
-from workers.rounds import chain_traces, check_up
+from workers.rounds import check_up
 
 pytestmark = pytest.mark.req("S-06")
 
@@ -26,7 +27,7 @@ def chained(api: Api) -> None:
     for number in range(3):
         api.submit("todo.add", {"body": f"number {number}"})
     api.run()
-    chain_traces(api.resources)
+    chain_all_traces(api.resources)
 
 
 @pytest.mark.req("S-01")
@@ -34,7 +35,7 @@ def test_chains_are_pages_that_are_filtered(api: Api) -> None:
     chained(api)
     record = api.resources.recorder.record
     record(make_step(make_scope(), now_us()))
-    chain_traces(api.resources)
+    chain_all_traces(api.resources)
 
     first = api.get("/api/telemetry/chains", limit=3).json
     second = api.get("/api/telemetry/chains", limit=3, cursor=first["next_cursor"]).json
