@@ -1,4 +1,7 @@
-"""One notification where one is due, none where none is: what becomes of rules as time goes by, on a real database."""
+"""One notification where one is due, none where none is: what becomes of rules as time goes by, on a real database.
+
+One scenario after another, on the same clock and with the same few helpers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Live figures are the stored ones: whoever was late, came twice, was away, or looked on too slowly."""
+"""Live figures are the stored ones: whoever was late, came twice, was away, or looked on too slowly.
+
+One feed, all of its way from the stream to who looks on: what goes wrong in one place is seen in the next.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Buckets say what the events say, at every moment, whoever is late, killed, or at it twice."""
+"""Buckets say what the events say, at every moment, whoever is late, killed, or at it twice.
+
+Making, reading and sealing stand together: what they leave is compared in the same ways, with all events.
+"""
 
 from __future__ import annotations
 

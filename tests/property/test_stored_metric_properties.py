@@ -1,7 +1,8 @@
 """The twelve properties of metrics on the real store: events in Postgres, buckets made of them, and what both say.
 
 Each example has a time of its own, earlier than that of the example before: so its minutes are over when they are made,
-and hours that belong to others are not. Now and then buckets are read, else events, and the answer is the same.
+and hours that belong to others are not. Now and then buckets are read, else events, and the answer is the same. In one
+file, for they share one database and its time.
 """
 
 from __future__ import annotations
